@@ -1,0 +1,345 @@
+// Package inbox is the read model of a node: which conversations there are, what was said in them and in what order, and
+// what became of each message.
+//
+// It is pure and rebuilt from the vault's opened messages whenever the node unlocks: nothing in it is the only copy of
+// anything. Opened entries go in one by one through [Inbox.Apply], receipts among them. The same set of entries and groups gives the same
+// state in whatever order it is applied, so a receipt may come before the message it is about, and an entry that
+// is applied again changes nothing: a message is shown exactly once.
+package inbox
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"tocsin/node/message"
+)
+
+// EntryID is the id of the ledger entry that carried a message.
+type EntryID [32]byte
+
+// GroupID is the id of a group.
+type GroupID [32]byte
+
+// Author is who wrote a message, as their credential says.
+type Author struct {
+	// Log is the author's log id, in the text form that the node uses everywhere. Devices are told apart by it.
+	Log string
+	// Name, Org and Role come from the credential, never from the message.
+	Name, Org, Role string
+	// Verified: the credential was valid when the message was witnessed.
+	Verified bool
+}
+
+// Group is a conversation's frame: what the group's operations say. Members are devices.
+type Group struct {
+	ID      GroupID
+	Name    string
+	Kind    string // direct, team or incident
+	Members []Author
+	// HLC is the clock of the operation that made the group, 0 when unknown; it places a conversation without messages.
+	HLC uint64
+}
+
+// Item is one opened message. A caller of Apply fills the first part; the second part is filled in by Messages.
+type Item struct {
+	ID    EntryID
+	Group GroupID
+	// HLC and Seq are the entry's hybrid clock and place in its author's log. Items are shown by HLC, then ID:
+	// an answer always comes after what its author had seen.
+	HLC, Seq       uint64
+	From           Author
+	Message        message.Message
+	Sent, Received time.Time // the sender's clock and ours
+	Priority       string    // routine, urgent or stat
+	Own            bool      // written by this device
+	Provable       bool      // the payload matches the commitment in the signed header
+
+	// Delivered and Read are the logs of the member devices whose signed receipts say so, sorted. Read devices are in both.
+	Delivered, Read []string
+	// Recipients is how many member devices the message is for: all but its author's.
+	Recipients int
+	// State is StateSaved, StateDelivered or StateRead.
+	State string
+	// Unread: somebody else's message that this device has not marked as read.
+	Unread bool
+}
+
+// The states of a message, in order. (Custody, "carried by n devices", has its place between the first two.)
+const (
+	// StateSaved: durable on its author's device; no receipt has come back.
+	StateSaved = "saved"
+	// StateDelivered: at least one recipient's device has given a signed receipt. Item.Delivered says which.
+	StateDelivered = "delivered"
+	// StateRead: every recipient has read it.
+	StateRead = "read"
+)
+
+// Conversation is one group as a list shows it.
+type Conversation struct {
+	ID      GroupID
+	Name    string
+	Kind    string // direct, team or incident; empty while the group's operations are not known yet
+	Members []Author
+	Count   int   // messages shown
+	Unread  int   // of them, others' messages not yet marked as read
+	Last    *Item // the last one, nil for none; a copy
+	// HLC places the conversation in the list: that of its last message, else of its making.
+	HLC uint64
+}
+
+// Change says what an Apply changed, so that the node can tell its listeners.
+type Change struct {
+	// New: the entry was not known before. All the rest is empty when it is false.
+	New bool
+	// Shown: it is a message that stands in the conversation, not a receipt.
+	Shown bool
+	// Delivery lists the messages already shown whose state the entry changed.
+	Delivery []EntryID
+}
+
+// conversation is the state of one group.
+type conversation struct {
+	group  Group
+	known  bool // SetGroup was called
+	items  []Item
+	unread int
+}
+
+// receiptKey: a receipt counts only for a message of the group it was sealed to, so a member of one group cannot report
+// on another's messages.
+type receiptKey struct {
+	group GroupID
+	entry EntryID
+}
+
+// place is where an applied entry stands.
+type place struct {
+	group GroupID
+	hlc   uint64
+	shown bool
+}
+
+// marks are the receipts for one message: by log, true once read.
+type marks struct {
+	by  map[string]bool
+	own bool // this device has marked it as read
+}
+
+// Inbox holds all conversations. It is safe for concurrent use.
+type Inbox struct {
+	mu            sync.RWMutex
+	seen          map[EntryID]place // every entry ever applied
+	conversations map[GroupID]*conversation
+	receipts      map[receiptKey]*marks
+}
+
+// New returns an empty inbox.
+func New() *Inbox {
+	return &Inbox{
+		seen:          map[EntryID]place{},
+		conversations: map[GroupID]*conversation{},
+		receipts:      map[receiptKey]*marks{},
+	}
+}
+
+// SetGroup records what the operations of a group say now, and replaces what was recorded before.
+func (in *Inbox) SetGroup(g Group) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	g.Members = slices.Clone(g.Members)
+	slices.SortFunc(g.Members, func(a, b Author) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Log, b.Log))
+	})
+	c := in.conversation(g.ID)
+	c.group, c.known = g, true
+}
+
+func (in *Inbox) conversation(id GroupID) *conversation {
+	c := in.conversations[id]
+	if c == nil {
+		c = &conversation{group: Group{ID: id}}
+		in.conversations[id] = c
+	}
+	return c
+}
+
+// Apply takes in one opened entry, once: an id that was applied before changes nothing.
+func (in *Inbox) Apply(it Item) Change {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if _, known := in.seen[it.ID]; known {
+		return Change{}
+	}
+	in.seen[it.ID] = place{group: it.Group, hlc: it.HLC, shown: it.Message.Shown()}
+	c := in.conversation(it.Group)
+	if !it.Message.Shown() {
+		return Change{New: true, Delivery: in.applyReceipt(c, it)}
+	}
+	// The second part of an item is ours to fill.
+	it.Delivered, it.Read, it.Recipients, it.State, it.Unread = nil, nil, 0, "", false
+	at, _ := slices.BinarySearchFunc(c.items, it, before)
+	c.items = slices.Insert(c.items, at, it)
+	if !it.Own && !in.readHere(it) {
+		c.unread++
+	}
+	return Change{New: true, Shown: true}
+}
+
+// before orders items as they are shown.
+func before(a, b Item) int {
+	return cmp.Or(cmp.Compare(a.HLC, b.HLC), slices.Compare(a.ID[:], b.ID[:]))
+}
+
+// find returns the index of an item that is shown at the place.
+func (c *conversation) find(id EntryID, at place) int {
+	i, _ := slices.BinarySearchFunc(c.items, Item{ID: id, HLC: at.hlc}, before)
+	return i
+}
+
+// readHere reports whether this device has marked the item as read.
+func (in *Inbox) readHere(it Item) bool {
+	m := in.receipts[receiptKey{it.Group, it.ID}]
+	return m != nil && m.own
+}
+
+// applyReceipt records a receipt, and returns the messages already shown whose state it changed.
+func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
+	if it.Message.Receipt == nil {
+		return nil
+	}
+	read := it.Message.Receipt.State == message.StateRead
+	for _, entry := range it.Message.Receipt.Entries {
+		key := receiptKey{it.Group, entry}
+		m := in.receipts[key]
+		if m == nil {
+			m = &marks{by: map[string]bool{}}
+			in.receipts[key] = m
+		}
+		was, had := m.by[it.From.Log]
+		if had && (was || !read) {
+			continue // says nothing new
+		}
+		m.by[it.From.Log] = read
+		newlyRead := it.Own && read && !m.own
+		m.own = m.own || (it.Own && read)
+		at := in.seen[entry]
+		if !at.shown || at.group != it.Group {
+			continue // still on its way, or no message of this conversation
+		}
+		i := c.find(entry, at)
+		if newlyRead && !c.items[i].Own {
+			c.unread--
+		}
+		changed = append(changed, entry)
+	}
+	return changed
+}
+
+// Conversations returns all conversations, the most recent first.
+func (in *Inbox) Conversations() []Conversation {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	out := make([]Conversation, 0, len(in.conversations))
+	for _, c := range in.conversations {
+		if c.known || len(c.items) > 0 {
+			out = append(out, in.view(c))
+		}
+	}
+	slices.SortFunc(out, func(a, b Conversation) int {
+		return cmp.Or(cmp.Compare(b.HLC, a.HLC), cmp.Compare(a.Name, b.Name), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return out
+}
+
+// Conversation returns one conversation; false when there is none.
+func (in *Inbox) Conversation(id GroupID) (Conversation, bool) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	c := in.conversations[id]
+	if c == nil || (!c.known && len(c.items) == 0) {
+		return Conversation{}, false
+	}
+	return in.view(c), true
+}
+
+func (in *Inbox) view(c *conversation) Conversation {
+	v := Conversation{
+		ID: c.group.ID, Name: c.group.Name, Kind: c.group.Kind, Members: slices.Clone(c.group.Members),
+		Count: len(c.items), Unread: c.unread, HLC: c.group.HLC,
+	}
+	if n := len(c.items); n > 0 {
+		last := in.fill(c, c.items[n-1])
+		v.Last, v.HLC = &last, last.HLC
+	}
+	return v
+}
+
+// Messages returns at most limit messages of a conversation in the order they are shown, starting at position after; a
+// negative after counts from the end, so that -50 starts with the 50th last. A limit of 0 or less means no limit.
+func (in *Inbox) Messages(id GroupID, after, limit int) []Item {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	c := in.conversations[id]
+	if c == nil {
+		return nil
+	}
+	if after < 0 {
+		after = max(0, len(c.items)+after)
+	}
+	items := c.items[min(after, len(c.items)):]
+	if limit > 0 && limit < len(items) {
+		items = items[:limit]
+	}
+	out := make([]Item, len(items))
+	for i, it := range items {
+		out[i] = in.fill(c, it)
+	}
+	return out
+}
+
+// Message returns one message by its entry id; false when no such message is shown.
+func (in *Inbox) Message(id EntryID) (Item, bool) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	at := in.seen[id]
+	if !at.shown {
+		return Item{}, false
+	}
+	c := in.conversations[at.group]
+	return in.fill(c, c.items[c.find(id, at)]), true
+}
+
+// fill works out the second part of an item. A receipt counts only when it comes from a member other than the author.
+func (in *Inbox) fill(c *conversation, it Item) Item {
+	m := in.receipts[receiptKey{it.Group, it.ID}]
+	for _, member := range c.group.Members {
+		if member.Log == it.From.Log {
+			continue
+		}
+		it.Recipients++
+		if m == nil {
+			continue
+		}
+		read, delivered := m.by[member.Log]
+		if delivered {
+			it.Delivered = append(it.Delivered, member.Log)
+		}
+		if read {
+			it.Read = append(it.Read, member.Log)
+		}
+	}
+	slices.Sort(it.Delivered)
+	slices.Sort(it.Read)
+	it.Unread = !it.Own && (m == nil || !m.own)
+	switch {
+	case len(it.Read) > 0 && len(it.Read) == it.Recipients:
+		it.State = StateRead
+	case len(it.Delivered) > 0:
+		it.State = StateDelivered
+	default:
+		it.State = StateSaved
+	}
+	return it
+}
