@@ -102,7 +102,7 @@ type Change struct {
 // conversation is the state of one group.
 type conversation struct {
 	group  Group
-	known  bool // SetGroup was called
+	known  bool // ApplyGroup was called
 	items  []Item
 	unread int
 }
@@ -144,8 +144,8 @@ func New() *Inbox {
 	}
 }
 
-// SetGroup records what the operations of a group say now, and replaces what was recorded before.
-func (in *Inbox) SetGroup(g Group) {
+// ApplyGroup records what the operations of a group say now, and replaces what was recorded before.
+func (in *Inbox) ApplyGroup(g Group) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	g.Members = slices.Clone(g.Members)
@@ -209,7 +209,7 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 	if it.Message.Receipt == nil {
 		return nil
 	}
-	read := it.Message.Receipt.State == message.StateRead
+	read := it.Message.Receipt.State == message.Read
 	for _, entry := range it.Message.Receipt.Entries {
 		key := receiptKey{it.Group, entry}
 		m := in.receipts[key]

@@ -58,7 +58,7 @@ func only(t *testing.T, in *Inbox, id EntryID) Item {
 
 func TestStates(t *testing.T) {
 	in := New()
-	in.SetGroup(team())
+	in.ApplyGroup(team())
 	in.Apply(text(1, alice, 10))
 	for i, step := range []struct {
 		apply       Item
@@ -67,12 +67,12 @@ func TestStates(t *testing.T) {
 		read, given int
 	}{
 		{text(9, bob, 11), StateSaved, "Saved on the sender's device", 0, 0},
-		{receipt(20, alice, message.StateDelivered, 1), StateSaved, "Saved on the sender's device", 0, 0},
-		{receipt(21, bob, message.StateDelivered, 1), StateDelivered, "Delivered to 1 of 2", 0, 1},
-		{receipt(22, bob, message.StateRead, 1), StateDelivered, "Delivered to 1 of 2, read by 1", 1, 1},
-		{receipt(23, bob, message.StateDelivered, 1), StateDelivered, "Delivered to 1 of 2, read by 1", 1, 1},
-		{receipt(24, carol, message.StateDelivered, 1), StateDelivered, "Delivered to 2 of 2, read by 1", 1, 2},
-		{receipt(25, carol, message.StateRead, 1), StateRead, "Read by all 2", 2, 2},
+		{receipt(20, alice, message.Delivered, 1), StateSaved, "Saved on the sender's device", 0, 0},
+		{receipt(21, bob, message.Delivered, 1), StateDelivered, "Delivered to 1 of 2", 0, 1},
+		{receipt(22, bob, message.Read, 1), StateDelivered, "Delivered to 1 of 2, read by 1", 1, 1},
+		{receipt(23, bob, message.Delivered, 1), StateDelivered, "Delivered to 1 of 2, read by 1", 1, 1},
+		{receipt(24, carol, message.Delivered, 1), StateDelivered, "Delivered to 2 of 2, read by 1", 1, 2},
+		{receipt(25, carol, message.Read, 1), StateRead, "Read by all 2", 2, 2},
 	} {
 		in.Apply(step.apply)
 		it := only(t, in, eid(1))
@@ -86,12 +86,12 @@ func TestStates(t *testing.T) {
 // TestReceiptCounts holds the rule that nothing but a recipient's own receipt makes a message delivered.
 func TestReceiptCounts(t *testing.T) {
 	in := New()
-	in.SetGroup(team())
+	in.ApplyGroup(team())
 	in.Apply(text(1, alice, 10))
-	outsider := receipt(2, Author{Log: "mallory"}, message.StateRead, 1)
-	elsewhere := receipt(3, bob, message.StateRead, 1)
+	outsider := receipt(2, Author{Log: "mallory"}, message.Read, 1)
+	elsewhere := receipt(3, bob, message.Read, 1)
 	elsewhere.Group = gid(2)
-	own := receipt(4, alice, message.StateRead, 1)
+	own := receipt(4, alice, message.Read, 1)
 	for _, it := range []Item{outsider, elsewhere, own} {
 		in.Apply(it)
 	}
@@ -102,12 +102,12 @@ func TestReceiptCounts(t *testing.T) {
 
 func TestReceiptBeforeMessage(t *testing.T) {
 	in := New()
-	in.Apply(receipt(2, bob, message.StateDelivered, 1))
+	in.Apply(receipt(2, bob, message.Delivered, 1))
 	if got := in.Conversations(); len(got) != 0 {
 		t.Errorf("a receipt alone makes a conversation: %+v", got)
 	}
 	in.Apply(text(1, alice, 10))
-	in.SetGroup(team())
+	in.ApplyGroup(team())
 	if it := only(t, in, eid(1)); it.State != StateDelivered {
 		t.Errorf("state %s", it.State)
 	}
@@ -115,7 +115,7 @@ func TestReceiptBeforeMessage(t *testing.T) {
 
 func TestAppliedOnce(t *testing.T) {
 	in := New()
-	in.SetGroup(team())
+	in.ApplyGroup(team())
 	if c := in.Apply(text(1, bob, 10)); !c.New || !c.Shown {
 		t.Errorf("first: %+v", c)
 	}
@@ -125,26 +125,26 @@ func TestAppliedOnce(t *testing.T) {
 	if got := in.Messages(gid(1), 0, 0); len(got) != 1 {
 		t.Errorf("%d messages", len(got))
 	}
-	if c := in.Apply(receipt(2, carol, message.StateDelivered, 1)); len(c.Delivery) != 1 || c.Shown {
+	if c := in.Apply(receipt(2, carol, message.Delivered, 1)); len(c.Delivery) != 1 || c.Shown {
 		t.Errorf("receipt: %+v", c)
 	}
-	if c := in.Apply(receipt(3, carol, message.StateDelivered, 1)); !c.New || len(c.Delivery) != 0 {
+	if c := in.Apply(receipt(3, carol, message.Delivered, 1)); !c.New || len(c.Delivery) != 0 {
 		t.Errorf("a receipt that says nothing new: %+v", c)
 	}
 }
 
 func TestUnread(t *testing.T) {
 	in := New()
-	in.SetGroup(team())
+	in.ApplyGroup(team())
 	in.Apply(text(1, alice, 10))
 	in.Apply(text(2, bob, 11))
 	in.Apply(text(3, carol, 12))
-	in.Apply(receipt(20, alice, message.StateDelivered, 2, 3))
+	in.Apply(receipt(20, alice, message.Delivered, 2, 3))
 	c, ok := in.Conversation(gid(1))
 	if !ok || c.Unread != 2 || c.Count != 3 || c.Last == nil || c.Last.ID != eid(3) || c.HLC != 12 {
 		t.Fatalf("%v, %d unread of %d", ok, c.Unread, c.Count)
 	}
-	in.Apply(receipt(21, alice, message.StateRead, 2, 4))
+	in.Apply(receipt(21, alice, message.Read, 2, 4))
 	in.Apply(text(4, bob, 13)) // was marked as read before it came
 	if c, _ := in.Conversation(gid(1)); c.Unread != 1 {
 		t.Errorf("%d unread", c.Unread)
@@ -182,7 +182,7 @@ func TestMessagesPages(t *testing.T) {
 func TestConversationsNewestFirst(t *testing.T) {
 	in := New()
 	for n, hlc := range map[byte]uint64{1: 5, 2: 50, 3: 7} {
-		in.SetGroup(Group{ID: gid(n), Name: fmt.Sprint(n), HLC: hlc})
+		in.ApplyGroup(Group{ID: gid(n), Name: fmt.Sprint(n), HLC: hlc})
 	}
 	it := text(1, bob, 30)
 	in.Apply(it) // moves conversation 1 up
@@ -204,14 +204,14 @@ func TestAnyOrder(t *testing.T) {
 		for g := byte(1); g <= 2; g++ {
 			group := team()
 			group.ID = gid(g)
-			steps = append(steps, func(in *Inbox) { in.SetGroup(group) })
+			steps = append(steps, func(in *Inbox) { in.ApplyGroup(group) })
 		}
 		for i := range n {
 			from := rapid.SampledFrom(people).Draw(t, "from")
 			it := text(byte(i), from, rapid.Uint64Range(1, 5).Draw(t, "hlc"))
 			if rapid.Bool().Draw(t, "receipt") {
 				about := rapid.SliceOfN(rapid.ByteRange(0, byte(n)), 1, 4).Draw(t, "about")
-				it = receipt(byte(i), from, rapid.SampledFrom([]message.State{message.StateDelivered, message.StateRead}).Draw(t, "state"), about...)
+				it = receipt(byte(i), from, rapid.SampledFrom([]message.State{message.Delivered, message.Read}).Draw(t, "state"), about...)
 			}
 			it.Group = gid(rapid.ByteRange(1, 2).Draw(t, "group"))
 			steps = append(steps, func(in *Inbox) { in.Apply(it) })

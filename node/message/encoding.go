@@ -203,8 +203,8 @@ func receiptToWire(r *Receipt) wireReceipt {
 }
 
 func receiptFromWire(m *Message, w wireReceipt) error {
-	if len(w.Entries) > MaxReceipts {
-		return fmt.Errorf("%w: a receipt names 1 to %d entries, this one %d", ErrInvalid, MaxReceipts, len(w.Entries))
+	if len(w.Entries) > MaxReceiptEntries {
+		return fmt.Errorf("%w: a receipt names 1 to %d entries, this one %d", ErrInvalid, MaxReceiptEntries, len(w.Entries))
 	}
 	m.Receipt = &Receipt{State: State(w.State)}
 	for _, b := range w.Entries {

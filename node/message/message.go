@@ -15,8 +15,8 @@ import (
 const (
 	// MaxText is the most bytes of UTF-8 in a text.
 	MaxText = 8000
-	// MaxReceipts is the most entries that one receipt names.
-	MaxReceipts = 512
+	// MaxReceiptEntries is the most entries that one receipt names.
+	MaxReceiptEntries = 512
 	// MaxEncoded is the most bytes in the encoding of any message, known or not.
 	MaxEncoded = 40 << 10
 	// MaxKind is the most bytes in the name of a kind.
@@ -44,10 +44,10 @@ type State string
 
 // The states a receipt can report. Each includes the one before it.
 const (
-	// StateDelivered: the recipient's device has opened the message and keeps it durably.
-	StateDelivered State = "delivered"
-	// StateRead: the message was on the recipient's unlocked screen.
-	StateRead State = "read"
+	// Delivered: the recipient's device has opened the message and keeps it durably.
+	Delivered State = "delivered"
+	// Read: the message was on the recipient's unlocked screen.
+	Read State = "read"
 )
 
 // Message is one thing said. Exactly one of Text, Receipt and Unknown is set, and Kind says which.
@@ -70,7 +70,7 @@ type Text struct {
 	ReplyTo [32]byte
 }
 
-// Receipt reports what became of entries, batched. It names 1 to MaxReceipts entries.
+// Receipt reports what became of entries, batched. It names 1 to MaxReceiptEntries entries.
 type Receipt struct {
 	State State
 	// Entries are entry ids. Encode sorts them and drops repeats; Decode refuses any other order.
@@ -223,11 +223,11 @@ func (t *Text) validate() error {
 func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 
 func (r *Receipt) validate() error {
-	if r.State != StateDelivered && r.State != StateRead {
+	if r.State != Delivered && r.State != Read {
 		return fmt.Errorf("%w: a receipt says delivered or read", ErrInvalid)
 	}
-	if n := len(r.Entries); n == 0 || n > MaxReceipts {
-		return fmt.Errorf("%w: a receipt names 1 to %d entries, this one %d", ErrInvalid, MaxReceipts, n)
+	if n := len(r.Entries); n == 0 || n > MaxReceiptEntries {
+		return fmt.Errorf("%w: a receipt names 1 to %d entries, this one %d", ErrInvalid, MaxReceiptEntries, n)
 	}
 	return nil
 }

@@ -46,8 +46,8 @@ func vectors(t testing.TB) []struct {
 		{"text", NewText("Bed 4: BP 80/40, please come.", sent)},
 		{"text-utf8", NewText("Größe 3 µg\n\tΔ 💉", sent)},
 		{"text-reply", reply},
-		{"receipt-delivered", NewReceipt(StateDelivered, [][32]byte{id(1)}, sent)},
-		{"receipt-read", NewReceipt(StateRead, [][32]byte{id(3), id(1), id(2), id(1)}, sent)},
+		{"receipt-delivered", NewReceipt(Delivered, [][32]byte{id(1)}, sent)},
+		{"receipt-read", NewReceipt(Read, [][32]byte{id(3), id(1), id(2), id(1)}, sent)},
 		{"newer-kind", newer},
 	}
 }
@@ -139,7 +139,7 @@ func drawMessage(t *rapid.T) Message {
 		return [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "id"))
 	})
 	if rapid.Bool().Draw(t, "receipt") {
-		state := rapid.SampledFrom([]State{StateDelivered, StateRead}).Draw(t, "state")
+		state := rapid.SampledFrom([]State{Delivered, Read}).Draw(t, "state")
 		return NewReceipt(state, rapid.SliceOfN(ids, 1, 20).Draw(t, "entries"), at)
 	}
 	body := "a" + strings.Map(func(r rune) rune {
@@ -178,7 +178,7 @@ func TestUnknownKindIsKept(t *testing.T) {
 }
 
 func TestEncodeRefuses(t *testing.T) {
-	long := make([][32]byte, MaxReceipts+1)
+	long := make([][32]byte, MaxReceiptEntries+1)
 	for name, m := range map[string]Message{
 		"empty message":     {},
 		"empty text":        NewText("", sent),
@@ -197,8 +197,8 @@ func TestEncodeRefuses(t *testing.T) {
 		"unknown, no bytes": {Kind: "casualty", Sent: sent},
 		"unknown, rubbish":  {Kind: "casualty", Sent: sent, Unknown: []byte{1}},
 		"odd state":         NewReceipt("seen", [][32]byte{id(1)}, sent),
-		"no entries":        NewReceipt(StateRead, nil, sent),
-		"many entries":      NewReceipt(StateRead, long, sent),
+		"no entries":        NewReceipt(Read, nil, sent),
+		"many entries":      NewReceipt(Read, long, sent),
 	} {
 		if b, err := Encode(m); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: encoded as %x, %v", name, b, err)
@@ -341,8 +341,8 @@ func TestSummary(t *testing.T) {
 		{NewText("one\n  two", sent), "one two"},
 		{NewText(strings.Repeat("é", 81), sent), strings.Repeat("é", 79) + "…"},
 		{NewText(strings.Repeat("é", 80), sent), strings.Repeat("é", 80)},
-		{NewReceipt(StateRead, [][32]byte{id(1)}, sent), "read: 1 message"},
-		{NewReceipt(StateDelivered, [][32]byte{id(1), id(2)}, sent), "delivered: 2 messages"},
+		{NewReceipt(Read, [][32]byte{id(1)}, sent), "read: 1 message"},
+		{NewReceipt(Delivered, [][32]byte{id(1), id(2)}, sent), "delivered: 2 messages"},
 	} {
 		if got := c.m.Summary(); got != c.want {
 			t.Errorf("summary %q, want %q", got, c.want)
