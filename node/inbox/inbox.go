@@ -102,7 +102,7 @@ type Change struct {
 // conversation is the state of one group.
 type conversation struct {
 	group  Group
-	known  bool // ApplyGroup was called
+	known  bool // SetGroup was called
 	items  []Item
 	unread int
 }
@@ -144,8 +144,8 @@ func New() *Inbox {
 	}
 }
 
-// ApplyGroup records what the operations of a group say now, and replaces what was recorded before.
-func (in *Inbox) ApplyGroup(g Group) {
+// SetGroup records what the operations of a group say now, and replaces what was recorded before.
+func (in *Inbox) SetGroup(g Group) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	g.Members = slices.Clone(g.Members)

@@ -58,7 +58,7 @@ func only(t *testing.T, in *Inbox, id EntryID) Item {
 
 func TestStates(t *testing.T) {
 	in := New()
-	in.ApplyGroup(team())
+	in.SetGroup(team())
 	in.Apply(text(1, alice, 10))
 	for i, step := range []struct {
 		apply       Item
@@ -86,7 +86,7 @@ func TestStates(t *testing.T) {
 // TestReceiptCounts holds the rule that nothing but a recipient's own receipt makes a message delivered.
 func TestReceiptCounts(t *testing.T) {
 	in := New()
-	in.ApplyGroup(team())
+	in.SetGroup(team())
 	in.Apply(text(1, alice, 10))
 	outsider := receipt(2, Author{Log: "mallory"}, message.Read, 1)
 	elsewhere := receipt(3, bob, message.Read, 1)
@@ -107,7 +107,7 @@ func TestReceiptBeforeMessage(t *testing.T) {
 		t.Errorf("a receipt alone makes a conversation: %+v", got)
 	}
 	in.Apply(text(1, alice, 10))
-	in.ApplyGroup(team())
+	in.SetGroup(team())
 	if it := only(t, in, eid(1)); it.State != StateDelivered {
 		t.Errorf("state %s", it.State)
 	}
@@ -115,7 +115,7 @@ func TestReceiptBeforeMessage(t *testing.T) {
 
 func TestAppliedOnce(t *testing.T) {
 	in := New()
-	in.ApplyGroup(team())
+	in.SetGroup(team())
 	if c := in.Apply(text(1, bob, 10)); !c.New || !c.Shown {
 		t.Errorf("first: %+v", c)
 	}
@@ -135,7 +135,7 @@ func TestAppliedOnce(t *testing.T) {
 
 func TestUnread(t *testing.T) {
 	in := New()
-	in.ApplyGroup(team())
+	in.SetGroup(team())
 	in.Apply(text(1, alice, 10))
 	in.Apply(text(2, bob, 11))
 	in.Apply(text(3, carol, 12))
@@ -182,7 +182,7 @@ func TestMessagesPages(t *testing.T) {
 func TestConversationsNewestFirst(t *testing.T) {
 	in := New()
 	for n, hlc := range map[byte]uint64{1: 5, 2: 50, 3: 7} {
-		in.ApplyGroup(Group{ID: gid(n), Name: fmt.Sprint(n), HLC: hlc})
+		in.SetGroup(Group{ID: gid(n), Name: fmt.Sprint(n), HLC: hlc})
 	}
 	it := text(1, bob, 30)
 	in.Apply(it) // moves conversation 1 up
@@ -204,7 +204,7 @@ func TestAnyOrder(t *testing.T) {
 		for g := byte(1); g <= 2; g++ {
 			group := team()
 			group.ID = gid(g)
-			steps = append(steps, func(in *Inbox) { in.ApplyGroup(group) })
+			steps = append(steps, func(in *Inbox) { in.SetGroup(group) })
 		}
 		for i := range n {
 			from := rapid.SampledFrom(people).Draw(t, "from")
