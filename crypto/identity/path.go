@@ -1,0 +1,182 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/asn1"
+	"slices"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// How a chain hangs together: leaf, optional registrar, authority of the
+// bundle. The chain is given, so nothing is searched: each certificate must be
+// signed by the next, and the last by a root.
+
+// path is a chain whose rules have all been checked, but for the time.
+type path struct {
+	leaf   *x509.Certificate
+	key    Key // the leaf's
+	issuer *issuerCert
+}
+
+// verifyPath checks a chain as DecodeChain gives it, with a leaf of the given
+// kind. It reads no clock.
+func (s *TrustStore) verifyPath(ders [][]byte, usage asn1.ObjectIdentifier) (*path, error) {
+	leaf, err := parseCertificate(ders[0])
+	if err != nil {
+		return nil, err
+	}
+	issuer, err := s.verifyIssuer(leaf, ders[1:])
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNested(leaf, issuer.cert); err != nil {
+		return nil, err
+	}
+	key, err := checkLeaf(leaf, issuer, usage)
+	if err != nil {
+		return nil, err
+	}
+	return &path{leaf: leaf, key: key, issuer: issuer}, nil
+}
+
+// verifyIssuer returns the issuer of leaf: the registrar in above, or a root.
+func (s *TrustStore) verifyIssuer(leaf *x509.Certificate, above [][]byte) (*issuerCert, error) {
+	if len(above) == 0 {
+		return s.rootOf(leaf)
+	}
+	cert, err := parseCertificate(above[0])
+	if err != nil {
+		return nil, err
+	}
+	root, err := s.rootOf(cert)
+	if err != nil {
+		return nil, err
+	}
+	registrar, err := checkRegistrar(cert, root)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkNested(cert, root.cert); err != nil {
+		return nil, err
+	}
+	return registrar, checkSignedBy(leaf, cert)
+}
+
+// rootOf finds the root that signed c. Two roots may have one name: an
+// authority that changes its key, or another mesh's namesake.
+func (s *TrustStore) rootOf(c *x509.Certificate) (*issuerCert, error) {
+	named := false
+	for _, r := range s.roots {
+		if !bytes.Equal(c.RawIssuer, r.cert.RawSubject) {
+			continue
+		}
+		named = true
+		if checkSignedBy(c, r.cert) == nil {
+			return r, nil
+		}
+	}
+	if named {
+		return nil, refuseAs(ErrForeign, checkSignature, "an authority of this mesh has the issuer's name, but did not sign")
+	}
+	return nil, refuseAs(ErrForeign, checkIssuer, "the issuer is not in the trust bundle")
+}
+
+// admission reads the admission leaf's own content.
+func (p *path) admission() (*Admission, error) {
+	uris, err := altURIs(p.leaf, 1)
+	if err != nil {
+		return nil, err
+	}
+	kind, value, err := hostURI(uris[0], p.issuer)
+	if err != nil {
+		return nil, err
+	}
+	id := peerIDOf(p.key)
+	if kind != "peer" || value != id.String() {
+		return nil, refuse(checkPeer, "the admission leaf names another peer than its key makes")
+	}
+	if _, _, ok := extension(p.leaf, oidClaims()); ok {
+		return nil, refuse(checkLeak, "the admission leaf carries claims: strangers would read them")
+	}
+	ticket, ok := octets(p.leaf, oidTicketKey())
+	if !ok || len(ticket) != 32 {
+		return nil, refuse(checkTicketKey, "the admission leaf carries the 32-byte hash of the key that signs tickets")
+	}
+	return &Admission{
+		Org: p.issuer.host, Peer: id, TicketKey: [32]byte(ticket),
+		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter,
+	}, nil
+}
+
+// credential reads the credential leaf's own content.
+func (p *path) credential() (*Credential, error) {
+	c := &Credential{
+		Form: FormChain, SigningKey: p.key, Device: DeviceID(p.key),
+		Issuer: p.issuer.cert.Subject.CommonName, Registrar: p.issuer.roles != nil,
+		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter,
+	}
+	if err := p.names(c); err != nil {
+		return nil, err
+	}
+	raw, ok := octets(p.leaf, oidClaims())
+	if !ok {
+		return nil, refuse(checkClaims, "the credential has no claims")
+	}
+	claims, err := parseClaims(raw)
+	if err != nil {
+		return nil, err
+	}
+	c.Claims = claims
+	return c, p.checkKeysAndRoles(c)
+}
+
+// names reads the three URIs: person, device, peer, in this order.
+func (p *path) names(c *Credential) error {
+	uris, err := altURIs(p.leaf, 3)
+	if err != nil {
+		return err
+	}
+	var kinds, values [3]string
+	for i, u := range uris {
+		if kinds[i], values[i], err = hostURI(u, p.issuer); err != nil {
+			return err
+		}
+	}
+	c.Person = Person{Org: p.issuer.host, Regulator: kinds[0], Number: values[0]}
+	if c.Person.Validate() != nil {
+		return refuse(checkPerson, "the first name of a credential is that of a person")
+	}
+	if kinds[1] != "device" || values[1] != c.Device {
+		return refuse(checkDevice, "the second name of a credential is the device that its key makes")
+	}
+	id, err := peer.Decode(values[2])
+	if err != nil || kinds[2] != "peer" || id.String() != values[2] {
+		return refuse(checkPeer, "the third name of a credential is a peer")
+	}
+	if _, err := PeerKey(id); err != nil {
+		return refuse(checkPeer, "the peer of a credential cannot be used: %v", err)
+	}
+	c.Peer = id
+	return nil
+}
+
+func (p *path) checkKeysAndRoles(c *Credential) error {
+	transport, err := PeerKey(c.Peer)
+	if err != nil {
+		return err
+	}
+	if transport == c.SigningKey || transport == c.Claims.Witness || c.SigningKey == c.Claims.Witness {
+		return refuse(checkDistinct, "one key serves two purposes")
+	}
+	if p.issuer.roles == nil {
+		return nil // an authority grants any role
+	}
+	for _, r := range c.Claims.Roles {
+		if !slices.Contains(p.issuer.roles, r) {
+			return refuse(checkRoles, "a role is not among those that the registrar may grant")
+		}
+	}
+	return nil
+}
