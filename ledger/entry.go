@@ -1,0 +1,175 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/crypto/identity"
+)
+
+// Domain is what an entry's signature is over: Domain ‖ header.
+const Domain identity.Domain = "tocsin/entry/v1\x00"
+
+// Entry is one record of a log. It is made by this package only and is not
+// changed afterwards; its received bytes are kept, stored and forwarded as
+// they came. Callers must not write to its slices.
+type Entry struct {
+	Header    Header
+	Signature [SignatureSize]byte
+	Body      []byte // nil where only the header is held
+
+	id     ID
+	signed []byte // header ‖ signature
+	frame  []byte // nil where only the header is held
+}
+
+// ID returns the entry's name.
+func (e *Entry) ID() ID { return e.id }
+
+// SignedHeader returns header ‖ signature, which [VerifyHeader] reads.
+func (e *Entry) SignedHeader() []byte { return e.signed }
+
+// Frame returns opaque signed_header<0..2^16-1> ‖ opaque body<0..2^24-1>, the
+// form in which entries travel and are stored; nil for an entry made from a
+// header alone.
+func (e *Entry) Frame() []byte { return e.frame }
+
+// ParseFrame reads a frame, all of b: strict encoding, every rule of the
+// header, and the body's length and hash. It does not check the signature;
+// [Verify] does. Errors match [ErrInvalid]. b is copied.
+func ParseFrame(b []byte) (*Entry, error) {
+	if len(b) > MaxFrame {
+		return nil, invalid("frame of %d bytes is longer than %d", len(b), MaxFrame)
+	}
+	b = bytes.Clone(b)
+	s := cryptobyte.String(b)
+	var signed, body cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&signed) || !s.ReadUint24LengthPrefixed(&body) {
+		return nil, invalid("frame is cut short")
+	}
+	if !s.Empty() {
+		return nil, invalid("%d bytes follow the frame", len(s))
+	}
+	e, err := parseSigned(signed)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) != int(e.Header.BodyLen) {
+		return nil, invalid("body has %d bytes and the header says %d", len(body), e.Header.BodyLen)
+	}
+	if sha256.Sum256(body) != e.Header.BodyHash {
+		return nil, invalid("body does not match the header's hash")
+	}
+	e.Body, e.frame = body, b
+	return e, nil
+}
+
+// parseSigned reads header ‖ signature, all of b, which it keeps.
+func parseSigned(b []byte) (*Entry, error) {
+	s := cryptobyte.String(b)
+	e := &Entry{signed: b}
+	if err := e.Header.read(&s); err != nil {
+		return nil, err
+	}
+	if !s.CopyBytes(e.Signature[:]) {
+		return nil, invalid("signature is cut short")
+	}
+	if !s.Empty() {
+		return nil, invalid("%d bytes follow the signature", len(s))
+	}
+	e.id = headerID(e.headerBytes())
+	return e, nil
+}
+
+func (e *Entry) headerBytes() []byte { return e.signed[:len(e.signed)-SignatureSize] }
+
+// headerID is the id of an encoded header, RFC 6962 §2.1's leaf hash.
+func headerID(header []byte) ID {
+	buf := make([]byte, 1, 1+MaxHeader)
+	return sha256.Sum256(append(buf, header...))
+}
+
+// VerifyHeader checks a header and its signature without a body. The entry it
+// returns can be shown to others as evidence, not appended. b is copied.
+func VerifyHeader(signedHeader []byte) (*Entry, error) {
+	if len(signedHeader) > MaxSignedHeader {
+		return nil, invalid("signed header of %d bytes is longer than %d", len(signedHeader), MaxSignedHeader)
+	}
+	e, err := parseSigned(bytes.Clone(signedHeader))
+	if err != nil {
+		return nil, err
+	}
+	if err := e.verifySignature(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Entry) verifySignature() error {
+	err := identity.VerifySignature(e.Header.Author, Domain, e.headerBytes(), e.Signature[:])
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return nil
+}
+
+// Verified is an entry that passed every check that is the same on every
+// device. Only [Verify] and [Sign] make one.
+type Verified struct{ e *Entry }
+
+// Entry returns the entry, nil for the zero Verified.
+func (v Verified) Entry() *Entry { return v.e }
+
+// IsZero reports whether v holds no entry.
+func (v Verified) IsZero() bool { return v.e == nil }
+
+// Verify reads a frame and checks encoding, body hash and signature. It knows
+// nothing of the rest of the log: [Logs.Append] checks the place. Errors match
+// [ErrInvalid]. b is copied.
+func Verify(frame []byte) (Verified, error) {
+	e, err := ParseFrame(frame)
+	if err != nil {
+		return Verified{}, err
+	}
+	if err := e.verifySignature(); err != nil {
+		return Verified{}, err
+	}
+	return Verified{e}, nil
+}
+
+// Sign makes an entry from h and body, at most [MaxBody] bytes. It fills
+// Author, BodyLen and BodyHash; the place comes from [Place.Header].
+func Sign(key ed25519.PrivateKey, h Header, body []byte) (Verified, error) {
+	if len(key) != ed25519.PrivateKeySize {
+		return Verified{}, fmt.Errorf("ledger: a signing key has %d bytes, not %d", ed25519.PrivateKeySize, len(key))
+	}
+	if len(body) > MaxBody {
+		return Verified{}, invalid("body of %d bytes is longer than %d", len(body), MaxBody)
+	}
+	h.Author = identity.KeyOf(key)
+	h.BodyLen = uint32(len(body))
+	h.BodyHash = sha256.Sum256(body)
+	header, err := h.Marshal()
+	if err != nil {
+		return Verified{}, err
+	}
+	b := cryptobyte.NewFixedBuilder(make([]byte, 0, 2+len(header)+SignatureSize+3+len(body)))
+	b.AddUint16LengthPrefixed(func(c *cryptobyte.Builder) {
+		c.AddBytes(header)
+		c.AddBytes(identity.Sign(key, Domain, header))
+	})
+	b.AddUint24LengthPrefixed(func(c *cryptobyte.Builder) { c.AddBytes(body) })
+	frame, err := b.Bytes()
+	if err != nil {
+		return Verified{}, fmt.Errorf("ledger: cannot encode the entry: %w", err)
+	}
+	e, err := ParseFrame(frame)
+	if err != nil {
+		return Verified{}, err
+	}
+	return Verified{e}, nil
+}

@@ -1,0 +1,231 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"tocsin/crypto/identity"
+)
+
+// Authors tells who may have a log. It must not call back into [Logs].
+type Authors interface {
+	// Known reports whether entries of k's logs are taken. It is asked about
+	// logs of which nothing is held yet.
+	Known(k identity.Key) bool
+	// Admit is shown the entry at seq 0 of a log whose author is not known: a
+	// control entry with the author's credential. If it returns nil the author
+	// is known from now on; otherwise the entry waits in the pen.
+	Admit(first *Entry) error
+}
+
+// Config is what [Open] needs.
+type Config struct {
+	Store   Store   // required; closed by whoever opened it
+	Authors Authors // required
+	Limits  Limits  // zero fields mean the limits of the design
+}
+
+func (c *Config) validate() error {
+	if c.Store == nil || c.Authors == nil {
+		return errors.New("ledger: Config needs a Store and Authors")
+	}
+	return nil
+}
+
+// Logs is every log that a node holds. It is safe for concurrent use.
+//
+// One caller at a time leads: it takes what others have queued, decides it in
+// order and makes it durable with one commit (see append.go). Only the leader
+// changes the pen, usage, forks and the state of others' logs; only Log changes
+// the state of its own; both hold mu while they do, and readers hold it too.
+type Logs struct {
+	store   Store
+	authors Authors
+	limits  Limits
+
+	queueMu sync.Mutex
+	queue   []*request // guarded by queueMu
+	leading bool       // guarded by queueMu
+
+	mu     sync.RWMutex // guards what follows
+	logs   map[LogID]*logState
+	sorted []LogID // the keys of logs, in order
+	usage  map[identity.Key]usage
+	pen    *pen
+	own    *Log
+	seen   *seenHeads
+	hlc    uint64 // highest hybrid time received that was not far ahead
+	folded bool   // hlc includes what was held at Open
+	forks  int
+	count  counters
+}
+
+// counters count outcomes since [Open].
+type counters struct {
+	appended, known, penned, forked, overBudget, ownAhead uint64
+}
+
+// Open reads the state of all logs from the store; it takes time in proportion
+// to the number of logs, not of entries. A device that writes calls [Logs.Own]
+// before it appends anything from others.
+func Open(ctx context.Context, cfg Config) (*Logs, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	l := &Logs{
+		store:   cfg.Store,
+		authors: cfg.Authors,
+		limits:  cfg.Limits.orDefault(),
+		logs:    make(map[LogID]*logState),
+		usage:   make(map[identity.Key]usage),
+		seen:    newSeenHeads(),
+	}
+	l.pen = newPen(l.limits)
+	if err := l.load(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// setState records the state of a log, in memory only.
+func (l *Logs) setState(id LogID, st *logState) {
+	if _, ok := l.logs[id]; !ok {
+		i, _ := slices.BinarySearchFunc(l.sorted, id, LogID.Compare)
+		l.sorted = slices.Insert(l.sorted, i, id)
+	}
+	l.logs[id] = st
+}
+
+// Head is the newest entry held of a log.
+type Head struct {
+	Log  LogID
+	Next uint64 // number of entries held; the head's sequence number is Next-1
+	ID   ID     // of the entry at Next-1
+}
+
+// Head returns the head of a log, and false if nothing of it is held.
+func (l *Logs) Head(id LogID) (Head, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	st := l.logs[id]
+	if st == nil || st.next == 0 {
+		return Head{}, false
+	}
+	return Head{Log: id, Next: st.next, ID: st.head}, true
+}
+
+// Frontier returns the heads of all logs of which something is held.
+func (l *Logs) Frontier() Frontier {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	f := make(Frontier, 0, len(l.sorted))
+	for _, id := range l.sorted {
+		if st := l.logs[id]; st.next > 0 {
+			f = append(f, Head{Log: id, Next: st.next, ID: st.head})
+		}
+	}
+	return f
+}
+
+// Entry returns one entry. It matches [ErrNotFound] if the place is beyond what
+// is held, and [ErrDamaged] if it should be held and is not, or was changed.
+func (l *Logs) Entry(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	h, ok := l.Head(id)
+	if !ok || seq >= h.Next {
+		return nil, fmt.Errorf("%w: entry %d of log %s", ErrNotFound, seq, id)
+	}
+	value, err := l.store.Get(ctx, TableEntries, id, seq)
+	if errors.Is(err, ErrNotFound) {
+		return nil, damaged(id, seq, "it is missing although later entries are held")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return readStored(id, seq, value)
+}
+
+// Entries calls fn for the entries with from <= seq < to that are held, in
+// order; to may lie beyond the head. A log of which nothing is held matches
+// [ErrNotFound]. A missing or changed entry matches [ErrDamaged]: the range is
+// never shortened in silence. An error of fn ends it and is returned as it is.
+func (l *Logs) Entries(ctx context.Context, id LogID, from, to uint64, fn func(*Entry) error) error {
+	h, ok := l.Head(id)
+	if !ok {
+		return fmt.Errorf("%w: log %s", ErrNotFound, id)
+	}
+	to = min(to, h.Next)
+	if from >= to {
+		return nil
+	}
+	want := from
+	err := l.store.Range(ctx, id, from, to, func(seq uint64, value []byte) error {
+		if seq != want {
+			return damaged(id, want, "it is missing although later entries are held")
+		}
+		e, err := readStored(id, seq, value)
+		if err != nil {
+			return err
+		}
+		want++
+		return fn(e)
+	})
+	if err == nil && want != to {
+		return damaged(id, want, "it is missing although later entries are held")
+	}
+	return err
+}
+
+// Closed reports whether the log takes nothing more because it forked below or
+// at its next place.
+func (l *Logs) Closed(id LogID) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	st := l.logs[id]
+	return st != nil && st.closedAt(st.next)
+}
+
+func (s *logState) closedAt(seq uint64) bool { return s.fork != nil && seq >= s.fork.Seq }
+
+// Stats are numbers for status pages and metrics. Counts of outcomes are since
+// [Open].
+type Stats struct {
+	Logs    int    // of which at least one entry is held
+	Entries uint64 // held in all
+	Forks   int    // logs with evidence of a fork
+
+	Penned         int // entries waiting in memory
+	PennedBytes    int
+	UnknownAuthors int    // authors among them who are not known yet
+	Forgotten      uint64 // entries the pen gave up to stay within its limits
+
+	Appended, Known, Pens, Forked, OverBudget, OwnAhead uint64 // outcomes
+}
+
+// Stats returns the present numbers.
+func (l *Logs) Stats() Stats {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	s := Stats{
+		Forks:          l.forks,
+		Penned:         l.pen.entries,
+		PennedBytes:    l.pen.unknownBytes + l.pen.gapBytes,
+		UnknownAuthors: l.pen.waiting.Len(),
+		Forgotten:      l.pen.forgotten,
+		Appended:       l.count.appended,
+		Known:          l.count.known,
+		Pens:           l.count.penned,
+		Forked:         l.count.forked,
+		OverBudget:     l.count.overBudget,
+		OwnAhead:       l.count.ownAhead,
+	}
+	for _, st := range l.logs {
+		if st.next > 0 {
+			s.Logs++
+			s.Entries += st.next
+		}
+	}
+	return s
+}

@@ -1,0 +1,184 @@
+// Package memstore is a ledger.Store in memory: for tests, simulations and
+// relays that keep nothing. What it holds lives as long as the process.
+package memstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"tocsin/ledger"
+)
+
+// Store keeps records in memory. It is safe for concurrent use.
+type Store struct {
+	mu     sync.RWMutex
+	closed bool // guarded by mu
+	disk   *disk
+}
+
+// disk is what outlives a Store: it plays the part of the files.
+type disk struct {
+	mu      sync.RWMutex
+	entries map[ledger.LogID]map[uint64][]byte
+	single  map[ledger.Table]map[ledger.LogID][]byte
+}
+
+// New returns an empty store.
+func New() *Store {
+	return &Store{disk: &disk{
+		entries: make(map[ledger.LogID]map[uint64][]byte),
+		single: map[ledger.Table]map[ledger.LogID][]byte{
+			ledger.TableStates: {},
+			ledger.TableForks:  {},
+		},
+	}}
+}
+
+// Reopen closes s and returns a store with the same contents, as a process that
+// starts again finds its files.
+func (s *Store) Reopen() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return &Store{disk: s.disk}
+}
+
+// Close implements ledger.Store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ledger.ErrClosed
+	}
+	s.closed = true
+	return nil
+}
+
+// Commit implements ledger.Store.
+func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ledger.ErrClosed
+	}
+	d := s.disk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range batch {
+		if r.Table != ledger.TableEntries && d.single[r.Table] == nil {
+			return fmt.Errorf("memstore: there is no table %d", r.Table)
+		}
+	}
+	for _, r := range batch {
+		value := bytes.Clone(r.Value)
+		if r.Table != ledger.TableEntries {
+			d.single[r.Table][r.Log] = value
+			continue
+		}
+		if d.entries[r.Log] == nil {
+			d.entries[r.Log] = make(map[uint64][]byte)
+		}
+		d.entries[r.Log][r.Seq] = value
+	}
+	return nil
+}
+
+// CommitOwn implements ledger.Store.
+func (s *Store) CommitOwn(ctx context.Context, batch []ledger.Record) error {
+	return s.Commit(ctx, batch)
+}
+
+// Get implements ledger.Store.
+func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, ledger.ErrClosed
+	}
+	d := s.disk
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	value, ok := d.single[t][id]
+	if t == ledger.TableEntries {
+		value, ok = d.entries[id][seq]
+	}
+	if !ok {
+		return nil, ledger.ErrNotFound
+	}
+	return append([]byte{}, value...), nil
+}
+
+// Range implements ledger.Store. It sees the entries held when it began.
+func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
+	s.disk.mu.RLock()
+	var seqs []uint64
+	for seq := range s.disk.entries[id] {
+		if from <= seq && seq < to {
+			seqs = append(seqs, seq)
+		}
+	}
+	s.disk.mu.RUnlock()
+	slices.Sort(seqs)
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	for _, seq := range seqs {
+		value, err := s.Get(ctx, ledger.TableEntries, id, seq)
+		if err != nil {
+			return err
+		}
+		if err := fn(seq, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Each implements ledger.Store. It sees the logs held when it began.
+func (s *Store) Each(ctx context.Context, t ledger.Table, fn func(ledger.LogID, []byte) error) error {
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	s.disk.mu.RLock()
+	if s.disk.single[t] == nil {
+		s.disk.mu.RUnlock()
+		return fmt.Errorf("memstore: table %d has no single records", t)
+	}
+	ids := make([]ledger.LogID, 0, len(s.disk.single[t]))
+	for id := range s.disk.single[t] {
+		ids = append(ids, id)
+	}
+	s.disk.mu.RUnlock()
+	slices.SortFunc(ids, ledger.LogID.Compare)
+	for _, id := range ids {
+		value, err := s.Get(ctx, t, id, 0)
+		if err != nil {
+			return err
+		}
+		if err := fn(id, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) open(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return ledger.ErrClosed
+	}
+	return nil
+}

@@ -1,0 +1,355 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"tocsin/crypto/identity"
+)
+
+func storedSize(e *Entry) int { return checkSize + len(e.frame) }
+
+// round is one commit in the making: a layer over the durable state, which
+// becomes the state when the commit has succeeded. It belongs to the leader.
+type round struct {
+	l       *Logs
+	states  map[LogID]*logState // changed in this round
+	order   []LogID             // the keys of states, in order of change
+	usage   map[identity.Key]usage
+	fresh   map[LogID][]*Entry // entries of this round, rising
+	records []Record           // entries and forks
+	bytes   int
+	hlc     uint64
+	newFork int
+
+	drainable []LogID   // logs that the pen may have something for
+	at        time.Time // of the latest request
+	taken     []*Entry  // entries that leave the pen if the commit succeeds
+	part      []*request
+	count     counters
+}
+
+func newRound(l *Logs) *round {
+	return &round{
+		l:      l,
+		states: make(map[LogID]*logState),
+		usage:  make(map[identity.Key]usage),
+		fresh:  make(map[LogID][]*Entry),
+	}
+}
+
+// next is the round that carries on draining what this one had no room for.
+func (r *round) next() *round {
+	n := newRound(r.l)
+	n.drainable, n.at, n.part = r.drainable, r.at, nil
+	for _, q := range r.part {
+		if q.release != nil {
+			n.part = append(n.part, q)
+		}
+	}
+	return n
+}
+
+// request decides one request. Errors that concern it alone are put into it.
+func (r *round) request(ctx context.Context, q *request) {
+	r.at = q.at
+	if q.release != nil {
+		r.part = append(r.part, q)
+		r.drainable = append(r.drainable, r.l.penLogs(*q.release)...)
+		return
+	}
+	q.outcomes = make([]Outcome, len(q.entries))
+	touched := false
+	for i, v := range q.entries {
+		before := len(r.records)
+		o, err := r.add(ctx, v.e, false)
+		if err != nil {
+			q.err = err
+			break
+		}
+		q.outcomes[i] = o
+		r.tally(o)
+		r.drainable = append(r.drainable, v.e.Header.Log())
+		touched = touched || len(r.records) != before || len(r.fresh[v.e.Header.Log()]) > 0
+	}
+	if touched {
+		r.part = append(r.part, q)
+	}
+}
+
+func (r *round) tally(o Outcome) {
+	switch o {
+	case Appended:
+		r.count.appended++
+	case Known:
+		r.count.known++
+	case Penned:
+		r.count.penned++
+	case Forked:
+		r.count.forked++
+	case OverBudget:
+		r.count.overBudget++
+	case OwnAhead:
+		r.count.ownAhead++
+	}
+}
+
+// state returns the state of a log as this round sees it.
+func (r *round) state(id LogID) *logState {
+	if st := r.states[id]; st != nil {
+		return st
+	}
+	r.l.mu.RLock()
+	defer r.l.mu.RUnlock()
+	if st := r.l.logs[id]; st != nil {
+		cp := *st
+		return &cp
+	}
+	return &logState{}
+}
+
+func (r *round) setState(id LogID, st *logState) {
+	if _, ok := r.states[id]; !ok {
+		r.order = append(r.order, id)
+	}
+	r.states[id] = st
+}
+
+// add decides one entry. penned says that it is in the pen already.
+func (r *round) add(ctx context.Context, e *Entry, penned bool) (Outcome, error) {
+	id, seq := e.Header.Log(), e.Header.Seq
+	st := r.state(id)
+	own := r.l.ownLog()
+	switch {
+	case seq < st.next:
+		return r.compare(ctx, st, e)
+	case own != nil && own.ahead(id):
+		return OwnAhead, own.markRollback(ctx)
+	case st.closedAt(seq):
+		return r.evidence(st, e, st.fork.First, st.fork.Second), nil
+	case seq > st.next || (st.next == 0 && !r.admitted(e)):
+		if penned {
+			return Penned, nil
+		}
+		return r.wait(st, e), nil
+	case e.Header.Prev != st.head:
+		// The author signed another entry before this one than the one we hold.
+		// Who is wrong cannot be told from here, and the neighbour is not.
+		return Forked, nil
+	}
+	return r.append(id, st, e), nil
+}
+
+// compare meets an entry at a place that is taken.
+func (r *round) compare(ctx context.Context, st *logState, e *Entry) (Outcome, error) {
+	id, seq := e.Header.Log(), e.Header.Seq
+	if seq == st.next-1 && e.id == st.head {
+		return Known, nil
+	}
+	held, err := r.held(ctx, id, seq)
+	if err != nil {
+		return 0, err
+	}
+	if held.id == e.id {
+		return Known, nil
+	}
+	return r.evidence(st, e, held), nil
+}
+
+// held returns the entry at a taken place, of this round or of the store.
+func (r *round) held(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	for _, e := range r.fresh[id] {
+		if e.Header.Seq == seq {
+			return e, nil
+		}
+	}
+	return r.l.Entry(ctx, id, seq)
+}
+
+// evidence records that e contradicts others at its place.
+func (r *round) evidence(st *logState, e *Entry, others ...*Entry) Outcome {
+	f := st.fork.with(e, others...)
+	if f != nil && !f.equal(st.fork) {
+		if st.fork == nil {
+			r.newFork++
+		}
+		cp := *st
+		cp.fork = f
+		id := e.Header.Log()
+		r.setState(id, &cp)
+		value := f.marshal()
+		r.records = append(r.records, Record{Table: TableForks, Log: id, Value: value})
+		r.bytes += len(value)
+	}
+	return Forked
+}
+
+// admitted decides whether the author of the first entry of a log is known.
+func (r *round) admitted(e *Entry) bool {
+	if r.l.authors.Known(e.Header.Author) {
+		return true
+	}
+	if r.l.authors.Admit(e) != nil {
+		return false
+	}
+	r.drainable = append(r.drainable, r.l.penLogs(e.Header.Author)...)
+	return true
+}
+
+// wait puts an entry into the pen.
+func (r *round) wait(st *logState, e *Entry) Outcome {
+	// Asked before the lock is taken: Authors may hold a lock of its own.
+	known := st.next > 0 || r.l.authors.Known(e.Header.Author)
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if !known {
+		return r.l.pen.addUnknown(e)
+	}
+	other, o := r.l.pen.addGap(e, st.next)
+	if other != nil {
+		return r.evidence(st, e, other)
+	}
+	return o
+}
+
+// append takes the entry that is next, if the author's budget of the day allows.
+func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
+	use, ok := r.charge(e)
+	if !ok {
+		return OverBudget
+	}
+	cp := *st
+	cp.next, cp.head, cp.hlc, cp.use = st.next+1, e.id, e.Header.HLC, use
+	r.setState(id, &cp)
+	r.fresh[id] = append(r.fresh[id], e)
+	value := storedEntry(e)
+	r.records = append(r.records, Record{Table: TableEntries, Log: id, Seq: e.Header.Seq, Value: value})
+	r.bytes += len(value)
+	if limit := hlcAt(r.at.Add(maxClockAhead)); e.Header.HLC <= limit {
+		r.hlc = max(r.hlc, e.Header.HLC)
+	}
+	return Appended
+}
+
+// charge counts e against its author's budget.
+func (r *round) charge(e *Entry) (usage, bool) {
+	author := e.Header.Author
+	use, ok := r.usage[author]
+	if !ok {
+		r.l.mu.RLock()
+		use = r.l.usage[author]
+		r.l.mu.RUnlock()
+	}
+	if day := dayOf(r.at); day != use.day {
+		use = usage{day: day}
+	}
+	use.headers++
+	use.bytes += uint64(len(e.frame))
+	if use.headers > r.l.limits.DayHeaders || use.bytes > r.l.limits.DayBytes {
+		return usage{}, false
+	}
+	r.usage[author] = use
+	return use, true
+}
+
+// drain moves on what waited for entries of this round, as far as one commit
+// reaches, and reports whether there is more.
+func (r *round) drain(ctx context.Context) (more bool) {
+	for len(r.drainable) > 0 {
+		id := r.drainable[0]
+		if r.bytes > maxRoundBytes || len(r.records) >= maxBatchEntries {
+			return true
+		}
+		e := r.l.penned(id, r.state(id).next)
+		if e == nil {
+			r.drainable = r.drainable[1:]
+			continue
+		}
+		o, err := r.add(ctx, e, true)
+		switch {
+		case err != nil || o == Penned || o == OverBudget:
+			r.drainable = r.drainable[1:] // it waits on
+		case o == Appended:
+			r.count.appended++
+			r.credit(e)
+			r.taken = append(r.taken, e)
+		default:
+			r.l.unpen(e) // it will never fit
+			r.drainable = r.drainable[1:]
+		}
+	}
+	return false
+}
+
+// credit tells a Release how many of its author's entries were appended.
+func (r *round) credit(e *Entry) {
+	for _, q := range r.part {
+		if q.release != nil && *q.release == e.Header.Author {
+			q.released++
+		}
+	}
+}
+
+// finish commits the round and, only then, moves the heads in memory. It
+// reports whether there was something to commit and it succeeded.
+func (r *round) finish(ctx context.Context) bool {
+	if len(r.records) == 0 {
+		r.apply()
+		return false
+	}
+	for _, id := range r.order {
+		if len(r.fresh[id]) > 0 {
+			r.records = append(r.records, Record{Table: TableStates, Log: id, Value: r.states[id].marshal()})
+		}
+	}
+	if err := r.l.store.Commit(ctx, r.records); err != nil {
+		for _, q := range r.part {
+			q.err = errors.Join(q.err, fmt.Errorf("ledger: cannot store entries: %w", err))
+		}
+		return false
+	}
+	r.apply()
+	return true
+}
+
+func (r *round) apply() {
+	l := r.l
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range r.taken {
+		l.pen.remove(e)
+	}
+	for _, id := range r.order {
+		st := r.states[id]
+		if l.own != nil && l.own.id == id {
+			// Only Log moves its own head; this round may have found its fork.
+			cp := *l.logs[id]
+			cp.fork = st.fork
+			st = &cp
+		}
+		l.setState(id, st)
+		if len(r.fresh[id]) > 0 && (l.own == nil || l.own.id != id) {
+			l.seen.add(id)
+		}
+	}
+	for author, use := range r.usage {
+		l.usage[author] = use
+	}
+	l.hlc = max(l.hlc, r.hlc)
+	l.forks += r.newFork
+	l.count.add(r.count)
+}
+
+func (c *counters) add(d counters) {
+	c.appended += d.appended
+	c.known += d.known
+	c.penned += d.penned
+	c.forked += d.forked
+	c.overBudget += d.overBudget
+	c.ownAhead += d.ownAhead
+}
+
+// dayOf is the UTC day of our clock that budgets count in.
+func dayOf(at time.Time) uint32 { return uint32(max(at.Unix(), 0) / 86400) }
