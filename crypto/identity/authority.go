@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,7 @@ func NewAuthorityWithKey(org, name string, now time.Time, validity time.Duration
 	if err := CheckOrg(org); err != nil {
 		return nil, err
 	}
-	if name == "" || !isDisplayText(name, 64) {
+	if name == "" || !isDisplayText(name, maxCommonName) {
 		return nil, errors.New("identity: the name of an authority is 1 to 64 bytes of plain text")
 	}
 	if validity < 24*time.Hour {
@@ -158,15 +159,17 @@ func (a *Authority) Issue(req *Request, g Grant) (*Enrolment, error) {
 	if g.Rand == nil {
 		g.Rand = rand.Reader
 	}
-	leaves, err := newLeaves(req, claims)
+	encoded, err := claims.marshal()
 	if err != nil {
 		return nil, err
 	}
-	admission, err := a.sign(leaves.admission, req.transport, g)
+	forAdmission, forCredential := req.names()
+	ticket := TicketKey(req.signing)
+	admission, err := a.sign(leafExtensions(oidAdmissionUsage(), forAdmission, oidTicketKey(), ticket[:]), req.transport, g)
 	if err != nil {
 		return nil, err
 	}
-	credential, err := a.sign(leaves.credential, req.signing, g)
+	credential, err := a.sign(leafExtensions(oidCredentialUsage(), forCredential, oidClaims(), encoded), req.signing, g)
 	if err != nil {
 		return nil, err
 	}
@@ -196,32 +199,19 @@ func (g Grant) claims(req *Request) (Claims, error) {
 	return c, c.validate()
 }
 
-// leaves are the extensions that differ between the two leaves.
-type leaves struct{ admission, credential []pkix.Extension }
+// names returns the URIs of the two leaves.
+func (r *Request) names() (admission, credential []string) {
+	p := r.wish.Person
+	id := uri(p.Org, "peer", peerIDOf(r.transport).String())
+	return []string{id}, []string{uri(p.Org, p.Regulator, p.Number), uri(p.Org, "device", DeviceID(r.signing)), id}
+}
 
-func newLeaves(req *Request, claims Claims) (*leaves, error) {
-	encoded, err := claims.marshal()
-	if err != nil {
-		return nil, err
+func leafExtensions(usage asn1.ObjectIdentifier, uris []string, own asn1.ObjectIdentifier, value []byte) []pkix.Extension {
+	return []pkix.Extension{
+		{Id: oidExtendedUsage(), Critical: true, Value: derUsages(usage)},
+		{Id: oidAltName(), Value: derURIs(uris...)},
+		{Id: own, Value: derOctets(value)},
 	}
-	org := req.wish.Person.Org
-	peerURI := uri(org, "peer", peerIDOf(req.transport).String())
-	ticket := TicketKey(req.signing)
-	out := &leaves{
-		admission: []pkix.Extension{
-			{Id: oidExtendedUsage(), Critical: true, Value: derUsages(oidAdmissionUsage())},
-			{Id: oidAltName(), Value: derURIs(peerURI)},
-			{Id: oidTicketKey(), Value: derOctets(ticket[:])},
-		},
-		credential: []pkix.Extension{
-			{Id: oidExtendedUsage(), Critical: true, Value: derUsages(oidCredentialUsage())},
-			{Id: oidAltName(), Value: derURIs(
-				uri(org, req.wish.Person.Regulator, req.wish.Person.Number),
-				uri(org, "device", DeviceID(req.signing)), peerURI)},
-			{Id: oidClaims(), Value: derOctets(encoded)},
-		},
-	}
-	return out, nil
 }
 
 func (a *Authority) sign(extensions []pkix.Extension, key Key, g Grant) ([]byte, error) {

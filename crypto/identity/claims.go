@@ -142,7 +142,11 @@ func checkBundle(key []byte) error {
 }
 
 func marshalCBOR(v any) ([]byte, error) {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
+	options := cbor.CoreDetEncOptions()
+	// A list that is not there and an empty one are the same to Go: with this
+	// they are one to CBOR too, and null is refused when read.
+	options.NilContainers = cbor.NilContainerAsEmpty
+	mode, err := options.EncMode()
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
 	}

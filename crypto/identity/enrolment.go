@@ -36,7 +36,7 @@ type Enrolment struct {
 }
 
 // AssembleEnrolment joins leaves that were issued for req, by [Authority.Issue]
-// or by another tool with the profile of PROFILE.md, to an
+// or by another tool with the profile of [Request.OpenSSLConfig], to an
 // enrolment. admission and credential are chains of DER, leaf first, root left
 // out. Both are checked with the verifier, at the start of their own validity,
 // and against the request.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	libcrypto "github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -51,6 +52,24 @@ func relayKeys(seed []byte) (*RelayKeys, error) {
 		Store:     [32]byte(seed[64:96]),
 	}, nil
 }
+
+// String keeps the keys out of logs and messages.
+func (k *RelayKeys) String() string { return "relay keys (secret)" }
+
+// GoString is like String, for %#v.
+func (k *RelayKeys) GoString() string { return k.String() }
+
+// LogValue is like String, for slog.
+func (k *RelayKeys) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// String keeps the keys out of logs and messages.
+func (k *VaultKeys) String() string { return "vault keys (secret)" }
+
+// GoString is like String, for %#v.
+func (k *VaultKeys) GoString() string { return k.String() }
+
+// LogValue is like String, for slog.
+func (k *VaultKeys) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // PeerID returns the libp2p id of the transport key.
 func (k *RelayKeys) PeerID() peer.ID { return peerIDOf(KeyOf(k.Transport)) }

@@ -47,6 +47,8 @@ const (
 	maxRegul  = 16
 	maxNumber = 24
 	maxSerial = 20 // RFC 5280 §4.1.2.2
+	// maxCommonName is the upper bound of X.520 for a common name.
+	maxCommonName = 64
 )
 
 const (

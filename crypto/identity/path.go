@@ -114,7 +114,7 @@ func (p *path) admission() (*Admission, error) {
 func (p *path) credential() (*Credential, error) {
 	c := &Credential{
 		Form: FormChain, SigningKey: p.key, Device: DeviceID(p.key),
-		Issuer: p.issuer.cert.Subject.CommonName, Registrar: p.issuer.roles != nil,
+		Issuer: p.issuer.cert.Subject.CommonName, Registrar: p.issuer.registrar,
 		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter,
 	}
 	if err := p.names(c); err != nil {
@@ -170,7 +170,7 @@ func (p *path) checkKeysAndRoles(c *Credential) error {
 	if transport == c.SigningKey || transport == c.Claims.Witness || c.SigningKey == c.Claims.Witness {
 		return refuse(checkDistinct, "one key serves two purposes")
 	}
-	if p.issuer.roles == nil {
+	if !p.issuer.registrar {
 		return nil // an authority grants any role
 	}
 	for _, r := range c.Claims.Roles {

@@ -143,10 +143,11 @@ func derUsages(ids ...asn1.ObjectIdentifier) []byte {
 
 // issuerCert is an authority's or a registrar's certificate that has passed.
 type issuerCert struct {
-	cert  *x509.Certificate
-	host  string
-	depth int      // path length: 0 issues leaves only, 1 registrars too
-	roles []string // what a registrar may grant; nil for an authority: any
+	cert      *x509.Certificate
+	host      string
+	depth     int      // path length: 0 issues leaves only, 1 registrars too
+	registrar bool     // else an authority, which grants any role
+	roles     []string // what a registrar may grant
 }
 
 // checkIssuerCert holds the rules common to authorities and registrars.
@@ -173,6 +174,9 @@ func checkIssuerCert(c *x509.Certificate) (*issuerCert, error) {
 	i.host = host
 	if orgs := c.Subject.Organization; len(orgs) != 1 || orgs[0] != host {
 		return nil, refuse(checkSubject, "the O of an issuer's subject is its permitted host")
+	}
+	if cn := c.Subject.CommonName; cn == "" || !isDisplayText(cn, maxCommonName) {
+		return nil, refuse(checkSubject, "the CN of an issuer's subject is 1 to %d bytes of plain text: people see it", maxCommonName)
 	}
 	return i, nil
 }
@@ -238,6 +242,7 @@ func checkRegistrar(c *x509.Certificate, root *issuerCert) (*issuerCert, error) 
 	if c.NotAfter.Sub(c.NotBefore) > MaxRegistrarValidity {
 		return nil, refuse(checkRegistrarLife, "a registrar's certificate lasts 30 days at most")
 	}
+	i.registrar = true
 	i.roles, err = parseGrant(c)
 	return i, err
 }
@@ -250,7 +255,7 @@ func parseGrant(c *x509.Certificate) ([]string, error) {
 	if !ok {
 		return nil, refuse(checkGrant, "a registrar's certificate names the roles it may grant")
 	}
-	roles := []string{}
+	var roles []string
 	if err := unmarshalCBOR(value, &roles); err != nil {
 		return nil, refuse(checkGrant, "the registrar's roles are not in their one encoding: %v", err)
 	}
@@ -297,7 +302,7 @@ func checkLeaf(c *x509.Certificate, issuer *issuerCert, usage asn1.ObjectIdentif
 
 func checkLeafLifetime(c *x509.Certificate, issuer *issuerCert) error {
 	life := c.NotAfter.Sub(c.NotBefore)
-	if issuer.roles != nil && life > MaxRegistrarLeafValidity {
+	if issuer.registrar && life > MaxRegistrarLeafValidity {
 		return refuse(checkRegistrarLeaf, "what a registrar issues lasts 7 days at most")
 	}
 	if life > MaxLeafValidity {

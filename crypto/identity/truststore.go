@@ -63,7 +63,10 @@ func (s *TrustStore) VerifyCredential(raw []byte, at time.Time) (*Credential, er
 	if err != nil {
 		return nil, err
 	}
-	return c, c.ValidAt(at)
+	if err := c.ValidAt(at); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // VerifyAdmission checks an admission chain (the form of [EncodeChain], ≤3
