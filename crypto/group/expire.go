@@ -1,0 +1,75 @@
+package group
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"time"
+
+	"tocsin/crypto/identity"
+)
+
+// Expire counts the time that went by and returns the changes that destroy
+// what has lived its 35 days: private prekeys, epochs with their chains, and
+// incomplete announces. The caller calls it at start, at unlock and at least
+// hourly in between.
+//
+// now is the wall clock; running is the time that this process measured since
+// its previous call, without the wall clock, and zero at the first call after a
+// start. Time counts only where the two agree to within [MaxClockStep]; a larger
+// step of the wall clock counts as the time measured, so that setting the
+// clock destroys nothing, and a device that was switched off for weeks still has
+// the keys to what was sent to it meanwhile.
+func (k *Keyring) Expire(now time.Time, running time.Duration) []Change {
+	c := k.clock.advance(now, running)
+	out := []Change{c.change()}
+	for _, week := range slices.Sorted(maps.Keys(k.own)) {
+		if k.own[week].due <= c.elapsed {
+			out = append(out, Change{Key: ownKey(week)})
+		}
+	}
+	ids := slices.SortedFunc(maps.Keys(k.epochs), func(a, b EpochID) int { return bytes.Compare(a[:], b[:]) })
+	for _, id := range ids {
+		if e := k.epochs[id]; e.due <= c.elapsed {
+			out = append(out, e.drop()...)
+		}
+	}
+	for id, p := range k.partials {
+		if p.due <= c.elapsed {
+			out = append(out, p.drop(id)...)
+		}
+	}
+	return out
+}
+
+func (c clock) advance(now time.Time, running time.Duration) clock {
+	running = max(running, 0)
+	counted := running
+	if c.set {
+		gap := now.Sub(time.Unix(c.wall, 0))
+		if step := gap - running; gap > 0 && step <= MaxClockStep && step >= -MaxClockStep {
+			counted = gap
+		}
+	}
+	return clock{set: true, wall: now.Unix(), elapsed: c.elapsed + uint64(counted/time.Second)}
+}
+
+// drop deletes every record of e.
+func (e *epoch) drop() []Change {
+	out := []Change{{Key: epochKey(e.id)}}
+	for _, m := range e.members {
+		out = append(out, e.chains[m].drop(e.id, m)...)
+	}
+	return out
+}
+
+func (c *chain) drop(id EpochID, member identity.LogID) []Change {
+	out := []Change{{Key: chainKey(id, member)}}
+	for _, gen := range slices.Sorted(maps.Keys(c.seeds)) {
+		out = append(out, Change{Key: seedKey(id, member, gen)})
+	}
+	for _, g := range c.gaps {
+		out = append(out, Change{Key: gapKey(id, member, g.from)})
+	}
+	return out
+}

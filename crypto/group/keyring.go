@@ -1,0 +1,254 @@
+package group
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"tocsin/crypto/identity"
+)
+
+// Config is what a keyring needs from its device.
+type Config struct {
+	// Self is the log this device writes. A new incarnation is a new member:
+	// it is added to groups again.
+	Self identity.LogID
+	// Rand gives every random byte but those of HPKE encapsulation, which the
+	// standard library draws itself. Nil means crypto/rand.
+	Rand io.Reader
+	// VerifyOp checks the encoding and the signature of a signed header, that
+	// its entry is of kind epoch, and says what it proves.
+	VerifyOp func(signedHeader []byte) (OpProof, error)
+}
+
+// Keyring is the group state of one device. Its methods leave it unchanged
+// and return changes; [Keyring.Apply] folds them in.
+type Keyring struct {
+	cfg       Config
+	clock     clock
+	published *published
+	own       map[uint32]*ownPreKey // by week
+	prekeys   map[identity.LogID]*PreKeys
+	groups    map[ID]*groupState
+	epochs    map[EpochID]*epoch
+	tags      map[Tag]*epoch
+	created   map[identity.LogID]int // live epochs by announcing device
+	partials  map[partialID]*partial
+	seeds     int // skipped seeds over all chains
+}
+
+// groupState is a group and what follows from its operations and epochs.
+type groupState struct {
+	ops     opSet
+	digests map[[32]byte]*knownOp // by SHA-256 of the encoded SignedOp
+	view    *View
+	members []identity.LogID // of view, ascending
+	usable  []*epoch         // whose list is the view, best first
+}
+
+// New returns an empty keyring.
+func New(cfg Config) *Keyring {
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	if cfg.VerifyOp == nil {
+		cfg.VerifyOp = func([]byte) (OpProof, error) {
+			return OpProof{}, errors.New("group: Config.VerifyOp is not set")
+		}
+	}
+	return &Keyring{
+		cfg:      cfg,
+		own:      make(map[uint32]*ownPreKey),
+		prekeys:  make(map[identity.LogID]*PreKeys),
+		groups:   make(map[ID]*groupState),
+		epochs:   make(map[EpochID]*epoch),
+		tags:     make(map[Tag]*epoch),
+		created:  make(map[identity.LogID]int),
+		partials: make(map[partialID]*partial),
+	}
+}
+
+// Load rebuilds a keyring from every change that was applied to it. scan calls
+// fn with each stored key of a prefix and its value, in any order.
+func Load(cfg Config, scan func(prefix string, fn func(key string, value []byte) error) error) (*Keyring, error) {
+	k := New(cfg)
+	b := k.newBatch()
+	err := scan(keyPrefix, func(key string, value []byte) error {
+		if value == nil {
+			value = []byte{}
+		}
+		return b.add(Change{Key: key, Value: value})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("group: load: %w", err)
+	}
+	if err := b.commit(); err != nil {
+		return nil, fmt.Errorf("group: load: %w", err)
+	}
+	for id, p := range k.partials {
+		if p.header.wrapPages == 0 {
+			return nil, fmt.Errorf("group: load: pages of the announce %s are stored, but not their record", id.epoch)
+		}
+	}
+	return k, nil
+}
+
+// Apply folds changes in that a method of this keyring returned, after they
+// were made durable. On an error nothing was folded in.
+func (k *Keyring) Apply(changes ...Change) error {
+	b := k.newBatch()
+	for _, c := range changes {
+		if err := b.add(c); err != nil {
+			return err
+		}
+	}
+	return b.commit()
+}
+
+// batch reads changes first and alters the keyring only when all were read.
+type batch struct {
+	k       *Keyring
+	apply   []func()
+	epochs  map[EpochID]*epoch // new ones of this batch
+	dirty   map[ID]*groupState // operations to be, where they change
+	recheck map[ID]bool        // groups whose usable epochs change
+	inline  [4]func()
+}
+
+func (k *Keyring) newBatch() *batch {
+	b := &batch{k: k}
+	b.apply = b.inline[:0]
+	return b
+}
+
+func (b *batch) do(f func()) { b.apply = append(b.apply, f) }
+
+// group returns the state of a group as it will be, to be altered.
+func (b *batch) group(id ID) *groupState {
+	if g, ok := b.dirty[id]; ok {
+		return g
+	}
+	g := &groupState{ops: make(opSet), digests: make(map[[32]byte]*knownOp)}
+	if held, ok := b.k.groups[id]; ok {
+		g.ops, g.digests = maps.Clone(held.ops), maps.Clone(held.digests)
+	}
+	if b.dirty == nil {
+		b.dirty = make(map[ID]*groupState)
+	}
+	b.dirty[id] = g
+	return g
+}
+
+func (b *batch) touch(id ID) {
+	if b.recheck == nil {
+		b.recheck = make(map[ID]bool)
+	}
+	b.recheck[id] = true
+}
+
+// epoch returns the epoch a chain belongs to, whose record may stand later in
+// the batch; commit checks that it was found.
+func (b *batch) epoch(id EpochID) *epoch {
+	if e, ok := b.k.epochs[id]; ok {
+		return e
+	}
+	if e, ok := b.epochs[id]; ok {
+		return e
+	}
+	if b.epochs == nil {
+		b.epochs = make(map[EpochID]*epoch)
+	}
+	e := &epoch{id: id, chains: make(map[identity.LogID]*chain)}
+	b.epochs[id] = e
+	return e
+}
+
+func (b *batch) commit() error {
+	for id, g := range b.dirty {
+		view, err := g.ops.evaluate(id)
+		if err != nil {
+			return fmt.Errorf("group: stored operations of group %s: %w", id, err)
+		}
+		g.view, g.members = view, view.devices()
+	}
+	for id, e := range b.epochs {
+		if e.members == nil {
+			return fmt.Errorf("group: chains of epoch %s are stored, but not the epoch", id)
+		}
+		for _, m := range e.members {
+			if e.chains[m] == nil || len(e.chains) != len(e.members) {
+				return fmt.Errorf("group: the chains stored for epoch %s are not those of its members", id)
+			}
+		}
+	}
+	for _, f := range b.apply {
+		f()
+	}
+	for id, g := range b.dirty {
+		b.k.groups[id] = g
+		b.touch(id)
+	}
+	for id := range b.recheck {
+		b.k.rank(id)
+	}
+	return nil
+}
+
+// add reads one change.
+func (b *batch) add(c Change) error {
+	name, rest, _ := strings.Cut(strings.TrimPrefix(c.Key, keyPrefix), "/")
+	var err error
+	switch {
+	case !strings.HasPrefix(c.Key, keyPrefix):
+		err = errKey
+	case name == "chain":
+		err = b.addChain(rest, c.Value)
+	case name == "seed":
+		err = b.addSeed(rest, c.Value)
+	case name == "gap":
+		err = b.addGap(rest, c.Value)
+	case name == "epoch":
+		err = b.addEpoch(rest, c.Value)
+	case name == "op":
+		err = b.addOp(rest, c.Value)
+	case name == "own":
+		err = b.addOwn(rest, c.Value)
+	case name == "prekey":
+		err = b.addPreKeys(rest, c.Value)
+	case name == "partial":
+		err = b.addPartial(rest, c.Value)
+	case name == "clock":
+		err = b.addClock(rest, c.Value)
+	default:
+		err = errKey
+	}
+	if err != nil {
+		return fmt.Errorf("group: stored record %q: %w", c.Key, err)
+	}
+	return nil
+}
+
+// Groups returns the view of every group, in order of id.
+func (k *Keyring) Groups() []View {
+	ids := slices.SortedFunc(maps.Keys(k.groups), func(a, b ID) int { return strings.Compare(string(a[:]), string(b[:])) })
+	out := make([]View, 0, len(ids))
+	for _, id := range ids {
+		out = append(out, k.groups[id].view.clone())
+	}
+	return out
+}
+
+// Group returns the view of one group, and false if nothing is known of it.
+func (k *Keyring) Group(id ID) (View, bool) {
+	g, ok := k.groups[id]
+	if !ok {
+		return View{}, false
+	}
+	return g.view.clone(), true
+}
+
+var errKey = errors.New("not a key of this package")

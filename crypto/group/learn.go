@@ -1,0 +1,389 @@
+package group
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/hpke"
+	"fmt"
+	"maps"
+	"math/bits"
+	"slices"
+	"time"
+
+	"tocsin/crypto/identity"
+)
+
+// Learned is what a page of an announce led to.
+type Learned struct {
+	Complete bool // the epoch is held: bodies with Tag can be opened
+	Group    ID
+	Epoch    EpochID
+	Tag      Tag
+	Ours     bool // this device announced it
+}
+
+// LearnEpoch takes the body of an entry of kind epoch, which stands at from in
+// its author's log under the id entryID. Pages come in any order. The epoch is
+// complete with the page that makes it so; a device that is given no wrap never
+// gets there and keeps next to nothing of it. The placeholder of an operation
+// is accepted and leads to nothing. Errors that wrap [ErrInvalid] judge the
+// announce, and the entry is not handed in again.
+func (k *Keyring) LearnEpoch(from Place, entryID [32]byte, body []byte, now time.Time) (Learned, []Change, error) {
+	if bytes.Equal(body, OpBody()) {
+		return Learned{}, nil, nil
+	}
+	l, changes, err := k.learnPage(from, body, now)
+	if err != nil {
+		return Learned{}, nil, fmt.Errorf("epoch entry %x of %s: %w", entryID[:8], from.Log, err)
+	}
+	return l, changes, nil
+}
+
+func (k *Keyring) learnPage(from Place, body []byte, now time.Time) (Learned, []Change, error) {
+	p, err := parsePage(body)
+	if err != nil {
+		return Learned{}, nil, err
+	}
+	id := partialID{log: from.Log, epoch: p.header.id()}
+	if e, ok := k.epochs[id.epoch]; ok {
+		if e.creator != from.Log {
+			return Learned{}, nil, invalid("announce copied from the log of %s", e.creator)
+		}
+		return k.learned(e), nil, nil
+	}
+	w := k.openPartial(id, p, from.Seq)
+	if w.seen(p) {
+		return Learned{}, nil, nil
+	}
+	if err := w.add(p, now); err != nil {
+		return Learned{}, nil, err
+	}
+	if w.next.ready() {
+		return w.complete(now)
+	}
+	changes, err := w.changes()
+	return Learned{}, changes, err
+}
+
+func (k *Keyring) learned(e *epoch) Learned {
+	return Learned{Complete: true, Group: e.group, Epoch: e.id, Tag: e.tag, Ours: e.creator == k.cfg.Self}
+}
+
+// work is an incomplete announce with one page more.
+type work struct {
+	k     *Keyring
+	id    partialID
+	held  *partial // as stored, nil if new
+	next  partial
+	store *page // a page of state to keep
+}
+
+func (k *Keyring) openPartial(id partialID, p *page, seq uint64) *work {
+	w := &work{k: k, id: id, held: k.partials[id]}
+	if w.held != nil {
+		w.next = *w.held
+		w.next.pages = maps.Clone(w.held.pages)
+		w.next.seq = min(w.next.seq, seq)
+		return w
+	}
+	w.next = partial{header: p.header, seq: seq, due: k.clock.elapsed + uint64(SecretLife/time.Second), pages: make(map[uint8][]byte)}
+	return w
+}
+
+func (w *work) seen(p *page) bool {
+	if p.kind == bodyWraps {
+		return w.next.wraps&(1<<p.index) != 0
+	}
+	return w.next.states&(1<<p.index) != 0
+}
+
+func (w *work) add(p *page, now time.Time) error {
+	if p.kind == bodyState {
+		w.next.states |= 1 << p.index
+		if !w.next.foreign() {
+			w.store = p
+			w.next.pages[p.index] = p.data
+		}
+		return nil
+	}
+	w.next.wraps |= 1 << p.index
+	if w.next.es != nil {
+		return nil
+	}
+	es, err := w.k.findWrap(w.id, p, now)
+	w.next.es = es
+	return err
+}
+
+// foreign reports that every wrap was tried and none is ours.
+func (p *partial) foreign() bool {
+	return p.es == nil && bits.OnesCount8(p.wraps) == int(p.header.wrapPages)
+}
+
+// ready reports that the secret is found and the state is whole.
+func (p *partial) ready() bool {
+	return p.es != nil && bits.OnesCount32(p.states) == int(p.header.statePages)
+}
+
+// finished reports that a foreign announce has no page to come.
+func (p *partial) finished() bool {
+	return p.foreign() && bits.OnesCount32(p.states) == int(p.header.statePages)
+}
+
+// findWrap tries each of our prekeys on each wrap of a page. It returns nil if
+// none is ours.
+func (k *Keyring) findWrap(id partialID, p *page, now time.Time) (*secret, error) {
+	for _, own := range k.ownPreKeys(now) {
+		info := wrapInfo(id.epoch, k.cfg.Self, own.id)
+		for wrap := range slices.Chunk(p.data, wrapSize) {
+			raw, err := hpke.Open(own.private, hpke.HKDFSHA256(), hpke.AES256GCM(), info, wrap)
+			if err != nil {
+				continue // someone else's
+			}
+			if len(raw) != secretSize {
+				return nil, invalid("a wrap of %d bytes", len(raw))
+			}
+			es := secret(raw)
+			want, err := commitment(es, p.header.salt, id.log)
+			if err != nil {
+				return nil, err
+			}
+			if !hmac.Equal(want[:], p.header.commitment[:]) {
+				return nil, invalid("the secret in our wrap is not the one the header commits to")
+			}
+			return &es, nil
+		}
+	}
+	return nil, nil
+}
+
+// changes stores what is left to remember of an incomplete announce.
+func (w *work) changes() ([]Change, error) {
+	if w.next.finished() {
+		return w.forget(), nil
+	}
+	var out []Change
+	if w.next.foreign() { // its state can be of no use
+		for index := range w.next.pages {
+			out = append(out, Change{Key: w.id.pageKey(index)})
+		}
+		w.store = nil
+	}
+	if w.held == nil {
+		out = append(out, w.k.crowdOut(w.id.log)...)
+	}
+	record, err := w.next.change(w.id)
+	if err != nil {
+		return nil, err
+	}
+	out = append(out, record)
+	if w.store != nil {
+		out = append(out, w.k.makeRoom(w.id, len(w.store.data))...)
+		out = append(out, Change{Key: w.id.pageKey(w.store.index), Value: bytes.Clone(w.store.data)})
+	}
+	return out, nil
+}
+
+// forget removes what was stored of the announce.
+func (w *work) forget() []Change {
+	if w.held == nil {
+		return nil
+	}
+	return w.held.drop(w.id)
+}
+
+func (p *partial) drop(id partialID) []Change {
+	out := []Change{{Key: id.key()}}
+	for _, index := range slices.Sorted(maps.Keys(p.pages)) {
+		out = append(out, Change{Key: id.pageKey(index)})
+	}
+	return out
+}
+
+// crowdOut gives up the oldest incomplete announce of a log that has too many.
+func (k *Keyring) crowdOut(log identity.LogID) []Change {
+	var oldest *partial
+	var id partialID
+	n := 0
+	for at, p := range k.partials {
+		if at.log != log {
+			continue
+		}
+		if n++; oldest == nil || p.seq < oldest.seq {
+			oldest, id = p, at
+		}
+	}
+	if n < MaxPartialsPerLog {
+		return nil
+	}
+	return oldest.drop(id)
+}
+
+// makeRoom keeps the stored pages of state within bounds. The log that takes
+// most gives up its announces, so that a flood drowns only itself.
+func (k *Keyring) makeRoom(keep partialID, size int) []Change {
+	total, byLog := size, make(map[identity.LogID]int)
+	for id, p := range k.partials {
+		for _, data := range p.pages {
+			total += len(data)
+			byLog[id.log] += len(data)
+		}
+	}
+	var out []Change
+	for total > MaxPartialBytes {
+		var worst identity.LogID
+		for log, n := range byLog {
+			if n > byLog[worst] || n == byLog[worst] && log.Compare(worst) > 0 {
+				worst = log
+			}
+		}
+		if byLog[worst] == 0 {
+			break
+		}
+		for id, p := range k.partials {
+			if id.log == worst && id != keep {
+				out = append(out, p.drop(id)...)
+			}
+		}
+		total -= byLog[worst]
+		byLog[worst] = 0
+	}
+	return out
+}
+
+// complete checks the whole announce and turns it into an epoch.
+func (w *work) complete(now time.Time) (Learned, []Change, error) {
+	keys, err := deriveEpoch(w.id.epoch, *w.next.es)
+	if err != nil {
+		return Learned{}, nil, err
+	}
+	st, err := w.openState(keys.state)
+	if err != nil {
+		return Learned{}, nil, err
+	}
+	theirs, fresh, err := w.k.checkState(st, &w.next, w.id.log)
+	if err != nil {
+		return Learned{}, nil, err
+	}
+	e, err := w.k.newEpoch(w.id.epoch, keys, st, w.id.log, theirs.Heads, now)
+	if err != nil {
+		return Learned{}, nil, err
+	}
+	if _, ok := w.k.tags[e.tag]; ok {
+		return Learned{}, nil, invalid("another epoch has the same tag")
+	}
+	if w.k.created[e.creator] >= MaxEpochsPerCreator {
+		return Learned{}, nil, fmt.Errorf("%w: %s has announced %d epochs that are still held", ErrLimit, e.creator, MaxEpochsPerCreator)
+	}
+	changes, err := e.changes()
+	if err != nil {
+		return Learned{}, nil, err
+	}
+	for _, o := range fresh {
+		c, err := o.change()
+		if err != nil {
+			return Learned{}, nil, err
+		}
+		changes = append(changes, c)
+	}
+	return w.k.learned(e), append(changes, w.forget()...), nil
+}
+
+func (w *work) openState(key secret) (*epochState, error) {
+	aead, err := stateAEAD(key)
+	if err != nil {
+		return nil, err
+	}
+	var raw []byte
+	for i := range w.next.header.statePages {
+		p := page{header: w.next.header, kind: bodyState, index: i, data: w.next.pages[i]}
+		raw, err = aead.Open(raw, stateNonce(i), p.data, p.prefix())
+		if err != nil {
+			return nil, invalid("page %d of the epoch's state does not open", i)
+		}
+	}
+	return parseEpochState(raw)
+}
+
+// checkState holds an announce to what its operations say: every one is
+// genuine and lawful, they amount to exactly the members listed, the list is
+// the one authenticated to everybody, and announcer and we are on it. It
+// returns the announce's view and the operations that are new to us.
+func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogID) (*View, []*knownOp, error) {
+	theirs, fresh, err := k.checkOps(st)
+	if err != nil {
+		return nil, nil, err
+	}
+	view, err := theirs.evaluate(st.group)
+	if err != nil {
+		return nil, nil, err
+	}
+	listed, _ := st.devices()
+	if !slices.Equal(view.devices(), listed) {
+		return nil, nil, invalid("the members listed are not those that the operations make")
+	}
+	want, err := membersMAC(*p.es, listed)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !hmac.Equal(want[:], p.header.members[:]) {
+		return nil, nil, invalid("the members listed are not those the header names")
+	}
+	for _, m := range []identity.LogID{announcer, k.cfg.Self} {
+		if _, ok := slices.BinarySearchFunc(listed, m, identity.LogID.Compare); !ok {
+			return nil, nil, invalid("%s: %w", m, ErrNotMember)
+		}
+	}
+	if g, ok := k.groups[st.group]; ok && len(g.ops)+len(fresh) > MaxOps {
+		return nil, nil, fmt.Errorf("%w: group %q would have more than %d operations", ErrLimit, g.view.Name, MaxOps)
+	}
+	return view, fresh, nil
+}
+
+// checkOps verifies the operations of an announce. One that is held already,
+// byte for byte, was verified when it was learnt.
+func (k *Keyring) checkOps(st *epochState) (opSet, []*knownOp, error) {
+	set := make(opSet, len(st.ops))
+	var fresh []*knownOp
+	var last [32]byte
+	g := k.groups[st.group]
+	for i := range st.ops {
+		var o *knownOp
+		if g != nil {
+			o = g.digests[st.ops[i].digest()]
+		}
+		if o == nil {
+			var err error
+			if o, err = k.checkOp(st.ops[i]); err != nil {
+				return nil, nil, err
+			}
+			fresh = append(fresh, o)
+		}
+		if i > 0 && bytes.Compare(last[:], o.proof.ID[:]) >= 0 {
+			return nil, nil, invalid("operations are not ascending")
+		}
+		last = o.proof.ID
+		set[o.proof.ID] = o
+	}
+	return set, fresh, nil
+}
+
+// checkOp verifies one operation by its signed header and commit.
+func (k *Keyring) checkOp(sealed SignedOp) (*knownOp, error) {
+	if n := len(sealed.SignedHeader); n == 0 || n > MaxSignedHeader {
+		return nil, invalid("signed header of %d bytes", n)
+	}
+	op, err := ParseOp(sealed.Payload)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := k.cfg.VerifyOp(sealed.SignedHeader)
+	if err != nil {
+		return nil, invalid("operation: %w", err)
+	}
+	want := Commit(sealed.Opening, sealed.Payload)
+	if !hmac.Equal(want[:], proof.Commit[:]) {
+		return nil, invalid("operation %x is not what its author committed to", proof.ID[:8])
+	}
+	return &knownOp{sealed: sealed, proof: proof, op: op}, nil
+}

@@ -1,0 +1,252 @@
+package group
+
+import (
+	"cmp"
+	"crypto/hpke"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/crypto/identity"
+)
+
+const (
+	preKeySize  = 1216              // MLKEM768-X25519 public key
+	preKeySeed  = 32                // its private key (draft-ietf-hpke-pq)
+	encSize     = 1120              // its encapsulation
+	wrapSize    = encSize + 32 + 16 // encapsulation ‖ sealed epoch secret
+	weekSeconds = int64(Week / 1e9) // seconds
+	maxWeek     = 1<<32 - 1 - PublishedWeeks
+	preKeysSize = 1 + 4 + PublishedWeeks*preKeySize
+)
+
+// PreKeys is the payload of a control entry that publishes a device's prekeys:
+// one for each of four weeks in a row. It is signed as part of the entry.
+type PreKeys struct {
+	FirstWeek uint32 // weeks since the Unix epoch
+	Public    [PublishedWeeks][preKeySize]byte
+}
+
+// Marshal returns the one encoding of p, 4,869 bytes.
+func (p *PreKeys) Marshal() []byte {
+	b := make([]byte, 0, preKeysSize)
+	b = append(b, suite)
+	b = binary.BigEndian.AppendUint32(b, p.FirstWeek)
+	for i := range p.Public {
+		b = append(b, p.Public[i][:]...)
+	}
+	return b
+}
+
+// ParsePreKeys reads what [PreKeys.Marshal] writes, and checks each key.
+func ParsePreKeys(payload []byte) (*PreKeys, error) {
+	if len(payload) != preKeysSize {
+		return nil, invalid("prekeys of %d bytes, not %d", len(payload), preKeysSize)
+	}
+	s := cryptobyte.String(payload)
+	var version uint8
+	p := new(PreKeys)
+	s.ReadUint8(&version)
+	s.ReadUint32(&p.FirstWeek)
+	if version != suite {
+		return nil, invalid("prekeys of suite %d; this version knows suite %d", version, suite)
+	}
+	if p.FirstWeek > maxWeek {
+		return nil, invalid("prekeys for week %d, beyond the calendar", p.FirstWeek)
+	}
+	for i := range p.Public {
+		s.CopyBytes(p.Public[i][:])
+		if _, err := hpke.MLKEM768X25519().NewPublicKey(p.Public[i][:]); err != nil {
+			return nil, invalid("prekey of week %d: %w", p.FirstWeek+uint32(i), err)
+		}
+	}
+	return p, nil
+}
+
+// pick returns the index of the key to seal to at a time in week now: that
+// week's, else the latest held.
+func (p *PreKeys) pick(now uint32) int {
+	if now >= p.FirstWeek && now-p.FirstWeek < PublishedWeeks {
+		return int(now - p.FirstWeek)
+	}
+	return PublishedWeeks - 1
+}
+
+// preKeyID names one prekey of one device, so that a wrap opens only for it.
+func preKeyID(device identity.LogID, week uint32, public []byte) [32]byte {
+	who := device.Bytes()
+	b := make([]byte, 0, len(labelPreKey)+len(who)+4+len(public))
+	b = append(b, labelPreKey...)
+	b = append(b, who[:]...)
+	b = binary.BigEndian.AppendUint32(b, week)
+	return sha256.Sum256(append(b, public...))
+}
+
+// ownPreKey is a prekey of this device with its private half.
+type ownPreKey struct {
+	week    uint32
+	seed    secret
+	due     uint64 // elapsed seconds at which the seed is destroyed
+	private hpke.PrivateKey
+	id      [32]byte
+}
+
+func newOwnPreKey(self identity.LogID, week uint32, seed secret, due uint64) (*ownPreKey, error) {
+	private, err := hpke.MLKEM768X25519().NewPrivateKey(seed[:])
+	if err != nil {
+		return nil, fmt.Errorf("group: private prekey of week %d: %w", week, err)
+	}
+	id := preKeyID(self, week, private.PublicKey().Bytes())
+	return &ownPreKey{week: week, seed: seed, due: due, private: private, id: id}, nil
+}
+
+func weekOf(t time.Time) (uint32, error) {
+	s := t.Unix()
+	if s < 0 || s/weekSeconds > maxWeek {
+		return 0, fmt.Errorf("group: the clock says %s; set it and try again", t.UTC().Format(time.RFC3339))
+	}
+	return uint32(s / weekSeconds), nil
+}
+
+func weekStart(week uint32) time.Time { return time.Unix(int64(week)*weekSeconds, 0) }
+
+// PreKeyUpdate returns the payload of a control entry with the prekeys of this
+// week and the three that follow, and the changes that keep their private
+// halves. The payload is nil while the set published last begins this week.
+// The changes are made durable before the payload leaves.
+func (k *Keyring) PreKeyUpdate(now time.Time) ([]byte, []Change, error) {
+	week, err := weekOf(now)
+	if err != nil {
+		return nil, nil, err
+	}
+	if k.published != nil && k.published.log == k.cfg.Self && k.published.week == week {
+		return nil, nil, nil
+	}
+	set := &PreKeys{FirstWeek: week}
+	var changes []Change
+	for i := range set.Public {
+		key, ok := k.own[week+uint32(i)]
+		if !ok {
+			if key, err = k.generatePreKey(week+uint32(i), now); err != nil {
+				return nil, nil, err
+			}
+			changes = append(changes, key.change())
+		}
+		copy(set.Public[i][:], key.private.PublicKey().Bytes())
+	}
+	if len(k.own)+len(changes) > MaxOwnPreKeys {
+		return nil, nil, fmt.Errorf("%w: %d private prekeys are held because the clock was moved about; set it right and keep the device running", ErrLimit, len(k.own))
+	}
+	changes = append(changes, published{log: k.cfg.Self, week: week}.change())
+	return set.Marshal(), changes, nil
+}
+
+func (k *Keyring) generatePreKey(week uint32, now time.Time) (*ownPreKey, error) {
+	var seed secret
+	if _, err := io.ReadFull(k.cfg.Rand, seed[:]); err != nil {
+		return nil, fmt.Errorf("group: random bytes: %w", err)
+	}
+	left := max(weekStart(week).Add(SecretLife).Sub(now), 0)
+	return newOwnPreKey(k.cfg.Self, week, seed, k.clock.elapsed+uint64(left/time.Second))
+}
+
+// LearnPreKeys takes the prekeys that a device published in a control entry.
+// Entries of a log are handed in in their order: the last set counts, whatever
+// our clock thinks of its weeks, for a clock may be wrong and a device that
+// cannot be sealed to is cut off.
+func (k *Keyring) LearnPreKeys(device identity.LogID, payload []byte, _ time.Time) ([]Change, error) {
+	set, err := ParsePreKeys(payload)
+	if err != nil {
+		return nil, err
+	}
+	held, ok := k.prekeys[device]
+	if !ok && len(k.prekeys) >= MaxPreKeyDevices {
+		return nil, fmt.Errorf("%w: the prekeys of %d devices are held already", ErrLimit, MaxPreKeyDevices)
+	}
+	if ok && *held == *set {
+		return nil, nil
+	}
+	return []Change{{Key: preKeyKey(device), Value: set.Marshal()}}, nil
+}
+
+// HasPreKey reports whether a prekey of device is held whose private half is
+// not yet due to be destroyed at now.
+func (k *Keyring) HasPreKey(device identity.LogID, now time.Time) bool {
+	if device == k.cfg.Self {
+		return len(k.own) > 0
+	}
+	set, ok := k.prekeys[device]
+	if !ok {
+		return false
+	}
+	week, err := weekOf(now)
+	if err != nil {
+		return false
+	}
+	return weekStart(set.FirstWeek + uint32(set.pick(week))).Add(SecretLife).After(now)
+}
+
+// recipientKey returns the key that an epoch secret is wrapped to for device,
+// and the id of that prekey. It is nil if none is held.
+func (k *Keyring) recipientKey(device identity.LogID, now time.Time) (hpke.PublicKey, [32]byte, error) {
+	week, err := weekOf(now)
+	if err != nil {
+		return nil, [32]byte{}, err
+	}
+	if device == k.cfg.Self {
+		own := k.currentOwnPreKey(week)
+		if own == nil {
+			return nil, [32]byte{}, errors.New("group: this device has no prekeys yet: call PreKeyUpdate first")
+		}
+		return own.private.PublicKey(), own.id, nil
+	}
+	set, ok := k.prekeys[device]
+	if !ok {
+		return nil, [32]byte{}, nil
+	}
+	i := set.pick(week)
+	public, err := hpke.MLKEM768X25519().NewPublicKey(set.Public[i][:])
+	if err != nil {
+		return nil, [32]byte{}, fmt.Errorf("group: held prekey of %s: %w", device, err)
+	}
+	return public, preKeyID(device, set.FirstWeek+uint32(i), set.Public[i][:]), nil
+}
+
+func (k *Keyring) currentOwnPreKey(week uint32) *ownPreKey {
+	if own, ok := k.own[week]; ok {
+		return own
+	}
+	var latest *ownPreKey
+	for _, own := range k.own {
+		if latest == nil || own.week > latest.week {
+			latest = own
+		}
+	}
+	return latest
+}
+
+// ownPreKeys returns the private prekeys in the order in which a wrap is
+// tried: newest week first from the one most senders use now.
+func (k *Keyring) ownPreKeys(now time.Time) []*ownPreKey {
+	week, _ := weekOf(now) // a wrong clock only costs the best order
+	out := make([]*ownPreKey, 0, len(k.own))
+	for _, own := range k.own {
+		out = append(out, own)
+	}
+	distance := func(o *ownPreKey) int64 {
+		if o.week > week {
+			return 1<<32 + int64(o.week-week)
+		}
+		return int64(week - o.week)
+	}
+	slices.SortFunc(out, func(a, b *ownPreKey) int {
+		return cmp.Compare(distance(a), distance(b))
+	})
+	return out
+}
