@@ -1,0 +1,365 @@
+package mesh
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/crypto/identity"
+)
+
+// This file holds what both transports share: the two messages, their checks
+// and the order in which they go. admission_tcp.go puts all of it inside Noise;
+// admission_quic.go puts the hello into the TLS certificate and the ticket on the
+// connection's first stream. Both follow the same order:
+//
+//	dialler  hello    organisation and peer id, nothing else
+//	listener hello    only to a dialler whose hello has passed
+//	dialler  ticket   only to a listener whose hello has passed
+//	listener ticket   only to a dialler whose ticket has passed
+//
+// (On QUIC, TLS 1.3 itself makes the listener show its certificate first.)
+
+const admissionVersion = 1
+
+// tagSize is the length of the mesh tag in a hello.
+const tagSize = 16
+
+// maxHello and maxTicketMessage bound the two messages, framing excluded.
+const (
+	maxHello         = 1 + tagSize + 2 + MaxChain
+	maxTicketMessage = 1 + 2 + MaxTicket
+)
+
+// hello is the first message:
+//
+//	struct { uint8 version = 1; opaque mesh_tag[16]; opaque chain<1..MaxChain>; } Hello;
+type hello struct {
+	tag   [tagSize]byte
+	chain []byte
+}
+
+func (h hello) marshal() ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint8(admissionVersion)
+	b.AddBytes(h.tag[:])
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(h.chain) })
+	return b.Bytes()
+}
+
+// parseHello is the inverse of marshal; the chain is not looked into. The
+// result shares memory with b.
+func parseHello(b []byte) (hello, error) {
+	var h hello
+	s := cryptobyte.String(b)
+	var version uint8
+	var chain cryptobyte.String
+	if !s.ReadUint8(&version) || version != admissionVersion {
+		return h, refused(reasonMessage, errors.New("the hello is of another version"))
+	}
+	if !s.CopyBytes(h.tag[:]) || !s.ReadUint16LengthPrefixed(&chain) || !s.Empty() {
+		return h, refused(reasonMessage, errors.New("the hello is cut short or has bytes after its end"))
+	}
+	if len(chain) == 0 || len(chain) > MaxChain {
+		return h, refused(reasonMessage, fmt.Errorf("a chain of %d bytes, where 1 to %d are allowed", len(chain), MaxChain))
+	}
+	h.chain = chain
+	return h, nil
+}
+
+// A ticket message, the second one, is
+//
+//	struct { uint8 version = 1; opaque ticket<0..MaxTicket>; } Ticket;
+//
+// Empty means: this device was never unlocked. It is refused by the ticket's
+// verifier, not by its parser.
+func marshalTicket(ticket []byte) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint8(admissionVersion)
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(ticket) })
+	return b.Bytes()
+}
+
+func parseTicket(b []byte) ([]byte, error) {
+	s := cryptobyte.String(b)
+	var version uint8
+	var ticket cryptobyte.String
+	if !s.ReadUint8(&version) || version != admissionVersion {
+		return nil, refused(reasonMessage, errors.New("the ticket message is of another version"))
+	}
+	if !s.ReadUint16LengthPrefixed(&ticket) || !s.Empty() {
+		return nil, refused(reasonMessage, errors.New("the ticket message is cut short or has bytes after its end"))
+	}
+	if len(ticket) > MaxTicket {
+		return nil, refused(reasonMessage, fmt.Errorf("a ticket of %d bytes is over the limit of %d", len(ticket), MaxTicket))
+	}
+	return ticket, nil
+}
+
+// writeMessage writes a 16-bit length and body in one Write, so that Noise makes
+// one record of it.
+func writeMessage(w io.Writer, body []byte) error {
+	var b cryptobyte.Builder
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(body) })
+	out, err := b.Bytes()
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(out)
+	return err
+}
+
+// readMessage reads one message of at most limit bytes, and not one byte more:
+// what follows belongs to the muxer.
+func readMessage(r io.Reader, limit int) ([]byte, error) {
+	var size [2]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, readFailure(err)
+	}
+	n := int(size[0])<<8 | int(size[1])
+	if n == 0 || n > limit {
+		return nil, refused(reasonMessage, fmt.Errorf("a message of %d bytes, where 1 to %d are allowed", n, limit))
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return nil, readFailure(err)
+	}
+	return body, nil
+}
+
+// Reasons for a refusal beside those of the identity package. They are counted and
+// logged, so they say nothing of who was refused.
+const (
+	reasonMessage   = "message"        // no hello or ticket, or a damaged one
+	reasonOtherMesh = "other-mesh"     // a hello for another mesh
+	reasonSelf      = "self"           // our own peer id
+	reasonHandshake = "handshake"      // Noise failed
+	reasonTimeout   = "timeout"        // not finished in time
+	reasonHungUp    = "closed-by-peer" // the other side ended it: it refused us, or went away
+	reasonBusy      = "busy"           // too many handshakes at once
+	reasonOffline   = "offline"        // we were told to be offline
+	reasonNoProof   = "no-proof"       // a connection that came round admission
+	reasonLapsed    = "lapsed"         // an open connection whose chain or ticket ended
+	reasonOther     = "other"
+	// reasonCancelled is no refusal and is not counted: our own side gave the
+	// handshake up, because another address was faster or because we are closing.
+	reasonCancelled = "cancelled"
+)
+
+// refusal is why a connection was not admitted.
+type refusal struct {
+	reason string
+	err    error
+}
+
+func (r *refusal) Error() string { return "mesh: not admitted (" + r.reason + "): " + r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refused(reason string, err error) error { return &refusal{reason: reason, err: err} }
+
+// reasonOf returns the word to count err under.
+func reasonOf(err error) string {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.reason
+	}
+	if word := identity.Reason(err); word != "other" {
+		return word
+	}
+	return reasonOther
+}
+
+// readFailure says whether the other side was slow or has gone.
+func readFailure(err error) error {
+	var slow interface{ Timeout() bool }
+	if errors.As(err, &slow) && slow.Timeout() {
+		return refused(reasonTimeout, err)
+	}
+	return refused(reasonHungUp, err)
+}
+
+// interrupted says why a handshake's context ended.
+func interrupted(ctx context.Context) error {
+	err := context.Cause(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return refused(reasonTimeout, err)
+	}
+	return refused(reasonCancelled, err)
+}
+
+// proof is what one connection was admitted on.
+type proof struct {
+	peer          peer.ID
+	chain, ticket []byte
+	adm           *identity.Admission // nil only under Unsafe.NoAdmission
+}
+
+// desk checks others and speaks for us. It is immutable and safe for
+// concurrent use.
+type desk struct {
+	self   peer.ID
+	tag    [tagSize]byte
+	hello  []byte // our own, encoded
+	trust  *identity.TrustStore
+	ticket func() []byte
+	clock  Clock
+	open   bool // Unsafe.NoAdmission
+	counts *counters
+	log    *slog.Logger
+}
+
+func newDesk(cfg *Config, self peer.ID, counts *counters) (*desk, error) {
+	d := &desk{
+		self: self, trust: cfg.Trust, ticket: cfg.Ticket, clock: cfg.Clock,
+		open: cfg.Unsafe.NoAdmission, counts: counts, log: cfg.Logger,
+	}
+	d.tag = [tagSize]byte(derive("mesh tag", cfg.Trust.MeshID()))
+	var err error
+	d.hello, err = hello{tag: d.tag, chain: cfg.Chain}.marshal()
+	if err != nil {
+		return nil, fmt.Errorf("mesh: our own hello: %w", err)
+	}
+	// Others would refuse us one by one and nobody would say why: ask now. A
+	// chain that has ended, or a clock that is off, is no reason not to start: what
+	// is on the device can still be read.
+	_, err = cfg.Trust.VerifyAdmission(cfg.Chain, self, cfg.Clock.Now())
+	switch {
+	case err == nil || d.open:
+	case errors.Is(err, identity.ErrExpired):
+		d.log.Warn("other devices will refuse this one: renew its credential, or set its clock", "reason", reasonOf(err))
+	default:
+		return nil, fmt.Errorf("mesh: other devices would refuse our own admission chain: %w", err)
+	}
+	return d, nil
+}
+
+// derive returns a value that stands for the mesh but does not give its id
+// away: SHA-256("tocsin/1 " ‖ label ‖ mesh id)[:16]. The id has a fixed length,
+// so no two labels meet.
+func derive(label string, id identity.MeshID) []byte {
+	h := sha256.New()
+	h.Write([]byte("tocsin/1 " + label))
+	h.Write(id[:])
+	return h.Sum(nil)[:tagSize]
+}
+
+// checkHello verifies the other side's hello for the peer id that the
+// handshake has proved.
+func (d *desk) checkHello(raw []byte, remote peer.ID) (*proof, error) {
+	h, err := parseHello(raw)
+	if err != nil {
+		return nil, err
+	}
+	p := &proof{peer: remote, chain: h.chain}
+	if d.open {
+		return p, nil
+	}
+	if h.tag != d.tag {
+		return nil, refused(reasonOtherMesh, errors.New("the hello is for another mesh"))
+	}
+	if remote == d.self {
+		return nil, refused(reasonSelf, errors.New("our own peer id at the other end"))
+	}
+	p.adm, err = d.trust.VerifyAdmission(h.chain, remote, d.clock.Now())
+	if err != nil {
+		return nil, refused(reasonOf(err), err)
+	}
+	return p, nil
+}
+
+// checkTicket verifies the other side's ticket and completes p.
+func (d *desk) checkTicket(p *proof, raw []byte) error {
+	ticket, err := parseTicket(raw)
+	if err != nil {
+		return err
+	}
+	p.ticket = ticket
+	if d.open {
+		return nil
+	}
+	if err := d.trust.VerifyTicket(ticket, p.adm, d.clock.Now()); err != nil {
+		return refused(reasonOf(err), err)
+	}
+	return nil
+}
+
+// recheck verifies again, now, what p was admitted on.
+func (d *desk) recheck(p *proof) error {
+	if d.open {
+		return nil
+	}
+	now := d.clock.Now()
+	adm, err := d.trust.VerifyAdmission(p.chain, p.peer, now)
+	if err == nil {
+		err = d.trust.VerifyTicket(p.ticket, adm, now)
+	}
+	return err
+}
+
+// exchangeHellos runs the first round on an encrypted stream.
+func (d *desk) exchangeHellos(rw io.ReadWriter, remote peer.ID, dialler bool) (*proof, error) {
+	if dialler {
+		if err := writeMessage(rw, d.hello); err != nil {
+			return nil, readFailure(err)
+		}
+	}
+	raw, err := readMessage(rw, maxHello)
+	if err != nil {
+		return nil, err
+	}
+	p, err := d.checkHello(raw, remote)
+	if err != nil {
+		return nil, err
+	}
+	if !dialler {
+		if err := writeMessage(rw, d.hello); err != nil {
+			return nil, readFailure(err)
+		}
+	}
+	return p, nil
+}
+
+// exchangeTickets runs the second round.
+func (d *desk) exchangeTickets(rw io.ReadWriter, p *proof, dialler bool) error {
+	ours, err := marshalTicket(d.ticket())
+	if err != nil {
+		return err
+	}
+	if dialler {
+		if err := writeMessage(rw, ours); err != nil {
+			return readFailure(err)
+		}
+	}
+	raw, err := readMessage(rw, maxTicketMessage)
+	if err != nil {
+		return err
+	}
+	if err := d.checkTicket(p, raw); err != nil {
+		return err
+	}
+	if !dialler {
+		if err := writeMessage(rw, ours); err != nil {
+			return readFailure(err)
+		}
+	}
+	return nil
+}
+
+// refuse counts a refusal and logs it, without saying whom. A stranger can knock
+// as often as it likes, so only the 1st, 2nd, 4th, 8th … of each reason is logged.
+func (d *desk) refuse(err error, transport string, dialler bool) {
+	reason := reasonOf(err)
+	if reason == reasonCancelled {
+		return
+	}
+	n := d.counts.refuse(reason)
+	if n&(n-1) == 0 {
+		d.log.Info("connection refused", "reason", reason, "transport", transport, "dialled", dialler, "count", n)
+	}
+}

@@ -1,0 +1,129 @@
+package mesh
+
+import (
+	"time"
+
+	"tocsin/crypto/identity"
+)
+
+// Every bound of this package stands in this file. What a stranger can make us
+// hold is bounded by the resource manager and the handshake limits; what an
+// admitted neighbour can make us hold by the gossip and synchronisation limits.
+
+// Handshake.
+const (
+	// MaxChain is the longest admission chain accepted, in bytes (3 KiB; 6 KiB
+	// would cost QUIC another round trip).
+	MaxChain = identity.MaxAdmission
+	// MaxTicket is the longest ticket accepted, in bytes.
+	MaxTicket = identity.MaxTicket
+	// admissionTimeout bounds one whole handshake: Noise or TLS, chains, tickets.
+	admissionTimeout = 5 * time.Second
+	// maxPendingQUIC is how many inbound QUIC connections may stand between TLS
+	// and ticket at once. More are closed at once: their diallers come again.
+	maxPendingQUIC = 64
+	// recheckInterval is how often the chain and ticket of every open connection
+	// are verified again, so that an expiry closes it at most this much late.
+	recheckInterval = time.Minute
+)
+
+// Connections.
+const (
+	// connsLow and connsHigh are the watermarks of the connection manager: above
+	// connsHigh it closes the least useful connections down to connsLow.
+	connsLow  = 192
+	connsHigh = 256
+	// maxConns is where the resource manager refuses, in either direction.
+	maxConns = 512
+	// maxTransient bounds connections whose handshake is not finished.
+	maxTransient = 256
+	// connsPerIPv4 and connsPerIPv6 bound connections of one IPv4 address or one
+	// IPv6 /56. libp2p's default of 8 cuts off a hospital behind one NAT.
+	connsPerIPv4 = 256
+	connsPerIPv6 = 256
+	// connRate and connBurst bound new connections of one such address, a second
+	// and in a burst; a ward that comes back from a power cut is a burst.
+	connRate  = 16
+	connBurst = 256
+	// rateMemory is how long an address that has gone quiet is still counted.
+	rateMemory = time.Minute
+)
+
+// Discovery.
+const (
+	// maxContacts bounds the address book; static peers are never pushed out.
+	maxContacts = 1024
+	// maxAddrsPerContact bounds the addresses kept of one peer.
+	maxAddrsPerContact = 8
+	// maxRemembered bounds the peers handed to Config.Remember.
+	maxRemembered = 256
+	// maxDials bounds dials in flight.
+	maxDials = 8
+	// dialTimeout bounds one dial with its handshake, over all addresses.
+	dialTimeout = 15 * time.Second
+	// redialMin and redialMax bound the wait between two dials of one peer; it
+	// doubles on each failure. redialMax is short on purpose: after an outage
+	// the mesh must re-form by itself within a minute.
+	redialMin = 500 * time.Millisecond
+	redialMax = 30 * time.Second
+	// maxStrangerFailures is after how many failures in a row a peer that was
+	// only ever found by multicast is forgotten.
+	maxStrangerFailures = 8
+)
+
+// Gossip.
+const (
+	// MaxFrame is the longest frame that may be published or received, in bytes.
+	// The longest entry (60 KiB body, full header and signature) takes 62,083.
+	MaxFrame = 64 << 10
+	// maxRPC bounds one gossipsub RPC: a frame, its topic, and control messages.
+	maxRPC = 256 << 10
+	// maxControl bounds the control part of an RPC: 5,000 message ids of 32 bytes
+	// and their framing.
+	maxControl = 192 << 10
+	// maxSubscriptions bounds subscriptions in one RPC. There is one topic.
+	maxSubscriptions = 4
+	// outboundQueue is the number of RPCs queued for one neighbour; 32, the
+	// default, dropped 14,911 at 500 messages a second, 1,024 none.
+	outboundQueue = 1024
+	// validateQueue, validateThrottle and validateConcurrency bound frames that
+	// wait for or are in the Receiver. Beyond them gossip drops (counted) and
+	// synchronisation repairs. They cap memory at 512 frames of 64 KiB, 32 MiB.
+	validateQueue       = 512
+	validateThrottle    = 512
+	validateConcurrency = 512
+	// settleTime is how young a connection may be while gossipsub on both sides is
+	// not certain to know each other. Frames published meanwhile are followed by a nudge.
+	settleTime = 5 * time.Second
+	// nudgeDelay is the wait before a nudge, in which further reasons coalesce.
+	nudgeDelay = time.Second
+)
+
+// Synchronisation.
+const (
+	// MaxPayload is the longest payload of a frame on a synchronisation stream, in
+	// bytes. It holds one frame of one entry (62,083) with 3,453 to spare.
+	MaxPayload = 64 << 10
+	// maxSessionBytes and maxSessionFrames bound one session in each direction.
+	// A session that ends here is resumed by the next one.
+	maxSessionBytes  = 64 << 20
+	maxSessionFrames = 1 << 17
+	// frameTimeout bounds sending or receiving one frame, and the wait for it.
+	frameTimeout = 30 * time.Second
+	// sessionTimeout bounds a session.
+	sessionTimeout = 10 * time.Minute
+	// maxPulls bounds our own pulls at once; maxServes and maxServesPerPeer
+	// the sessions that we serve at once.
+	maxPulls         = 4
+	maxServes        = 32
+	maxServesPerPeer = 2
+	// defaultSyncInterval is the wait between two pulls from one neighbour when
+	// nothing else asks for one; jitter of a quarter either way is added.
+	defaultSyncInterval = 30 * time.Second
+	// syncRetryMin is the first wait after a failed pull; it doubles up to the
+	// interval.
+	syncRetryMin = time.Second
+	// syncCoalesce is the least time between two pulls from one neighbour, so
+	// that many reasons at once make one pull.
+	syncCoalesce = 100 * time.Millisecond
+)

@@ -1,0 +1,228 @@
+package mesh
+
+import (
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// place names one connection from the handshake on, before libp2p has made an
+// object of it: the proven peer and the two ends.
+type place struct {
+	peer          peer.ID
+	local, remote string
+}
+
+func placeOf(c network.ConnMultiaddrs, p peer.ID) place {
+	return place{peer: p, local: c.LocalMultiaddr().String(), remote: c.RemoteMultiaddr().String()}
+}
+
+// link is one open connection and what it was admitted on.
+type link struct {
+	conn  network.Conn
+	proof *proof
+	since time.Time // by our clock, for display
+	// up is set once the swarm has announced the connection. Before that it must
+	// not be closed through libp2p's object.
+	up bool
+}
+
+// links knows every admitted connection. It is the connection gater too: a
+// connection that comes to it without a proof of admission is closed, whatever
+// transport it came by. The handshake leaves the proof with expect, and
+// InterceptUpgraded picks it up.
+type links struct {
+	desk *desk
+
+	mu      sync.Mutex
+	online  bool
+	pending map[place]*proof
+	open    map[string]*link // by network.Conn.ID
+	peers   map[peer.ID]int  // number of links that are up
+
+	// watch is told of the first connection to a peer and of the end of the last. Set before
+	// the host listens. Called without the lock, must not block.
+	watch func(p peer.ID, up bool)
+}
+
+func newLinks(d *desk) *links {
+	return &links{
+		desk: d, online: true,
+		pending: make(map[place]*proof),
+		open:    make(map[string]*link),
+		peers:   make(map[peer.ID]int),
+	}
+}
+
+// expect records the proof of a connection that the swarm is about to see.
+func (l *links) expect(at place, p *proof) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending[at] = p
+}
+
+// forget drops p if nobody picked it up.
+func (l *links) forget(at place, p *proof) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.pending[at] == p {
+		delete(l.pending, at)
+	}
+}
+
+func (l *links) isOnline() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.online
+}
+
+// The connection gater.
+
+// InterceptPeerDial implements connmgr.ConnectionGater.
+func (l *links) InterceptPeerDial(peer.ID) bool { return l.isOnline() }
+
+// InterceptAddrDial implements connmgr.ConnectionGater.
+func (l *links) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return l.isOnline() }
+
+// InterceptAccept implements connmgr.ConnectionGater.
+func (l *links) InterceptAccept(network.ConnMultiaddrs) bool {
+	if l.isOnline() {
+		return true
+	}
+	l.desk.counts.refuse(reasonOffline)
+	return false
+}
+
+// InterceptSecured implements connmgr.ConnectionGater.
+func (l *links) InterceptSecured(network.Direction, peer.ID, network.ConnMultiaddrs) bool {
+	return l.isOnline()
+}
+
+// InterceptUpgraded implements connmgr.ConnectionGater: the last gate, through
+// which every connection passes before anybody is told of it.
+func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	at := placeOf(c, c.RemotePeer())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.pending[at]
+	delete(l.pending, at)
+	switch {
+	case !l.online:
+		l.desk.counts.refuse(reasonOffline)
+		return false, 0
+	case !ok && l.desk.open:
+		p = &proof{peer: c.RemotePeer()}
+	case !ok:
+		l.desk.counts.refuse(reasonNoProof)
+		return false, 0
+	}
+	l.open[c.ID()] = &link{conn: c, proof: p, since: l.desk.clock.Now()}
+	return true, 0
+}
+
+// The swarm's notifications.
+
+// Connected implements network.Notifiee. Streams start after it returns.
+func (l *links) Connected(_ network.Network, c network.Conn) {
+	l.mu.Lock()
+	k := l.open[c.ID()]
+	if k == nil || !l.online {
+		l.mu.Unlock()
+		c.Close() // went offline between the gate and here
+		return
+	}
+	k.up = true
+	l.peers[k.proof.peer]++
+	first := l.peers[k.proof.peer] == 1
+	l.mu.Unlock()
+	if first {
+		l.watch(c.RemotePeer(), true)
+	}
+}
+
+// Disconnected implements network.Notifiee.
+func (l *links) Disconnected(_ network.Network, c network.Conn) {
+	l.mu.Lock()
+	k := l.open[c.ID()]
+	delete(l.open, c.ID())
+	last := false
+	if k != nil && k.up {
+		l.peers[k.proof.peer]--
+		if last = l.peers[k.proof.peer] == 0; last {
+			delete(l.peers, k.proof.peer)
+		}
+	}
+	l.mu.Unlock()
+	if last {
+		l.watch(c.RemotePeer(), false)
+	}
+}
+
+// Listen implements network.Notifiee.
+func (l *links) Listen(network.Network, ma.Multiaddr) {}
+
+// ListenClose implements network.Notifiee.
+func (l *links) ListenClose(network.Network, ma.Multiaddr) {}
+
+// admitted reports whether a connection to p is open.
+func (l *links) admitted(p peer.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.peers[p] > 0
+}
+
+// snapshot returns the links that are up, oldest first for each peer.
+func (l *links) snapshot() []*link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]*link, 0, len(l.open))
+	for _, k := range l.open {
+		if k.up {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// setOnline reports whether the state changed; going offline closes every
+// connection.
+func (l *links) setOnline(online bool) bool {
+	l.mu.Lock()
+	changed := l.online != online
+	l.online = online
+	l.mu.Unlock()
+	if changed && !online {
+		for _, k := range l.snapshot() {
+			k.conn.Close()
+		}
+	}
+	return changed
+}
+
+// recheck closes every connection whose chain or ticket no longer verifies,
+// and returns how many that were.
+func (l *links) recheck() int {
+	n := 0
+	for _, k := range l.snapshot() {
+		err := l.desk.recheck(k.proof)
+		if err == nil {
+			continue
+		}
+		n++
+		l.desk.refuse(refused(reasonLapsed, err), transportOf(k.conn), k.conn.Stat().Direction == network.DirOutbound)
+		k.conn.CloseWithError(network.ConnGated)
+	}
+	return n
+}
+
+// transportOf returns "tcp", "quic" or what libp2p calls it.
+func transportOf(c network.Conn) string {
+	if t := c.ConnState().Transport; t != "quic-v1" {
+		return t
+	}
+	return "quic"
+}

@@ -1,0 +1,194 @@
+package mesh
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+)
+
+// ErrSessionLimit ends a synchronisation session that has moved as much as one
+// session may. The next session goes on where it ended.
+var ErrSessionLimit = errors.New("mesh: the synchronisation session has reached its limit")
+
+// session is the SyncStream over one libp2p stream.
+type session struct {
+	stream network.Stream
+	counts *counters
+
+	send struct {
+		sync.Mutex
+		w             *bufio.Writer
+		buf           []byte
+		frames, bytes int
+	}
+	receive struct {
+		sync.Mutex
+		r             *bufio.Reader
+		frames, bytes int
+		first         *Frame // read already, to see whether it is a nudge
+	}
+}
+
+var _ SyncStream = (*session)(nil)
+
+func newSession(s network.Stream, counts *counters) *session {
+	ses := &session{stream: s, counts: counts}
+	ses.send.w = bufio.NewWriterSize(s, 32<<10)
+	ses.receive.r = bufio.NewReaderSize(s, 16<<10)
+	return ses
+}
+
+// deadline returns the moment d from now on the process's own monotonic time,
+// which is what the network's deadlines run on. The device's clock would be
+// wrong here: it may be a day off.
+func deadline(d time.Duration) time.Time {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	at, _ := ctx.Deadline()
+	return at
+}
+
+// Send implements SyncStream.
+func (s *session) Send(f Frame) error {
+	if f.Type == typeNudge {
+		return fmt.Errorf("mesh: frame type %d is the mesh's own; use 1 to 255", typeNudge)
+	}
+	return s.sendFrame(f)
+}
+
+func (s *session) sendFrame(f Frame) error {
+	t := &s.send
+	t.Lock()
+	defer t.Unlock()
+	size := frameHeader + len(f.Payload)
+	if t.frames >= maxSessionFrames || t.bytes+size > maxSessionBytes {
+		return ErrSessionLimit
+	}
+	var err error
+	if t.buf, err = appendFrame(t.buf[:0], f); err != nil {
+		return err
+	}
+	if err := s.stream.SetWriteDeadline(deadline(frameTimeout)); err != nil {
+		return err
+	}
+	if _, err := t.w.Write(t.buf); err != nil {
+		return err
+	}
+	t.frames++
+	t.bytes += size
+	s.counts.syncOut.Add(uint64(size))
+	return nil
+}
+
+func (s *session) flush() error {
+	t := &s.send
+	t.Lock()
+	defer t.Unlock()
+	if t.w.Buffered() == 0 {
+		return nil
+	}
+	if err := s.stream.SetWriteDeadline(deadline(frameTimeout)); err != nil {
+		return err
+	}
+	return t.w.Flush()
+}
+
+// Receive implements SyncStream.
+func (s *session) Receive() (Frame, error) {
+	if err := s.flush(); err != nil {
+		return Frame{}, err
+	}
+	t := &s.receive
+	t.Lock()
+	defer t.Unlock()
+	if f := t.first; f != nil {
+		t.first = nil
+		return *f, nil
+	}
+	f, err := s.next()
+	if err == nil && f.Type == typeNudge {
+		err = fmt.Errorf("%w: a nudge within a session", errFrame)
+	}
+	return f, err
+}
+
+// peek reads the first frame and keeps it for Receive.
+func (s *session) peek() (Frame, error) {
+	t := &s.receive
+	t.Lock()
+	defer t.Unlock()
+	f, err := s.next()
+	if err == nil {
+		t.first = &f
+	}
+	return f, err
+}
+
+// next reads one frame; the caller holds the lock.
+func (s *session) next() (Frame, error) {
+	t := &s.receive
+	if t.frames >= maxSessionFrames || t.bytes >= maxSessionBytes {
+		return Frame{}, ErrSessionLimit
+	}
+	if err := s.stream.SetReadDeadline(deadline(frameTimeout)); err != nil {
+		return Frame{}, err
+	}
+	f, err := readFrame(t.r)
+	if err != nil {
+		return Frame{}, err
+	}
+	t.frames++
+	t.bytes += frameHeader + len(f.Payload)
+	s.counts.syncIn.Add(uint64(frameHeader + len(f.Payload)))
+	return f, nil
+}
+
+// moved reports whether any frame arrived.
+func (s *session) moved() bool {
+	s.receive.Lock()
+	defer s.receive.Unlock()
+	return s.receive.frames > 0
+}
+
+// finish ends the session: in good order if err is nil or only says that enough
+// has been moved, else at once, which discards what is still under way.
+func (s *session) finish(err error) error {
+	if err != nil && !errors.Is(err, ErrSessionLimit) {
+		s.stream.Reset()
+		return err
+	}
+	if bad := s.part(); bad != nil {
+		s.stream.Reset()
+		if err == nil {
+			err = bad
+		}
+	}
+	return err
+}
+
+// part says that no more will come and waits for the other side to say so too.
+// Closing before that would cancel, on QUIC, what it still sends.
+func (s *session) part() error {
+	if err := errors.Join(s.flush(), s.stream.CloseWrite()); err != nil {
+		return err
+	}
+	if err := s.stream.SetReadDeadline(deadline(frameTimeout)); err != nil {
+		return err
+	}
+	s.receive.Lock()
+	defer s.receive.Unlock()
+	switch _, err := s.receive.r.ReadByte(); {
+	case errors.Is(err, io.EOF):
+		return s.stream.Close()
+	case err != nil:
+		return err
+	default:
+		return fmt.Errorf("%w: bytes after the end of the session", errFrame)
+	}
+}

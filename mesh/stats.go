@@ -1,0 +1,81 @@
+package mesh
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// Stats are counters since the start of the Mesh, but for Peers and
+// Connections, which are current. The zero value is empty.
+type Stats struct {
+	// Peers is the number of admitted neighbours, Connections of connections to
+	// them.
+	Peers, Connections int
+	// Refused counts connections that were not admitted, in both directions, by
+	// reason: a small fixed set of words without content.
+	Refused map[string]uint64
+
+	// Published counts our own frames given to gossip.
+	Published uint64
+	// Accepted, Ignored and Rejected count verdicts of the Receiver.
+	Accepted, Ignored, Rejected uint64
+	// Oversized counts frames over MaxFrame, which are rejected unseen.
+	Oversized uint64
+	// Throttled counts frames dropped before the Receiver saw them, because too
+	// many were waiting.
+	Throttled uint64
+	// DroppedRPCs counts RPCs dropped because a neighbour's queue was full;
+	// Undeliverable frames dropped inside gossipsub before its subscriber.
+	DroppedRPCs, Undeliverable uint64
+	// Nudges counts neighbours told to pull because gossip may have missed them.
+	Nudges uint64
+
+	// Pulls counts sessions that we began as client and that ended well,
+	// PullsFailed those that did not; Serves and ServesFailed count likewise as
+	// server, ServesRefused those beyond our limits.
+	Pulls, PullsFailed, Serves, ServesFailed, ServesRefused uint64
+	// SyncIn and SyncOut count bytes of synchronisation frames, headers included.
+	SyncIn, SyncOut uint64
+
+	// Dials and DialsFailed count dials of discovery.
+	Dials, DialsFailed uint64
+}
+
+// counters are the live form of Stats. All methods are safe for concurrent use.
+type counters struct {
+	mu      sync.Mutex
+	refused map[string]uint64
+
+	published, accepted, ignored, rejected, oversized       atomic.Uint64
+	throttled, droppedRPCs, undeliverable, nudges           atomic.Uint64
+	pulls, pullsFailed, serves, servesFailed, servesRefused atomic.Uint64
+	syncIn, syncOut, dials, dialsFailed                     atomic.Uint64
+}
+
+func newCounters() *counters { return &counters{refused: make(map[string]uint64)} }
+
+// refuse counts one refusal and returns the new count of its reason.
+func (c *counters) refuse(reason string) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[reason]++
+	return c.refused[reason]
+}
+
+func (c *counters) stats() Stats {
+	c.mu.Lock()
+	refused := maps.Clone(c.refused)
+	c.mu.Unlock()
+	return Stats{
+		Refused:   refused,
+		Published: c.published.Load(), Accepted: c.accepted.Load(),
+		Ignored: c.ignored.Load(), Rejected: c.rejected.Load(), Oversized: c.oversized.Load(),
+		Throttled: c.throttled.Load(), DroppedRPCs: c.droppedRPCs.Load(),
+		Undeliverable: c.undeliverable.Load(), Nudges: c.nudges.Load(),
+		Pulls: c.pulls.Load(), PullsFailed: c.pullsFailed.Load(),
+		Serves: c.serves.Load(), ServesFailed: c.servesFailed.Load(), ServesRefused: c.servesRefused.Load(),
+		SyncIn: c.syncIn.Load(), SyncOut: c.syncOut.Load(),
+		Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
+	}
+}
