@@ -99,7 +99,7 @@ func (s *session) append(record []byte) error {
 		return s.breakWith("the journal was changed by another program", err)
 	}
 	if _, err := s.journal.WriteAt(record, s.chain.offset); err != nil {
-		if cut := s.journal.truncate(s.chain.offset); cut != nil {
+		if cut := s.withdraw(); cut != nil {
 			return s.breakWith("a commit could be neither written nor withdrawn", errors.Join(err, cut))
 		}
 		return fmt.Errorf("vault: could not save; is the disk full? %w", err)
@@ -111,6 +111,15 @@ func (s *session) append(record []byte) error {
 		return s.breakWith("the disk did not confirm a commit", errors.Join(err, cut))
 	}
 	return nil
+}
+
+// withdraw cuts what a failed write left behind the journal, durably: a
+// write can have reached the disk whole and be reported as failed.
+func (s *session) withdraw() error {
+	if err := s.journal.truncate(s.chain.offset); err != nil {
+		return err
+	}
+	return s.journal.sync()
 }
 
 func (s *session) breakWith(what string, err error) error {

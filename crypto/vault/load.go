@@ -80,9 +80,10 @@ func (s *session) check(id [idSize]byte) (int64, error) {
 }
 
 // settle cuts a torn tail and makes durable what was read before anything is
-// built on it: after a crash of the program alone it may be in the page cache
-// only. Then it renews the other head, so that none of another generation
-// stays, and removes what an interrupted compaction left.
+// built on it: after a crash of the program alone the last append, or the name
+// of a compacted journal, may be in the page cache only. Then it renews the
+// other head, so that none of another generation stays, and removes what an
+// interrupted compaction left.
 func (s *session) settle(d disk, size int64) error {
 	if size > s.chain.offset {
 		if err := s.journal.truncate(s.chain.offset); err != nil {
@@ -91,6 +92,9 @@ func (s *session) settle(d disk, size int64) error {
 	}
 	if err := s.journal.sync(); err != nil {
 		return fmt.Errorf("vault: cannot sync the journal: %w", err)
+	}
+	if err := d.syncDir(); err != nil {
+		return fmt.Errorf("vault: cannot sync the folder: %w", err)
 	}
 	s.slot = 1 - s.slot
 	if err := writeHead(s.headFile, s.keys, s.chain.preamble.id, s.slot, s.chain.head()); err != nil {

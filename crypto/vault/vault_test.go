@@ -137,6 +137,9 @@ func TestModes(t *testing.T) {
 
 func TestCreateAndOpenRefuse(t *testing.T) {
 	v, dir := newVault(t)
+	if _, err := Create(dir, testPass, Options{Params: testParams}); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("Create over an empty vault: %v", err)
+	}
 	commit(t, v, "k", "v")
 	if _, err := Create(dir, testPass, Options{Params: testParams}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("Create over a vault: %v", err)

@@ -1,0 +1,343 @@
+package vault
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func createOn(t testing.TB, d disk) *Vault {
+	t.Helper()
+	v, err := create(d, testPass, Options{Params: testParams})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func unlockOn(d disk) (*Vault, error) {
+	v, err := open(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := v.Unlock(testPass); err != nil {
+		return nil, errors.Join(err, v.Close())
+	}
+	return v, nil
+}
+
+// script runs every kind of change on a vault. Before each commit it says
+// what is acknowledged and what will be if it succeeds.
+func script(t testing.TB, d disk, about func(acknowledged, inFlight map[string]string)) {
+	t.Helper()
+	model := map[string]string{}
+	about(nil, model)
+	v := createOn(t, d)
+	step := func(changes ...Change) {
+		next := maps.Clone(model)
+		for _, c := range changes {
+			if c.Value == nil {
+				delete(next, c.Key)
+			} else {
+				next[c.Key] = string(c.Value)
+			}
+		}
+		about(model, next)
+		if err := v.Commit(changes...); err != nil {
+			t.Fatal(err)
+		}
+		model = next
+		about(model, model)
+	}
+	put := func(key string, size int) Change {
+		return Change{key, []byte(strings.Repeat(key, size/len(key)+1)[:size])}
+	}
+	step(put("one", 10))
+	step(put("two", 700), put("three", 0))
+	step(Change{Key: "one"}, put("two", 5000))
+	if err := v.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	step(put("four", 3))
+	v.Lock()
+	if err := v.Unlock(testPass); err != nil {
+		t.Fatal(err)
+	}
+	step(put("five", 1500), Change{Key: "three"})
+	if err := v.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	step(put("four", 4))
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCrashEverywhere stops the machine at every write, in the middle of it,
+// and at every other call, by a kill and by power cuts, and opens what is left:
+// it holds what was acknowledged, and the commit in flight whole or not at all.
+func TestCrashEverywhere(t *testing.T) {
+	const cuts = 12
+	d := newMemDisk()
+	r := rand.New(rand.NewPCG(1, 2))
+	var acknowledged, inFlight map[string]string
+	points := 0
+	d.crash = func() {
+		points++
+		checkCrash(t, r, d.clone(), acknowledged, inFlight)
+		for range cuts {
+			checkCrash(t, r, d.cutPower(r), acknowledged, inFlight)
+		}
+	}
+	script(t, d, func(a, f map[string]string) { acknowledged, inFlight = a, f })
+	if points < 100 {
+		t.Fatalf("only %d crash points", points)
+	}
+}
+
+func checkCrash(t *testing.T, r *rand.Rand, d *memDisk, acknowledged, inFlight map[string]string) {
+	t.Helper()
+	v, err := unlockOn(d)
+	if acknowledged == nil && errors.Is(err, fs.ErrNotExist) {
+		v, err = create(d, testPass, Options{Params: testParams}) // it can be begun again
+	}
+	if err != nil {
+		t.Fatalf("after a crash: %v", err)
+	}
+	got := contents(t, v)
+	if !maps.Equal(got, acknowledged) && !maps.Equal(got, inFlight) {
+		t.Fatalf("after a crash: %v, want %v or %v", keysOf(got), keysOf(acknowledged), keysOf(inFlight))
+	}
+	// What it shows stays, also when the power goes right after a restart.
+	after, err := unlockOn(d.cutPower(r))
+	if err != nil {
+		t.Fatalf("after a crash and a power cut: %v", err)
+	}
+	if !maps.Equal(contents(t, after), got) {
+		t.Fatal("what was shown after a crash is gone after a power cut")
+	}
+	// It goes on, and what it says then is durable too.
+	commit(t, v, "after", "the crash")
+	got["after"] = "the crash"
+	if err := v.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w, err := unlockOn(d.cutPower(r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(contents(t, w), got) {
+		t.Fatalf("a commit after a crash is lost")
+	}
+}
+
+func keysOf(m map[string]string) string {
+	var s strings.Builder
+	for k, v := range m {
+		fmt.Fprintf(&s, " %s(%d)", k, len(v))
+	}
+	return s.String()
+}
+
+// TestInterruptedCompaction: a crash after the new journal is in place and
+// before the old head is gone does not let the old journal come back.
+func TestInterruptedCompaction(t *testing.T) {
+	d := newMemDisk()
+	v := createOn(t, d)
+	commit(t, v, "k", "1")
+	commit(t, v, "k", "2")
+	old := d.clone().names[journalName].data
+	renamed := false
+	d.before = func(op string) error {
+		if op == "write" && renamed {
+			return syscall.EIO
+		}
+		renamed = renamed || op == "rename"
+		return nil
+	}
+	if err := v.Compact(); !errors.Is(err, syscall.EIO) || !renamed {
+		t.Fatalf("compact: %v", err)
+	}
+	d.before = nil
+	w, err := unlockOn(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, contents(t, w), map[string]string{"k": "2"})
+	if _, err := unlockOn(with(d, journalName, func([]byte) []byte { return old })); !errors.Is(err, ErrDamaged) {
+		t.Fatalf("the journal from before the compaction: %v", err)
+	}
+}
+
+// TestFaultEverywhere fails every call of the script in turn, once and from
+// then on: nothing that failed is visible, nothing acknowledged is lost, also by a
+// power cut afterwards, and the vault works again when the disk does.
+func TestFaultEverywhere(t *testing.T) {
+	for _, short := range []int{0, 1, 40, 1 << 20} {
+		for _, forever := range []bool{false, true} {
+			for n := 0; ; n++ {
+				if !faultAt(t, n, short, forever) {
+					if n < 28 {
+						t.Fatalf("only %d calls", n)
+					}
+					break
+				}
+			}
+		}
+	}
+}
+
+// faultAt fails the n-th call; false when the run has fewer.
+func faultAt(t *testing.T, n, short int, forever bool) bool {
+	d := newMemDisk()
+	v := createOn(t, d)
+	d.short = short
+	calls, failed := 0, ""
+	d.before = func(op string) error {
+		calls++
+		if calls == n+1 || forever && calls > n {
+			failed += " " + op
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	model := map[string]string{}
+	var doubtful []map[string]string // by a commit that ended in ErrBroken
+	for i := range 6 {
+		key := fmt.Sprintf("k%d", i%3)
+		value := strings.Repeat("x", 100*i)
+		next := maps.Clone(model)
+		next[key] = value
+		err := v.Commit(Change{key, []byte(value)})
+		switch {
+		case err == nil:
+			model = next
+		case errors.Is(err, ErrBroken):
+			doubtful = append(doubtful, next)
+		case !errors.Is(err, syscall.ENOSPC):
+			t.Fatalf("call %d (%s): %v", n, failed, err)
+		}
+		if i == 3 {
+			if err := v.Compact(); err != nil && !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("compact: %v", err)
+			}
+		}
+		if s := v.session; s.journal != nil {
+			equal(t, contents(t, v), model)
+		}
+	}
+	hit := failed != ""
+	d.before = nil
+	check := func(d *memDisk) {
+		t.Helper()
+		w, err := unlockOn(d)
+		if err != nil {
+			t.Fatalf("call %d (%s), short %d: %v", n, failed, short, err)
+		}
+		got := contents(t, w)
+		ok := maps.Equal(got, model)
+		for _, m := range doubtful {
+			ok = ok || maps.Equal(got, m)
+		}
+		if !ok {
+			t.Fatalf("call %d (%s), short %d: %v, want %v", n, failed, short, keysOf(got), keysOf(model))
+		}
+		commit(t, w, "again", "works")
+	}
+	r := rand.New(rand.NewPCG(uint64(n), 5))
+	for range 5 {
+		check(d.cutPower(r))
+	}
+	check(d.clone())
+	v.Lock()
+	check(d)
+	return hit
+}
+
+// TestBroken shows the rule of a failed sync: nothing more is taken until
+// everything was read afresh, though the disk claims to work again.
+func TestBroken(t *testing.T) {
+	d := newMemDisk()
+	v := createOn(t, d)
+	commit(t, v, "k", "before")
+	d.before = func(op string) error {
+		if op == "sync" {
+			return syscall.EIO
+		}
+		return nil
+	}
+	if err := v.Commit(Change{"k", []byte("lost")}); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.EIO) {
+		t.Fatalf("failed sync: %v", err)
+	}
+	d.before = nil
+	if err := v.Commit(Change{"k", []byte("later")}); !errors.Is(err, ErrBroken) {
+		t.Fatalf("commit after a failed sync: %v", err)
+	}
+	if err := v.Compact(); !errors.Is(err, ErrBroken) {
+		t.Fatalf("compact after a failed sync: %v", err)
+	}
+	equal(t, contents(t, v), map[string]string{"k": "before"})
+	v.Lock()
+	if err := v.Unlock(testPass); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, contents(t, v), map[string]string{"k": "before"})
+	commit(t, v, "k", "later")
+}
+
+// TestFullDisk: a disk that is full for a while costs the commits it
+// refused and no others.
+func TestFullDisk(t *testing.T) {
+	d := newMemDisk()
+	d.short = 100
+	v := createOn(t, d)
+	full := false
+	d.before = func(op string) error {
+		if full && op == "write" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}
+	commit(t, v, "k", "1")
+	full = true
+	for range 3 {
+		if err := v.Commit(Change{"k", bytes.Repeat([]byte("2"), 1000)}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrBroken) {
+			t.Fatalf("full disk: %v", err)
+		}
+	}
+	full = false
+	commit(t, v, "k", "3")
+	v.Lock()
+	if err := v.Unlock(testPass); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, contents(t, v), map[string]string{"k": "3"})
+}
+
+// TestForeignWriter: a journal that another program appended to is not
+// written over.
+func TestForeignWriter(t *testing.T) {
+	d := newMemDisk()
+	v := createOn(t, d)
+	commit(t, v, "k", "1")
+	f, err := d.open(journalName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := f.size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("x"), size); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Commit(Change{"k", []byte("2")}); !errors.Is(err, ErrBroken) {
+		t.Fatalf("journal changed by another: %v", err)
+	}
+}
