@@ -1,6 +1,10 @@
 package ledger
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+)
 
 // Table names a kind of record in a [Store].
 type Table uint8
@@ -59,4 +63,28 @@ type Store interface {
 	// Close releases what the store holds. It is called once, by whoever opened
 	// the store.
 	Close() error
+}
+
+// CheckBatch refuses a batch that breaks the contract of [Store]: empty, too
+// large, an unknown table, or a single record at another place than 0.
+func CheckBatch(batch []Record) error {
+	if len(batch) == 0 {
+		return errors.New("ledger: an empty batch")
+	}
+	size := 0
+	for i := range batch {
+		r := &batch[i]
+		size += len(r.Value)
+		switch {
+		case r.Table < TableEntries || r.Table > TableForks:
+			return fmt.Errorf("ledger: there is no table %d", r.Table)
+		case r.Table != TableEntries && r.Seq != 0:
+			return fmt.Errorf("ledger: a record of table %d is at sequence number %d, not 0", r.Table, r.Seq)
+		}
+	}
+	if size > MaxBatchBytes || len(batch) > MaxBatchRecords {
+		return fmt.Errorf("ledger: a batch of %d records and %d bytes is beyond %d and %d",
+			len(batch), size, MaxBatchRecords, MaxBatchBytes)
+	}
+	return nil
 }

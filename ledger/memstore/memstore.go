@@ -62,6 +62,9 @@ func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if err := ledger.CheckBatch(batch); err != nil {
+		return err
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
@@ -70,11 +73,6 @@ func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
 	d := s.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range batch {
-		if r.Table != ledger.TableEntries && d.single[r.Table] == nil {
-			return fmt.Errorf("memstore: there is no table %d", r.Table)
-		}
-	}
 	for _, r := range batch {
 		value := bytes.Clone(r.Value)
 		if r.Table != ledger.TableEntries {

@@ -1,0 +1,210 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+)
+
+// A page is what is read from Badger at once, so that no transaction stays open
+// while a caller works.
+const (
+	pageRecords = 256
+	pageBytes   = 1 << 20
+)
+
+// Get implements ledger.Store.
+func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	k, err := key(t, id, seq)
+	if err != nil {
+		return nil, err
+	}
+	if t != ledger.TableEntries {
+		seq = 0
+	}
+	s.pendMu.RLock()
+	p, ok := s.pending.at[place{t, id, seq}]
+	s.pendMu.RUnlock()
+	if ok {
+		return append([]byte{}, p.value...), nil
+	}
+	return s.value(k)
+}
+
+// value reads one key of Badger.
+func (s *Store) value(k []byte) (value []byte, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		item, err := txn.Get(k)
+		if err != nil {
+			return err
+		}
+		value, err = item.ValueCopy([]byte{})
+		return err
+	})
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, ledger.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("badgerstore: cannot read the index: %w", err)
+	}
+	return value, nil
+}
+
+// pair is one key and value of a page.
+type pair struct{ key, value []byte }
+
+// page reads the keys with a prefix from a key on. more says whether it stopped
+// because the page was full.
+func (s *Store) page(prefix, from, to []byte) (pairs []pair, more bool, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		opt := badger.DefaultIteratorOptions
+		opt.Prefix = prefix
+		opt.PrefetchSize = 32
+		it := txn.NewIterator(opt)
+		defer it.Close()
+		size := 0
+		for it.Seek(from); it.Valid(); it.Next() {
+			item := it.Item()
+			if to != nil && bytes.Compare(item.Key(), to) >= 0 {
+				return nil
+			}
+			if len(pairs) == pageRecords || size > pageBytes {
+				more = true
+				return nil
+			}
+			value, err := item.ValueCopy([]byte{})
+			if err != nil {
+				return err
+			}
+			pairs = append(pairs, pair{item.KeyCopy(nil), value})
+			size += len(value)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("badgerstore: cannot read the index: %w", err)
+	}
+	return pairs, more, nil
+}
+
+// merge calls fn for the records of Badger under a prefix, from one key on and
+// below another (nil for all), and for pending ones, in the order of keys. A
+// pending record, gathered before, stands for one of the same key in Badger.
+func (s *Store) merge(ctx context.Context, prefix, from, to []byte, pend []pair, fn func(pair) error) error {
+	for more := true; more; {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var pairs []pair
+		var err error
+		pairs, more, err = s.page(prefix, from, to)
+		if err != nil {
+			return err
+		}
+		for _, p := range pairs {
+			for len(pend) > 0 && bytes.Compare(pend[0].key, p.key) < 0 {
+				if err := fn(pend[0]); err != nil {
+					return err
+				}
+				pend = pend[1:]
+			}
+			if len(pend) > 0 && bytes.Equal(pend[0].key, p.key) {
+				p, pend = pend[0], pend[1:]
+			}
+			if err := fn(p); err != nil {
+				return err
+			}
+			from = append(p.key, 0)
+		}
+	}
+	for _, p := range pend {
+		if err := fn(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pendingIn copies the pending records that want chooses, in the order of keys.
+func (s *Store) pendingIn(want func(place) bool) ([]pair, error) {
+	s.pendMu.RLock()
+	defer s.pendMu.RUnlock()
+	var pend []pair
+	for at, v := range s.pending.at {
+		if !want(at) {
+			continue
+		}
+		k, err := key(at.table, at.log, at.seq)
+		if err != nil {
+			return nil, err
+		}
+		pend = append(pend, pair{k, append([]byte{}, v.value...)})
+	}
+	slices.SortFunc(pend, func(a, b pair) int { return bytes.Compare(a.key, b.key) })
+	return pend, nil
+}
+
+// Range implements ledger.Store.
+func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	first, err := key(ledger.TableEntries, id, from)
+	if err != nil {
+		return err
+	}
+	last, err := key(ledger.TableEntries, id, to)
+	if err != nil {
+		return err
+	}
+	pend, err := s.pendingIn(func(at place) bool {
+		return at.table == ledger.TableEntries && at.log == id && from <= at.seq && at.seq < to
+	})
+	if err != nil {
+		return err
+	}
+	prefix := first[:len(first)-8]
+	return s.merge(ctx, prefix, first, last, pend, func(p pair) error {
+		return fn(binary.BigEndian.Uint64(p.key[len(prefix):]), p.value)
+	})
+}
+
+// Each implements ledger.Store.
+func (s *Store) Each(ctx context.Context, t ledger.Table, fn func(ledger.LogID, []byte) error) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	p, err := prefixOf(t)
+	if err != nil {
+		return err
+	}
+	if t == ledger.TableEntries {
+		return fmt.Errorf("badgerstore: table %d has no single records", t)
+	}
+	pend, err := s.pendingIn(func(at place) bool { return at.table == t })
+	if err != nil {
+		return err
+	}
+	prefix := []byte{p}
+	return s.merge(ctx, prefix, prefix, nil, pend, func(p pair) error {
+		id, err := identity.LogIDFromBytes(p.key[1:])
+		if err != nil {
+			return fmt.Errorf("%w: a key of table %d: %w", ledger.ErrDamaged, t, err)
+		}
+		return fn(id, p.value)
+	})
+}

@@ -1,0 +1,229 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/ledger"
+)
+
+// indexName is Badger's directory.
+const indexName = "index"
+
+// Store is a ledger.Store in a directory. It is safe for concurrent use.
+type Store struct {
+	dir  string
+	opt  Options
+	lock *os.File
+	db   *badger.DB
+
+	useMu  sync.Mutex // guards closed and the first Add of uses
+	closed bool
+	uses   sync.WaitGroup // operations under way
+
+	ownMu sync.Mutex // guards wal; taken before pendMu
+	wal   *wal
+
+	indexMu sync.Mutex // held for each write to Badger
+
+	pendMu  sync.RWMutex // guards what follows
+	pending *pending     // own records that Badger does not have yet
+	fault   error        // set once it is no longer known what Badger wrote
+}
+
+// Open opens the store in dir, and creates it if there is none. Errors that
+// callers branch on: [ErrInUse], ledger.ErrDamaged, ledger.ErrReadOnly.
+func Open(dir string, opt Options) (*Store, error) {
+	return open(dir, opt, osFiles{dir})
+}
+
+// open takes the place of own.wal apart from the directory, for tests.
+func open(dir string, opt Options, walDir files) (_ *Store, err error) {
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(dir, indexName), 0o700); err != nil {
+		return nil, fmt.Errorf("badgerstore: cannot make the data directory: %w", err)
+	}
+	s := &Store{dir: dir, opt: opt, pending: newPending()}
+	if s.lock, err = acquire(filepath.Join(dir, "lock")); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.release())
+		}
+	}()
+	// Badger writes at opening too, but reading must stay possible for longer
+	// than writing.
+	if err := s.checkSpace(opt.MinFree / 2); err != nil {
+		return nil, err
+	}
+	if err := s.openIndex(); err != nil {
+		return nil, err
+	}
+	if err := s.openOwn(walDir); err != nil {
+		return nil, err
+	}
+	if opt.Unsafe.LoseOwnEntriesWhenKilled {
+		s.wal.unsafeHold = true
+		opt.Logger.Warn("UNSAFE: own entries are kept in memory only and are LOST if this process is killed; never use this with real messages")
+	}
+	return s, nil
+}
+
+// openIndex opens Badger.
+func (s *Store) openIndex() (err error) {
+	dir := filepath.Join(s.dir, indexName)
+	if err := guardManifest(dir); err != nil {
+		return err
+	}
+	if s.db, err = badger.Open(badgerOptions(dir, &s.opt)); err != nil {
+		s.db = nil
+		if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
+			return errKey
+		}
+		return diskError("cannot open the index", err)
+	}
+	value, err := s.value(keyFormat)
+	if errors.Is(err, ledger.ErrNotFound) {
+		err := s.db.Update(func(txn *badger.Txn) error { return txn.Set(keyFormat, []byte{formatVersion}) })
+		if err != nil {
+			return diskError("cannot write the index", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(value) != 1 || value[0] != formatVersion {
+		return fmt.Errorf("badgerstore: the data directory has format %x and this program reads %d: use a newer tocsin", value, formatVersion)
+	}
+	return nil
+}
+
+// guardManifest refuses a database whose MANIFEST is gone: Badger would take
+// its tables for garbage and delete them.
+func guardManifest(dir string) error {
+	tables, err := filepath.Glob(filepath.Join(dir, "*.sst"))
+	if err != nil {
+		return fmt.Errorf("badgerstore: cannot list the index: %w", err)
+	}
+	_, err = os.Stat(filepath.Join(dir, badger.ManifestFilename))
+	ok, err := exists(err)
+	if err != nil {
+		return fmt.Errorf("badgerstore: cannot read the index: %w", err)
+	}
+	if !ok && len(tables) > 0 {
+		return fmt.Errorf("%w: %s has %d tables and no %s: restore that file, or move the directory away; it is then rebuilt from own.wal and from other devices",
+			ledger.ErrDamaged, dir, len(tables), badger.ManifestFilename)
+	}
+	return nil
+}
+
+// openOwn opens own.wal and brings the index up to it.
+func (s *Store) openOwn(dir files) error {
+	aead, err := newAEAD(s.opt.Key)
+	if err != nil {
+		return fmt.Errorf("badgerstore: %w", err)
+	}
+	from, err := s.watermark()
+	if err != nil {
+		return err
+	}
+	w, cut, err := openWAL(dir, aead, from, func(m mark, batch []ledger.Record) error {
+		s.pending.add(m, batch)
+		if s.pending.full() {
+			return s.index(nil)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.wal = w
+	if cut > 0 {
+		s.opt.Logger.Warn("the last append to own.wal was interrupted before it was acknowledged; it was cut off", "bytes", cut)
+	}
+	return nil
+}
+
+// watermark returns the newest batch of own.wal that Badger holds.
+func (s *Store) watermark() (mark, error) {
+	value, err := s.value(keyWatermark)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return mark{}, nil
+	}
+	if err != nil {
+		return mark{}, err
+	}
+	return parseMark(value)
+}
+
+func (m mark) marshal() []byte {
+	b := cryptobyte.NewBuilder(make([]byte, 0, walIDSize+8+walTagSize))
+	b.AddBytes(m.File[:])
+	b.AddUint64(m.Number)
+	b.AddBytes(m.Tag[:])
+	return b.BytesOrPanic() // fixed-size fields only: it cannot fail
+}
+
+func parseMark(value []byte) (mark, error) {
+	var m mark
+	s := cryptobyte.String(value)
+	if !s.CopyBytes(m.File[:]) || !s.ReadUint64(&m.Number) || !s.CopyBytes(m.Tag[:]) || !s.Empty() {
+		return mark{}, fmt.Errorf("%w: the index's mark of own.wal cannot be read: move the directory %s away; it is then rebuilt", ledger.ErrDamaged, indexName)
+	}
+	return m, nil
+}
+
+// begin starts an operation; the caller calls s.uses.Done when it succeeded.
+func (s *Store) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.useMu.Lock()
+	defer s.useMu.Unlock()
+	if s.closed {
+		return ledger.ErrClosed
+	}
+	s.uses.Add(1)
+	return nil
+}
+
+// Close implements ledger.Store: it refuses new operations, waits for those
+// under way, then closes own.wal, the index and the lock, in this order.
+func (s *Store) Close() error {
+	s.useMu.Lock()
+	if s.closed {
+		s.useMu.Unlock()
+		return ledger.ErrClosed
+	}
+	s.closed = true
+	s.useMu.Unlock()
+	s.uses.Wait()
+	return s.release()
+}
+
+// release closes whatever is open.
+func (s *Store) release() error {
+	var errs []error
+	if s.wal != nil {
+		errs = append(errs, s.wal.close())
+	}
+	if s.db != nil {
+		errs = append(errs, s.db.Close())
+	}
+	errs = append(errs, s.lock.Close())
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("badgerstore: closing: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package badgerstore
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/ledger"
+)
+
+const (
+	walName    = "own.wal"
+	walNewName = "own.wal.new"
+	walMagic   = "tocsin own.wal 1\n\x00\x00\x00"
+
+	walIDSize     = 16
+	walTagSize    = 16 // of AES-GCM
+	walSealExtra  = 12 + walTagSize
+	walFileHeader = len(walMagic) + walIDSize + walSealExtra
+	walHeadSize   = 4 + 8 + 4
+	// maxWALPayload bounds one batch with what marshalBatch adds.
+	maxWALPayload = ledger.MaxBatchBytes + ledger.MaxBatchRecords*recordOverhead
+	// walAlign divides the length of the file's header and of every record, so
+	// that no piece of a record in a sector is too short to judge by (walread.go).
+	walAlign     = 8
+	maxWALRecord = walHeadSize + 3 + maxWALPayload + walAlign + walSealExtra
+)
+
+// mark names a record of own.wal: how many there are up to it, in which file,
+// and its authentication tag. Badger keeps the mark of what it has indexed.
+type mark struct {
+	File   [walIDSize]byte
+	Number uint64 // records up to and with this one; 0 for none
+	Tag    [walTagSize]byte
+}
+
+// wal is own.wal, open for appending. It is not safe for concurrent use.
+type wal struct {
+	f     file
+	aead  cipher.AEAD
+	size  int64 // bytes that hold acknowledged records
+	last  mark
+	fault error // set once it is no longer known what is on the disk
+
+	// held is what Unsafe.LoseOwnEntriesWhenKilled keeps from the file.
+	unsafeHold bool
+	held       []byte
+}
+
+// newAEAD derives the key of own.wal. Nonces are random, 96 bits, one for each
+// record: a record that was cut off and written again never reuses one.
+func newAEAD(key [32]byte) (cipher.AEAD, error) {
+	k, err := hkdf.Key(sha256.New, key[:], nil, "tocsin/1 own.wal", 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(k)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// createWAL makes an empty own.wal whole or not at all.
+func createWAL(dir files, aead cipher.AEAD) (*wal, error) {
+	var id [walIDSize]byte
+	rand.Read(id[:]) // never fails (crypto/rand)
+	head := append([]byte(walMagic), id[:]...)
+	head = aead.Seal(head, nil, nil, head[:len(walMagic)+walIDSize])
+	f, err := dir.Create(walNewName)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteAt(head, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, err
+	}
+	if err := dir.Rename(walNewName, walName); err != nil {
+		return nil, err
+	}
+	if err := dir.SyncDir(); err != nil {
+		return nil, err
+	}
+	f, err = dir.Open(walName)
+	if err != nil {
+		return nil, err
+	}
+	return &wal{f: f, aead: aead, size: int64(len(head)), last: mark{File: id}}, nil
+}
+
+// append writes one batch behind the others and returns its mark when the file
+// is synced. If the disk is full, nothing has changed and a later try may
+// succeed; after a failed sync the file takes no more.
+func (w *wal) append(payload []byte) (mark, error) {
+	if w.fault != nil {
+		return mark{}, w.fault
+	}
+	if len(payload) > maxWALPayload {
+		return mark{}, fmt.Errorf("badgerstore: a batch of %d bytes is longer than %d", len(payload), maxWALPayload)
+	}
+	next := mark{File: w.last.File, Number: w.last.Number + 1}
+	record := w.seal(next.Number, payload)
+	next.Tag = [walTagSize]byte(record[len(record)-walTagSize:])
+	if w.unsafeHold {
+		w.held = append(w.held, record...)
+	} else if err := w.write(record); err != nil {
+		return mark{}, err
+	}
+	w.last = next
+	return next, nil
+}
+
+// write puts bytes at the end of the file and syncs it.
+func (w *wal) write(b []byte) error {
+	if _, err := w.f.WriteAt(b, w.size); err != nil {
+		if undo := w.f.Truncate(w.size); undo != nil {
+			w.fault = fmt.Errorf("%w: own.wal could neither be written nor cut back; restart when the disk is well: %w",
+				ledger.ErrReadOnly, errors.Join(err, undo))
+			return w.fault
+		}
+		return diskError("cannot write own.wal", err)
+	}
+	if err := w.f.Sync(); err != nil {
+		// The system may have dropped the pages and would say "synced" next time.
+		w.fault = fmt.Errorf("%w: own.wal could not be synced; restart when the disk is well: %w", ledger.ErrReadOnly, err)
+		if isFull(err) {
+			w.fault = fmt.Errorf("%w: %w", ledger.ErrFull, w.fault)
+		}
+		return w.fault
+	}
+	w.size += int64(len(b))
+	return nil
+}
+
+// seal encodes one record: uint32 length, uint64 number, check[4], sealed.
+func (w *wal) seal(number uint64, payload []byte) []byte {
+	payload = pad(payload)
+	record := make([]byte, 0, walHeadSize+len(payload)+walSealExtra)
+	record = binary.BigEndian.AppendUint32(record, uint32(len(payload)+walSealExtra))
+	record = binary.BigEndian.AppendUint64(record, number)
+	check := headCheck(w.last.File, record)
+	record = append(record, check[:]...)
+	return w.aead.Seal(record, nil, payload, recordAAD(w.last, record))
+}
+
+// pad makes the plaintext of a record: opaque payload<0..2^24-1>, then zeros
+// until the record's length is a multiple of walAlign.
+func pad(payload []byte) []byte {
+	n := 3 + len(payload)
+	for (walHeadSize+n+walSealExtra)%walAlign != 0 {
+		n++
+	}
+	b := make([]byte, n)
+	b[0], b[1], b[2] = byte(len(payload)>>16), byte(len(payload)>>8), byte(len(payload))
+	copy(b[3:], payload)
+	return b
+}
+
+// unpad is the inverse of pad.
+func unpad(b []byte) ([]byte, error) {
+	s := cryptobyte.String(b)
+	var payload cryptobyte.String
+	if !s.ReadUint24LengthPrefixed(&payload) || len(s) >= walAlign || len(bytes.TrimLeft(s, "\x00")) > 0 {
+		return nil, errors.New("badgerstore: the padding of a record is wrong")
+	}
+	return payload, nil
+}
+
+// headCheck tells a record's head that was written from one that was not.
+func headCheck(id [walIDSize]byte, head []byte) [4]byte {
+	sum := sha256.Sum256(append(append([]byte("tocsin/1 own.wal head\x00"), id[:]...), head[:12]...))
+	return [4]byte(sum[:4])
+}
+
+// recordAAD nails a record to its file, its number and the record before it, so
+// that none can be left out, exchanged or brought back.
+func recordAAD(before mark, head []byte) []byte {
+	return bytes.Join([][]byte{before.File[:], head, before.Tag[:]}, nil)
+}
+
+// close writes what Unsafe kept back and closes the file.
+func (w *wal) close() error {
+	var err error
+	if len(w.held) > 0 && w.fault == nil {
+		err = w.write(w.held)
+		w.held = nil
+	}
+	return errors.Join(err, w.f.Close())
+}
+
+// diskError wraps an error of the disk with the sentinels that callers branch on.
+func diskError(what string, err error) error {
+	if isFull(err) {
+		return fmt.Errorf("%w: %w: %s: free some space: %w", ledger.ErrReadOnly, ledger.ErrFull, what, err)
+	}
+	return fmt.Errorf("badgerstore: %s: %w", what, err)
+}
