@@ -1,0 +1,234 @@
+//go:build unix
+
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"tocsin/ledger"
+	"tocsin/mesh"
+	"tocsin/node/inbox"
+	"tocsin/node/message"
+)
+
+// benchNodes is the size of the mesh in the benchmarks, and benchWindow how
+// many messages may be on their way at once.
+const (
+	benchNodes  = 10
+	benchWindow = 32
+)
+
+// tally follows messages from their sender to every other node.
+type tally struct {
+	mu        sync.Mutex
+	sent      map[string]time.Time
+	arrived   map[string]int
+	latencies []time.Duration
+	done      chan struct{} // one value for each message that is everywhere
+}
+
+func newTally() *tally {
+	return &tally{sent: make(map[string]time.Time), arrived: make(map[string]int), done: make(chan struct{}, 1<<20)}
+}
+
+func (t *tally) send(id string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent[id] = at
+	t.settle(id)
+}
+
+func (t *tally) arrive(id string, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.arrived[id]++
+	if s, ok := t.sent[id]; ok {
+		t.latencies = append(t.latencies, at.Sub(s))
+	}
+	t.settle(id)
+}
+
+func (t *tally) settle(id string) {
+	if _, ok := t.sent[id]; ok && t.arrived[id] == benchNodes-1 {
+		t.done <- struct{}{}
+	}
+}
+
+func cpu(b *testing.B) time.Duration {
+	var ru syscall.Rusage
+	check(b, syscall.Getrusage(syscall.RUSAGE_SELF, &ru))
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// drive sends b.N messages, benchWindow at a time, and reports what it cost.
+func drive(b *testing.B, t *tally, send func(i int)) {
+	before := cpu(b)
+	b.ResetTimer()
+	for i := range b.N {
+		if i >= benchWindow {
+			<-t.done
+		}
+		send(i)
+	}
+	for range min(b.N, benchWindow) {
+		<-t.done
+	}
+	b.StopTimer()
+	deliveries := float64(b.N * (benchNodes - 1))
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+	b.ReportMetric(float64((cpu(b)-before).Microseconds())/deliveries, "µs-cpu/delivery")
+	slices.Sort(t.latencies)
+	if n := len(t.latencies); n > 0 {
+		b.ReportMetric(float64(t.latencies[n/2].Microseconds())/1000, "p50-ms")
+		b.ReportMetric(float64(t.latencies[n*99/100].Microseconds())/1000, "p99-ms")
+	}
+}
+
+// BenchmarkMesh10 sends 1 KiB messages through ten nodes over TCP on loopback,
+// in one process: bare gossipsub with the parameters of our mesh, and Tocsin
+// with everything on (seal, sign, durable append, gossip, verify, durable
+// append, open), without and with the receipts that every member returns. Run
+// it with -count to alternate them; docs/performance.md has figures.
+func BenchmarkMesh10(b *testing.B) {
+	b.Run("bare", benchBare)
+	b.Run("tocsin", func(b *testing.B) { benchTocsin(b, 24*time.Hour) })
+	b.Run("tocsin-with-receipts", func(b *testing.B) { benchTocsin(b, defaultReceiptDelay) })
+}
+
+func benchBare(b *testing.B) {
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	t := newTally()
+	var hosts []host.Host
+	var topics []*pubsub.Topic
+	for range benchNodes {
+		h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.DisableRelay())
+		check(b, err)
+		defer h.Close()
+		for _, other := range hosts {
+			check(b, h.Connect(ctx, peer.AddrInfo{ID: other.ID(), Addrs: other.Addrs()}))
+		}
+		ps, err := pubsub.NewGossipSub(ctx, h, mesh.GossipOptions()...)
+		check(b, err)
+		topic, err := ps.Join("bench")
+		check(b, err)
+		sub, err := topic.Subscribe(pubsub.WithBufferSize(1 << 16))
+		check(b, err)
+		go func() {
+			for {
+				m, err := sub.Next(ctx)
+				if err != nil {
+					return
+				}
+				if m.ReceivedFrom != h.ID() {
+					t.arrive(string(m.Data[:16]), time.Now())
+				}
+			}
+		}()
+		hosts, topics = append(hosts, h), append(topics, topic)
+	}
+	for _, topic := range topics {
+		eventually(b, "the gossip mesh is formed", func() bool { return len(topic.ListPeers()) == benchNodes-1 })
+	}
+	payload := make([]byte, 1024)
+	drive(b, t, func(i int) {
+		id := fmt.Sprintf("%016d", i)
+		copy(payload, id)
+		t.send(id, time.Now())
+		check(b, topics[i%benchNodes].Publish(ctx, slices.Clone(payload)))
+	})
+}
+
+func benchTocsin(b *testing.B, receipts time.Duration) {
+	w := newWorld(b)
+	t := newTally()
+	var nodes []*Node
+	for i := range benchNodes {
+		m := w.enrol(fmt.Sprintf("Clinician %c", 'A'+i), orgHospital)
+		n := m.start(b, m.onDisk(b), knows(nodes...), func(cfg *Config) {
+			cfg.Listen = cfg.Listen[:1]
+			cfg.ReceiptDelay = receipts
+			cfg.Limits = ledger.Limits{DayHeaders: 1 << 30, DayBytes: 1 << 40}
+		})
+		nodes = append(nodes, n)
+	}
+	ready(b, benchNodes-1, nodes...)
+	g := makeGroup(b, nodes...)
+	for _, n := range nodes {
+		events := n.Subscribe(b.Context())
+		eventually(b, "the group is known", func() bool { c, err := n.Conversations(); return err == nil && len(c) == 1 })
+		go func() {
+			for e := range events {
+				if e.Type == EventGap {
+					b.Error("a subscriber fell behind: the figures are void")
+				}
+				if e.Type == EventMessage && !own(n, e.ID) {
+					t.arrive(e.ID, time.Now())
+				}
+			}
+		}()
+	}
+	text := strings.Repeat("x", 1000)
+	drive(b, t, func(i int) {
+		at := time.Now()
+		s, err := nodes[i%benchNodes].Send(b.Context(), g, message.NewText(text, time.Time{}), "routine")
+		check(b, err)
+		t.send(s.ID, at)
+	})
+}
+
+// own tells whether n wrote the message itself.
+func own(n *Node, id string) bool {
+	raw, err := ledger.ParseID(id)
+	if err != nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	it, ok := n.open.inbox.Message(inbox.EntryID(raw))
+	return ok && it.Own
+}
+
+// BenchmarkIdleNode reports what one unlocked node with its logs on disk costs
+// when nothing happens.
+func BenchmarkIdleNode(b *testing.B) {
+	before := runtime.NumGoroutine()
+	m := newWorld(b).enrol("Amal", orgHospital)
+	m.start(b, m.onDisk(b))
+	for b.Loop() {
+		runtime.GC()
+	}
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	b.ReportMetric(float64(runtime.NumGoroutine()-before), "goroutines")
+	b.ReportMetric(float64(mem.HeapInuse+mem.StackInuse)/(1<<20), "heap+stack-MiB")
+	b.ReportMetric(residentMiB(), "resident-MiB")
+}
+
+// residentMiB is the resident memory of this process where the system tells,
+// else 0.
+func residentMiB() float64 {
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var size, resident float64
+	if _, err := fmt.Sscan(string(raw), &size, &resident); err != nil {
+		return 0
+	}
+	return resident * float64(os.Getpagesize()) / (1 << 20)
+}

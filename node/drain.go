@@ -1,0 +1,312 @@
+package node
+
+// The drain works every log from its durable cursor:
+//
+//	drainLoop    woken by an append, an unlock or the start
+//	drainLog     entries from the cursor, in batches
+//	drainEntry   control → keyring, epoch → keyring, data → opened message
+//	commitBatch  opened messages, ratchet state and cursor in ONE journal record
+//
+// Nothing is shown before that record is on disk, and whatever is in it is
+// never done again: each message is shown exactly once.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
+	"tocsin/ledger"
+	"tocsin/node/message"
+)
+
+// drainBatch is how many entries share one journal record.
+const drainBatch = 64
+
+// batch collects what one journal record will hold.
+type batch struct {
+	changes []vault.Change
+	opened  []opened
+	groups  []group.ID
+	waiting int // change in the number of entries that wait for an epoch
+}
+
+// opened is a message on its way to the inbox.
+type opened struct {
+	log identity.LogID
+	seq uint64
+	rec *openedRecord
+	msg message.Message
+}
+
+func (b *batch) put(key string, value []byte) {
+	b.changes = append(b.changes, vault.Change{Key: key, Value: value})
+}
+
+func (b *batch) drop(key string) { b.changes = append(b.changes, vault.Change{Key: key}) }
+
+// drainSoon wakes the drain; it never blocks.
+func (n *Node) drainSoon() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+// drainLoop is the one goroutine that drains while the node runs.
+func (n *Node) drainLoop() {
+	defer n.wg.Done()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.wake:
+		}
+		n.mu.Lock()
+		err := n.drainAll(n.ctx)
+		n.mu.Unlock()
+		if err != nil && n.ctx.Err() == nil {
+			n.log.Error("opening messages stopped; it goes on at the next entry or unlock", "err", err)
+		}
+	}
+}
+
+// drainAll brings every log's cursor to its head. It does nothing while
+// locked. n.mu is held; it is let go between batches so that a long backlog
+// does not hold up a sender.
+func (n *Node) drainAll(ctx context.Context) error {
+	for _, head := range n.logs.Frontier() {
+		for {
+			if n.open == nil || ctx.Err() != nil {
+				return ctx.Err()
+			}
+			more, err := n.drainLog(ctx, head)
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			n.mu.Unlock()
+			n.mu.Lock()
+		}
+	}
+	return nil
+}
+
+// drainLog drains one batch of one log and says whether more is left.
+func (n *Node) drainLog(ctx context.Context, head ledger.Head) (bool, error) {
+	from := n.open.cursors[head.Log]
+	to := min(head.Next, from+drainBatch)
+	if from >= to {
+		return false, nil
+	}
+	var b batch
+	err := n.logs.Entries(ctx, head.Log, from, to, func(e *ledger.Entry) error { return n.drainEntry(&b, e) })
+	if err != nil {
+		return false, errors.Join(fmt.Errorf("node: draining %s: %w", head.Log, err), n.reload())
+	}
+	n.cfg.Step("inbound:opened")
+	b.put(cursorKey(head.Log), cursorValue(to))
+	if err := n.commitBatch(&b); err != nil {
+		return false, err
+	}
+	n.open.cursors[head.Log] = to
+	n.cfg.Step("inbound:journalled")
+	n.show(&b)
+	n.cfg.Step("inbound:shown")
+	return to < head.Next, nil
+}
+
+// drainEntry adds what e means to b. The keyring is moved along at once, so
+// that later entries of the batch see it; if the record is then not written,
+// reload takes the keyring back to what the journal says.
+func (n *Node) drainEntry(b *batch, e *ledger.Entry) error {
+	switch e.Header.Kind {
+	case ledger.KindControl:
+		return n.drainControl(b, e)
+	case ledger.KindEpoch:
+		return n.drainEpoch(b, e)
+	case ledger.KindData:
+		if e.Header.Author == n.cred.SigningKey {
+			return n.drainOwn(b, e)
+		}
+		return n.drainData(b, e)
+	}
+	return nil // a kind of a later version: kept, served and forwarded
+}
+
+func (n *Node) drainControl(b *batch, e *ledger.Entry) error {
+	t, content, err := parseControl(e.Body)
+	if err != nil || t != controlPreKeys {
+		return nil // credentials were read when the entry was appended
+	}
+	changes, err := n.open.keyring.LearnPreKeys(e.Header.Log(), content, n.cfg.Clock.Now())
+	if err != nil {
+		n.log.Warn("a device published prekeys that cannot be used", "log", e.Header.Log(), "err", err)
+		return nil
+	}
+	return n.fold(b, changes)
+}
+
+func (n *Node) drainEpoch(b *batch, e *ledger.Entry) error {
+	place := group.Place{Log: e.Header.Log(), Seq: e.Header.Seq}
+	learned, changes, err := n.open.keyring.LearnEpoch(place, e.ID(), e.Body, n.cfg.Clock.Now())
+	if err != nil {
+		n.log.Warn("an epoch announcement cannot be used", "log", e.Header.Log(), "err", err)
+		return nil
+	}
+	if err := n.fold(b, changes); err != nil {
+		return err
+	}
+	if !learned.Complete {
+		return nil
+	}
+	b.groups = append(b.groups, learned.Group)
+	return n.retryWaiting(b, learned.Tag)
+}
+
+// fold moves the keyring and adds the same changes to the record.
+func (n *Node) fold(b *batch, changes []group.Change) error {
+	for _, c := range changes {
+		b.changes = append(b.changes, vault.Change(c))
+	}
+	return n.open.keyring.Apply(changes...)
+}
+
+// drainOwn shows a message of ours once its entry stands in the log.
+func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
+	key := outKey(e.Header.Seq)
+	raw, ok, err := n.cfg.Vault.Get(key)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		n.count(func(m *Metrics) { m.Unopened++ })
+		n.log.Warn("an entry of this device has no message in its vault", "seq", e.Header.Seq)
+		return nil
+	}
+	rec, err := parseOpenedRecord(raw)
+	if err != nil {
+		return err
+	}
+	b.drop(key)
+	return n.add(b, e, rec)
+}
+
+// drainData opens what is ours. What is sealed under an epoch that we do not
+// hold waits under its tag until that epoch is learnt.
+func (n *Node) drainData(b *batch, e *ledger.Entry) error {
+	h := &e.Header
+	now := n.cfg.Clock.Now()
+	o, changes, err := n.open.keyring.Open(group.Place{Log: h.Log(), Seq: h.Seq}, h.GroupTag, h.Commit, e.Body, now)
+	if errors.Is(err, group.ErrUnknownTag) {
+		b.put(waitKey(h.GroupTag, h.Log(), h.Seq), []byte{1})
+		b.waiting++
+		return nil
+	}
+	if err != nil {
+		n.count(func(m *Metrics) { m.Unopened++ })
+		n.log.Warn("a sealed entry cannot be opened", "log", h.Log(), "seq", h.Seq, "err", err)
+		return nil
+	}
+	if err := n.fold(b, changes); err != nil {
+		return err
+	}
+	return n.add(b, e, &openedRecord{
+		group: o.Group, hlc: h.HLC, received: now.UnixMilli(), priority: h.Priority,
+		provable: o.Provable, opening: o.Opening, payload: o.Payload,
+	})
+}
+
+// retryWaiting opens the entries that waited for the epoch with this tag.
+func (n *Node) retryWaiting(b *batch, tag group.Tag) error {
+	var keys []string
+	err := n.cfg.Vault.Scan(waitPrefix(tag), func(key string, _ []byte) error {
+		keys = append(keys, key)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		_, log, seq, err := parseWaitKey(key)
+		if err != nil {
+			return err
+		}
+		e, err := n.logs.Entry(n.ctx, log, seq)
+		if err != nil {
+			return err
+		}
+		b.drop(key)
+		b.waiting--
+		if err := n.drainData(b, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add puts an opened message into the record, with the receipt that we now owe
+// for it.
+func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
+	rec.id = e.ID()
+	msg, err := message.Decode(rec.payload)
+	if err != nil {
+		n.count(func(m *Metrics) { m.Unopened++ })
+		n.log.Warn("an opened message is malformed; it is kept and not shown", "log", e.Header.Log(), "seq", e.Header.Seq)
+	}
+	raw, merr := rec.marshal()
+	if merr != nil {
+		return merr
+	}
+	b.put(messageKey(e.Header.Log(), e.Header.Seq), raw)
+	if err != nil {
+		return nil
+	}
+	b.opened = append(b.opened, opened{e.Header.Log(), e.Header.Seq, rec, msg})
+	if e.Header.Author != n.cred.SigningKey && msg.Shown() {
+		b.put(receiptKey(rec.group, rec.id), []byte{1})
+	}
+	return nil
+}
+
+// commitBatch writes the one record. If that fails nothing was shown and the
+// keyring goes back to what the journal holds.
+func (n *Node) commitBatch(b *batch) error {
+	if err := n.cfg.Vault.Commit(b.changes...); err != nil {
+		return errors.Join(fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err), n.reload())
+	}
+	n.open.waiting += b.waiting
+	return nil
+}
+
+// show hands the batch to the inbox and tells subscribers.
+func (n *Node) show(b *batch) {
+	for _, g := range b.groups {
+		n.showGroup(g)
+	}
+	owed := false
+	for _, o := range b.opened {
+		n.count(func(m *Metrics) {
+			m.Opened++
+			if !o.rec.provable {
+				m.Unprovable++
+			}
+		})
+		n.applyToInbox(o)
+		typ := EventMessage
+		if !o.msg.Shown() {
+			typ = EventDelivery
+		}
+		owed = owed || (o.log.Author != n.cred.SigningKey && typ == EventMessage)
+		n.events.publish(Event{Type: typ, Group: o.rec.group.String(), ID: o.rec.id.String()})
+	}
+	if owed {
+		n.receiptsSoon()
+	}
+}
+
+func cursorValue(next uint64) []byte { return fmt.Appendf(nil, "%016x", next) }

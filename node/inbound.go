@@ -1,0 +1,92 @@
+package node
+
+// The inbound flow, top to bottom. Every frame passes accept, whatever it came
+// by: gossip (Receive), synchronisation (Pull in sync.go), and later a stick.
+//
+//	Receive, Pull    a frame from a neighbour
+//	accept           verify → append (on disk), idempotent
+//	drain.go         control → directory, epoch → group, data → opened message
+//
+// The verdict on which a neighbour is scored judges the entry alone: our own
+// full disk or locked vault is never the neighbour's fault.
+
+import (
+	"context"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"tocsin/ledger"
+	"tocsin/mesh"
+)
+
+// Receive implements [mesh.Receiver].
+func (n *Node) Receive(ctx context.Context, _ peer.ID, frame []byte) mesh.Verdict {
+	return n.accept(ctx, frame)[0]
+}
+
+// accept is the one way into the ledger for entries that this device did not
+// write. It returns a verdict for each frame; those that verify share one
+// write, so that a backlog does not cost a sync an entry.
+func (n *Node) accept(ctx context.Context, frames ...[]byte) []mesh.Verdict {
+	verdicts := make([]mesh.Verdict, len(frames))
+	verified := make([]ledger.Verified, 0, len(frames))
+	places := make([]int, 0, len(frames))
+	for i, frame := range frames {
+		v, err := ledger.Verify(frame)
+		if err != nil {
+			verdicts[i] = mesh.Reject
+			n.count(func(m *Metrics) { m.Refused++ })
+			n.log.Debug("refused an entry", "err", err)
+			continue
+		}
+		verdicts[i] = mesh.Ignore
+		verified, places = append(verified, v), append(places, i)
+	}
+	n.cfg.Step("inbound:verified")
+	now := n.cfg.Clock.Now()
+	outcomes, err := n.logs.AppendBatch(ctx, verified, now)
+	if err != nil {
+		n.count(func(m *Metrics) { m.StoreErrors++ })
+		n.log.Error("entries could not be saved; they will be asked for again", "entries", len(verified), "err", err)
+		return verdicts
+	}
+	n.cfg.Step("inbound:appended")
+	for i, o := range outcomes {
+		verdicts[places[i]] = n.settle(ctx, verified[i].Entry(), o)
+	}
+	return verdicts
+}
+
+// settle turns what the ledger did into a verdict, and wakes who waits for it.
+func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outcome) mesh.Verdict {
+	switch outcome {
+	case ledger.Appended:
+		n.count(func(m *Metrics) { m.Appended++ })
+		if e.Header.Seq == 0 {
+			if _, err := n.logs.Release(ctx, e.Header.Author, n.cfg.Clock.Now()); err != nil {
+				n.log.Error("entries that waited for a credential could not be saved; they will be asked for again", "err", err)
+			}
+			n.events.publish(Event{Type: EventPeople})
+		}
+		n.drainSoon()
+		return mesh.Accept
+	case ledger.Known:
+		n.count(func(m *Metrics) { m.Known++ })
+	case ledger.Penned:
+		n.count(func(m *Metrics) { m.Penned++ })
+	case ledger.Forked:
+		n.count(func(m *Metrics) { m.Forked++ })
+		n.log.Warn("a device signed two entries at one place", "log", e.Header.Log(), "seq", e.Header.Seq)
+	case ledger.OverBudget:
+		n.count(func(m *Metrics) { m.OverLimit++ })
+	case ledger.OwnAhead:
+		n.log.Error("others hold entries of this device that it does not hold itself: it was restored from a backup or copied, and must be enrolled again", "seq", e.Header.Seq)
+	}
+	return mesh.Ignore
+}
+
+func (n *Node) count(f func(*Metrics)) {
+	n.countMu.Lock()
+	defer n.countMu.Unlock()
+	f(&n.counters)
+}

@@ -1,0 +1,192 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+	"tocsin/mesh"
+)
+
+// Node is one device at work. All methods may be called concurrently.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	trust  *identity.TrustStore
+	people *directory
+	logs   *ledger.Logs
+	mesh   *mesh.Mesh
+	events *hub
+	rand   io.Reader
+	cred   *identity.Credential
+	self   identity.LogID
+	ticket atomic.Pointer[[]byte]
+	start  time.Time
+	online atomic.Bool
+
+	// mu is the one writer of both flows: it guards open and own, and is held
+	// while entries are sealed, opened and shown.
+	mu   sync.Mutex
+	open *session    // nil while locked
+	own  *ledger.Log // this device's log; nothing can be signed while locked
+
+	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
+
+	wake chan struct{} // one pending wake-up of drainLoop
+	owed chan struct{} // one pending wake-up of receiptLoop
+
+	countMu  sync.Mutex
+	counters Metrics // guarded by countMu
+
+	ctx    context.Context // ends when the node closes
+	cancel context.CancelFunc
+	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop
+}
+
+// Open starts a node: it opens the logs, joins the mesh and, where the vault is
+// unlocked already, catches up with what arrived. A locked node relays.
+func Open(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	n, err := prepare(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.openLogs(ctx); err != nil {
+		return nil, err
+	}
+	if err := n.startMesh(); err != nil {
+		return nil, err
+	}
+	n.wg.Add(3)
+	go n.drainLoop()
+	go n.receiptLoop()
+	go n.upkeepLoop()
+	if !cfg.Vault.Locked() {
+		if err := n.Unlock(ctx, nil); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	return n, nil
+}
+
+// prepare checks what the node was handed and starts nothing.
+func prepare(cfg Config) (*Node, error) {
+	trust, err := identity.NewTrustStore(cfg.Bundle)
+	if err != nil {
+		return nil, fmt.Errorf("node: trust bundle: %w", err)
+	}
+	cred, err := trust.ReadCredential(cfg.Credential)
+	if err != nil {
+		return nil, fmt.Errorf("node: this device's credential: %w", err)
+	}
+	if cred.Peer != cfg.Relay.PeerID() {
+		return nil, errors.New("node: the credential names another transport key: import the answer to this device's own request with `tocsin enrol`")
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust), events: newHub(),
+		rand: secureRand(), cred: cred, self: identity.LogID{Author: cred.SigningKey},
+		start: cfg.Clock.Now(), joined: make(chan struct{}), wake: make(chan struct{}, 1), owed: make(chan struct{}, 1),
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n, n.loadTicket()
+}
+
+// openLogs opens every log and reads the credential at the head of each. Our
+// own credential is known from the start.
+func (n *Node) openLogs(ctx context.Context) error {
+	n.people.creds[n.cred.SigningKey] = n.cred
+	n.people.logs[n.self] = struct{}{}
+	logs, err := ledger.Open(ctx, ledger.Config{Store: n.cfg.Store, Authors: n.people, Limits: n.cfg.Limits})
+	if err != nil {
+		return fmt.Errorf("node: opening the logs: %w", err)
+	}
+	n.logs = logs
+	if n.own, err = logs.Own(ctx, n.self); err != nil {
+		return fmt.Errorf("node: this device's log: %w", err)
+	}
+	for _, head := range logs.Frontier() {
+		if head.Log == n.self || head.Next == 0 {
+			continue
+		}
+		first, err := logs.Entry(ctx, head.Log, 0)
+		if err != nil {
+			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
+		}
+		if err := n.people.Admit(first); err != nil {
+			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) startMesh() error {
+	m, err := mesh.New(n.ctx, mesh.Config{
+		Transport: n.cfg.Relay.Transport, Trust: n.trust, Chain: n.cfg.Admission, Ticket: n.currentTicket,
+		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n,
+		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
+		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
+		HostOptions: n.cfg.HostOptions, SyncInterval: n.cfg.SyncInterval,
+		Unsafe: mesh.Unsafe{NoAdmission: n.cfg.Unsafe.NoAdmission, NoSync: n.cfg.Unsafe.NoSync},
+	})
+	if err != nil {
+		return fmt.Errorf("node: joining the mesh: %w", err)
+	}
+	n.mesh = m
+	n.online.Store(true)
+	close(n.joined)
+	return nil
+}
+
+func (n *Node) currentTicket() []byte {
+	if t := n.ticket.Load(); t != nil {
+		return *t
+	}
+	return nil
+}
+
+// Close ends the node. The order matters: first the mesh, so that nothing more
+// comes in; then the loops, so that nobody is at work; then the session, which
+// zeroes keys; last the store and the vault, which by then nobody uses.
+func (n *Node) Close() error {
+	err := n.mesh.Close()
+	n.cancel()
+	n.wg.Wait()
+	n.mu.Lock()
+	n.closeSession()
+	n.mu.Unlock()
+	n.events.close()
+	return errors.Join(err, n.cfg.Store.Close(), n.cfg.Vault.Close())
+}
+
+// SetOnline switches the mesh on or off on this device. Off, nothing is sent
+// or received, and messages are saved for later.
+func (n *Node) SetOnline(online bool) error {
+	if err := n.mesh.SetOnline(online); err != nil {
+		return err
+	}
+	n.online.Store(online)
+	n.events.publish(Event{Type: EventPeers})
+	return nil
+}
+
+// Subscribe returns events until ctx ends. A reader who falls behind misses
+// some and gets one [EventGap].
+func (n *Node) Subscribe(ctx context.Context) <-chan Event { return n.events.subscribe(ctx) }
+
+// Peers returns the direct neighbours.
+func (n *Node) Peers() []Peer { return n.mesh.Peers() }
+
+// VerifyLogs checks every encoding, hash, link and signature that this device
+// holds. It needs no passphrase.
+func (n *Node) VerifyLogs(ctx context.Context, progress func(done, total uint64)) (VerifyReport, error) {
+	return n.logs.VerifyAll(ctx, progress)
+}

@@ -1,0 +1,281 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+	"tocsin/mesh"
+	"tocsin/node/message"
+)
+
+func TestMessageReachesEveryMember(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	c := w.enrol("Chidi", orgHospital).start(t, knows(a, b))
+	outside := w.enrol("Dora", orgHospital).start(t, knows(a, b))
+	ready(t, 3, a, b, c, outside)
+	g := makeGroup(t, a, b, c)
+	say(t, a, g, "Theatre 2 is free")
+	shows(t, b, g, "Theatre 2 is free")
+	shows(t, c, g, "Theatre 2 is free")
+	say(t, b, g, "On our way")
+	shows(t, a, g, "Theatre 2 is free", "On our way")
+	shows(t, c, g, "Theatre 2 is free", "On our way")
+
+	eventually(t, "both members' receipts", func() bool {
+		items, err := a.Messages(g, 0, 1)
+		check(t, err)
+		return items[0].State == "delivered" && len(items[0].Delivered) == 2
+	})
+	eventually(t, "the outsider carries everything", func() bool {
+		return outside.logs.Frontier().Hash() == a.logs.Frontier().Hash()
+	})
+	if _, err := outside.Messages(g, 0, 0); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("a device outside the group: %v", err)
+	}
+}
+
+func TestLockedNodeReceivesAndShowsOnceUnlocked(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	say(t, a, g, "0")
+	shows(t, b, g, "0")
+	eventually(t, "the receipt", func() bool {
+		items, err := a.Messages(g, 0, 1)
+		check(t, err)
+		return len(items[0].Delivered) == 1
+	})
+
+	check(t, b.Lock())
+	want := []string{"0"}
+	for i := range 100 {
+		say(t, a, g, fmt.Sprint(i+1))
+		want = append(want, fmt.Sprint(i+1))
+	}
+	eventually(t, "the locked node holds the entries", func() bool {
+		return b.logs.Frontier().Hash() == a.logs.Frontier().Hash()
+	})
+	if _, err := b.Messages(g, 0, 0); !errors.Is(err, ErrLocked) {
+		t.Fatalf("a locked node shows messages: %v", err)
+	}
+	if _, err := b.Send(t.Context(), g, message.NewText("x", time.Time{}), "routine"); !errors.Is(err, ErrLocked) {
+		t.Fatalf("a locked node sends: %v", err)
+	}
+	items, err := a.Messages(g, -1, 1)
+	check(t, err)
+	if items[0].State != "saved" {
+		t.Fatalf("a locked device gave a receipt: %q", items[0].State)
+	}
+	check(t, b.Unlock(t.Context(), []byte(passphrase)))
+	shows(t, b, g, want...)
+	check(t, b.Lock())
+	check(t, b.Unlock(t.Context(), []byte(passphrase)))
+	shows(t, b, g, want...)
+}
+
+func TestPartitionHealsWithEverything(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	say(t, a, g, "before")
+	shows(t, b, g, "before")
+	check(t, b.SetOnline(false))
+	say(t, a, g, "while away")
+	say(t, b, g, "alone")
+	check(t, b.SetOnline(true))
+	for _, n := range []*Node{a, b} {
+		eventually(t, "both hold both", func() bool { return len(texts(t, n, g)) == 3 })
+	}
+}
+
+func TestRestartKeepsEverything(t *testing.T) {
+	w := newWorld(t)
+	m := w.enrol("Amal", orgHospital)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+
+	var g string
+	var first Sent
+	t.Run("first life", func(t *testing.T) {
+		a := m.start(t, m.onDisk(t), knows(b))
+		ready(t, 1, a, b)
+		g = makeGroup(t, a, b)
+		first = say(t, a, g, "one")
+		shows(t, a, g, "one")
+	})
+	t.Run("second life", func(t *testing.T) {
+		a := m.start(t, m.onDisk(t), knows(b))
+		shows(t, a, g, "one")
+		second := say(t, a, g, "two")
+		if second.Seq <= first.Seq {
+			t.Fatalf("sequence number %d after %d", second.Seq, first.Seq)
+		}
+		shows(t, b, g, "one", "two")
+		report, err := a.VerifyLogs(t.Context(), nil)
+		check(t, err)
+		if !report.OK() {
+			t.Fatalf("the logs do not verify: %v", report.First)
+		}
+	})
+}
+
+func TestLateMemberReadsWhatIsSentAfter(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	c := w.enrol("Chidi", orgHospital).start(t, knows(a, b))
+	ready(t, 2, a, b, c)
+	g := makeGroup(t, a, b)
+	say(t, a, g, "before")
+	shows(t, b, g, "before")
+	check(t, a.AddMember(t.Context(), g, "Chidi"))
+	say(t, a, g, "after")
+	shows(t, c, g, "after")
+	shows(t, b, g, "before", "after")
+}
+
+func TestClockBeforeCredentialRefusesToSign(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	g := makeGroup(t, a)
+	a.cfg.Clock = offsetClock{SystemClock(), -25 * time.Hour}
+	_, err := a.Send(t.Context(), g, message.NewText("x", time.Time{}), "routine")
+	if !errors.Is(err, ErrInvalid) {
+		t.Fatalf("a clock a day slow: %v", err)
+	}
+}
+
+type offsetClock struct {
+	Clock
+	by time.Duration
+}
+
+func (c offsetClock) Now() time.Time { return c.Clock.Now().Add(c.by) }
+
+func TestAcceptVerdicts(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	first, err := b.logs.Entry(t.Context(), b.self, 0)
+	check(t, err)
+	second, err := b.logs.Entry(t.Context(), b.self, 1)
+	check(t, err)
+
+	if v := a.accept(t.Context(), second.Frame())[0]; v != mesh.Ignore {
+		t.Fatalf("an entry of a not yet known author: %v", v)
+	}
+	if v := a.accept(t.Context(), first.Frame())[0]; v != mesh.Accept {
+		t.Fatalf("the first entry: %v", v)
+	}
+	if head, _ := a.logs.Head(b.self); head.Next != 2 {
+		t.Fatalf("the entry that waited was not released: %d", head.Next)
+	}
+	if v := a.accept(t.Context(), first.Frame())[0]; v != mesh.Ignore {
+		t.Fatalf("a known entry: %v", v)
+	}
+	frame := first.Frame()
+	for i := range frame {
+		bad := append([]byte(nil), frame...)
+		bad[i] ^= 1
+		if v := a.accept(t.Context(), bad)[0]; v != mesh.Reject {
+			t.Fatalf("byte %d flipped: %v", i, v)
+		}
+	}
+	for i := range frame {
+		if v := a.accept(t.Context(), frame[:i])[0]; v != mesh.Reject {
+			t.Fatalf("cut at %d: %v", i, v)
+		}
+	}
+	if a.Metrics().Refused != uint64(2*len(frame)) {
+		t.Fatalf("%d refusals counted, want %d", a.Metrics().Refused, 2*len(frame))
+	}
+}
+
+// TestForeignAuthorStaysInPen: an admitted neighbour passes on an entry whose
+// author's credential is another mesh's.
+func TestForeignAuthorStaysInPen(t *testing.T) {
+	a := newWorld(t).enrol("Amal", orgHospital).start(t)
+	b := newWorld(t).enrol("Mallory", orgHospital).start(t)
+	first, err := b.logs.Entry(t.Context(), b.self, 0)
+	check(t, err)
+	if v := a.accept(t.Context(), first.Frame())[0]; v != mesh.Ignore {
+		t.Fatalf("verdict %v", v)
+	}
+	if _, ok := a.logs.Head(b.self); ok {
+		t.Fatal("a foreign author got a log")
+	}
+	people, err := a.People()
+	check(t, err)
+	if len(people) != 1 {
+		t.Fatalf("a foreign author is shown among the people: %v", people)
+	}
+}
+
+func TestWantRoundTrip(t *testing.T) {
+	w := ledger.Want{Log: identity.LogID{Author: identity.Key{1}, Incarnation: 2}, From: 3, To: 4}
+	raw, err := marshalWant(w)
+	check(t, err)
+	got, err := parseWant(raw)
+	check(t, err)
+	if got != w {
+		t.Fatalf("got %v", got)
+	}
+}
+
+func FuzzParseWant(f *testing.F) {
+	f.Add(make([]byte, 52))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		w, err := parseWant(raw)
+		if err != nil {
+			return
+		}
+		again, err := marshalWant(w)
+		check(t, err)
+		if string(again) != string(raw) {
+			t.Fatal("two encodings of one range")
+		}
+	})
+}
+
+func FuzzParseControl(f *testing.F) {
+	f.Add([]byte{1, 0, 1, 9})
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		typ, content, err := parseControl(raw)
+		if err != nil {
+			return
+		}
+		again, err := marshalControl(typ, content)
+		check(t, err)
+		if string(again) != string(raw) {
+			t.Fatal("two encodings of one control entry")
+		}
+	})
+}
+
+func FuzzParseOpenedRecord(f *testing.F) {
+	seed, err := (&openedRecord{payload: []byte("x"), provable: true}).marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := parseOpenedRecord(raw)
+		if err != nil {
+			return
+		}
+		again, err := r.marshal()
+		check(t, err)
+		if string(again) != string(raw) {
+			t.Fatal("two encodings of one record")
+		}
+	})
+}

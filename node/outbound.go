@@ -1,0 +1,265 @@
+package node
+
+// The outbound flow, top to bottom, one writer (n.mu):
+//
+//	Send            message → payload
+//	ensureEpoch     an epoch that every member can read, announced if needed
+//	seal            reserve a place → seal at that place → sender state on disk
+//	commitEntry     sign → append (on disk) → publish
+//
+// A crash on the way skips a generation of the sender's chain and never reuses
+// one. A publish that fails after the append is no failure to the user:
+// synchronisation repairs it.
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"tocsin/crypto/group"
+	"tocsin/crypto/vault"
+	"tocsin/ledger"
+	"tocsin/node/message"
+)
+
+// Send seals m to the group (hex id) and saves it in this device's log. It
+// returns once the entry is durable here, whether or not a neighbour is in
+// reach. Errors: [ErrLocked], [ErrNotFound], [ErrInvalid], [ErrReadOnly].
+func (n *Node) Send(ctx context.Context, groupID string, m message.Message, priority string) (Sent, error) {
+	id, err := parseGroupID(groupID)
+	if err != nil {
+		return Sent{}, err
+	}
+	p, err := ledger.ParsePriority(priority)
+	if err != nil {
+		return Sent{}, invalid("priority is routine, urgent or stat, not %q", priority)
+	}
+	now := n.cfg.Clock.Now()
+	m.Sent = now
+	payload, err := message.Encode(m)
+	if err != nil {
+		return Sent{}, invalid("%v", err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	e, err := n.sendPayload(ctx, id, payload, p)
+	if err != nil {
+		return Sent{}, err
+	}
+	n.drainSoon()
+	h := e.Header
+	return Sent{ID: e.ID().String(), Log: h.Log().String(), Seq: h.Seq, Time: now, State: "saved"}, nil
+}
+
+// sendPayload runs the flow for one encoded message. n.mu is held.
+func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p ledger.Priority, also ...vault.Change) (*ledger.Entry, error) {
+	if err := n.writable(); err != nil {
+		return nil, err
+	}
+	if _, ok := n.open.keyring.Group(id); !ok {
+		return nil, noGroup(id)
+	}
+	if err := n.ensureEpoch(ctx, id); err != nil {
+		return nil, err
+	}
+	h, body, err := n.seal(id, payload, p, also)
+	if err != nil {
+		return nil, err
+	}
+	e, err := n.commitEntry(ctx, h, body)
+	if err != nil {
+		return nil, err
+	}
+	n.count(func(m *Metrics) { m.Sent++ })
+	return e, nil
+}
+
+// maxAnnounceWait bounds the random pause before an epoch is announced that
+// other members may be about to announce too (protocol §4, rule 1).
+const maxAnnounceWait = 5 * time.Second
+
+// ensureEpoch announces a new epoch where the group has none that fits. Only a
+// device about to send does so, and it first gives an equal announcement of
+// another member a moment to arrive.
+func (n *Node) ensureEpoch(ctx context.Context, id group.ID) error {
+	if !n.open.keyring.NeedsEpoch(id, n.cfg.Clock.Now()) {
+		return nil
+	}
+	if !n.open.eager[id] && len(n.mesh.Peers()) > 0 {
+		if err := n.pause(ctx, rand.N(maxAnnounceWait)); err != nil {
+			return err
+		}
+		if !n.open.keyring.NeedsEpoch(id, n.cfg.Clock.Now()) {
+			return nil
+		}
+	}
+	return n.announce(ctx, id)
+}
+
+// pause lets go of n.mu for d, so that entries keep being drained meanwhile.
+func (n *Node) pause(ctx context.Context, d time.Duration) error {
+	n.mu.Unlock()
+	defer n.mu.Lock()
+	select {
+	case <-n.cfg.Clock.After(d):
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return n.ctx.Err()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.writable()
+}
+
+// announce publishes a new epoch: pages first, then our own state. A crash in
+// between leaves pages whose wrap for ourselves the drain opens.
+func (n *Node) announce(ctx context.Context, id group.ID) error {
+	a, err := n.open.keyring.Announce(id, n.cfg.Clock.Now())
+	if err != nil {
+		return fmt.Errorf("node: announcing an epoch: %w", err)
+	}
+	for _, page := range a.Pages {
+		h, err := n.reserve(ledger.KindEpoch, ledger.Routine)
+		if err != nil {
+			return err
+		}
+		if _, err := n.commitEntry(ctx, h, page); err != nil {
+			return err
+		}
+		n.cfg.Step("outbound:page")
+	}
+	if err := n.saveGroup(a.Changes); err != nil {
+		return err
+	}
+	delete(n.open.eager, id)
+	if len(a.Missing) > 0 {
+		n.log.Info("an epoch was announced without some members: their prekeys are not known yet", "missing", len(a.Missing))
+	}
+	return nil
+}
+
+// reserve returns a header at the next place of our own log.
+func (n *Node) reserve(k ledger.Kind, p ledger.Priority) (ledger.Header, error) {
+	place, err := n.own.Reserve(n.cfg.Clock.Now())
+	if err != nil {
+		return ledger.Header{}, storeError(err)
+	}
+	h := place.Header()
+	h.Kind, h.Priority = k, p
+	return h, nil
+}
+
+// seal seals payload at the next place of our log and makes the sender's state
+// durable together with the payload, so that the drain can show it once the
+// entry stands in the log.
+func (n *Node) seal(id group.ID, payload []byte, p ledger.Priority, also []vault.Change) (ledger.Header, []byte, error) {
+	h, err := n.reserve(ledger.KindData, p)
+	if err != nil {
+		return h, nil, err
+	}
+	n.cfg.Step("outbound:reserved")
+	now := n.cfg.Clock.Now()
+	s, err := n.open.keyring.Seal(id, group.Place{Log: h.Log(), Seq: h.Seq}, payload, now)
+	if err != nil {
+		return h, nil, fmt.Errorf("node: sealing: %w", err)
+	}
+	n.cfg.Step("outbound:sealed")
+	rec := openedRecord{
+		group: id, hlc: h.HLC, received: now.UnixMilli(), priority: p,
+		provable: true, opening: s.Opening, payload: payload,
+	}
+	raw, err := rec.marshal()
+	if err != nil {
+		return h, nil, err
+	}
+	if err := n.saveGroup(s.Changes, append(also, vault.Change{Key: outKey(h.Seq), Value: raw})...); err != nil {
+		return h, nil, err
+	}
+	n.cfg.Step("outbound:state")
+	h.GroupTag, h.Commit = s.Tag, s.Commit
+	if n.cfg.Unsafe.NoSeal {
+		return h, payload, nil
+	}
+	return h, s.Body, nil
+}
+
+// saveGroup makes changes of group state durable, with others in the same
+// record, and then folds them into the keyring.
+func (n *Node) saveGroup(changes []group.Change, also ...vault.Change) error {
+	all := make([]vault.Change, 0, len(changes)+len(also))
+	for _, c := range changes {
+		all = append(all, vault.Change(c))
+	}
+	if err := n.cfg.Vault.Commit(append(all, also...)...); err != nil {
+		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	}
+	return n.open.keyring.Apply(changes...)
+}
+
+// commitEntry signs the entry, appends it and hands it to the mesh. It is
+// durable when this returns; only then may anything leave.
+func (n *Node) commitEntry(ctx context.Context, h ledger.Header, body []byte) (*ledger.Entry, error) {
+	v, err := ledger.Sign(n.open.keys.Signing, h, body)
+	if err != nil {
+		return nil, fmt.Errorf("node: signing: %w", err)
+	}
+	n.cfg.Step("outbound:signed")
+	if err := n.own.Append(ctx, v); err != nil {
+		return nil, storeError(err)
+	}
+	n.cfg.Step("outbound:appended")
+	if err := n.mesh.Publish(ctx, v.Entry().Frame()); err != nil {
+		n.count(func(m *Metrics) { m.PublishFailed++ })
+		n.log.Debug("not published now; synchronisation will carry it", "err", err)
+	}
+	n.cfg.Step("outbound:published")
+	return v.Entry(), nil
+}
+
+// commitControl appends a control entry of ours. n.mu is held.
+func (n *Node) commitControl(ctx context.Context, t controlType, content []byte) error {
+	body, err := marshalControl(t, content)
+	if err != nil {
+		return err
+	}
+	h, err := n.reserve(ledger.KindControl, ledger.Routine)
+	if err != nil {
+		return err
+	}
+	_, err = n.commitEntry(ctx, h, body)
+	return err
+}
+
+// writable says why nothing can be sent at present, if so. n.mu is held.
+func (n *Node) writable() error {
+	if n.open == nil {
+		return ErrLocked
+	}
+	if n.ctx.Err() != nil {
+		return errors.New("node: closed")
+	}
+	return n.clockProblem()
+}
+
+func storeError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrReadOnly, err)
+}
+
+func noGroup(id group.ID) error {
+	return fmt.Errorf("%w: this device is in no group %s", ErrNotFound, id)
+}
+
+func parseGroupID(s string) (group.ID, error) {
+	raw, err := hex.DecodeString(s)
+	if err != nil || len(raw) != len(group.ID{}) {
+		return group.ID{}, invalid("a group id is %d hexadecimal characters", 2*len(group.ID{}))
+	}
+	return group.ID(raw), nil
+}

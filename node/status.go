@@ -1,0 +1,113 @@
+package node
+
+import (
+	"time"
+
+	"tocsin/ledger"
+	"tocsin/mesh"
+)
+
+// Peer is a direct neighbour.
+type Peer = mesh.Peer
+
+// VerifyReport is what [Node.VerifyLogs] found.
+type VerifyReport = ledger.Report
+
+// Status is what a node says of itself. It holds no message and no patient
+// data.
+type Status struct {
+	Version            string    `json:"version"`
+	Mesh               string    `json:"mesh"`    // name of the trust bundle
+	MeshID             string    `json:"mesh_id"` // hex
+	Name               string    `json:"name"`    // display name, from the credential
+	Person             string    `json:"person"`  // org/regulator/number
+	Org                string    `json:"org"`
+	Device             string    `json:"device"`
+	PeerID             string    `json:"peer_id"`
+	Log                string    `json:"log"`
+	Relay              bool      `json:"relay"`
+	Locked             bool      `json:"locked"`
+	Online             bool      `json:"online"`
+	Addrs              []string  `json:"addrs"`
+	Peers              int       `json:"peers"`
+	Logs               int       `json:"logs"`
+	Entries            uint64    `json:"entries"`
+	Waiting            int       `json:"waiting"` // sealed messages for which no epoch is held
+	Started            time.Time `json:"started"`
+	CredentialNotAfter time.Time `json:"credential_not_after"`
+	TicketNotAfter     time.Time `json:"ticket_not_after"`
+	// Problem is empty, or one sentence that says what is wrong and what to do.
+	Problem string `json:"problem,omitempty"`
+}
+
+// Person is one device of one person, as its credential says.
+type Person struct {
+	Name       string    `json:"name"`
+	Org        string    `json:"org"`
+	Regulator  string    `json:"regulator"`
+	Number     string    `json:"number"`
+	Roles      []string  `json:"roles"`
+	Grade      string    `json:"grade,omitempty"`
+	Device     string    `json:"device"`
+	Log        string    `json:"log"`
+	Self       bool      `json:"self"`
+	Relay      bool      `json:"relay"`
+	Reachable  bool      `json:"reachable"` // a direct neighbour now
+	Ready      bool      `json:"ready"`     // a prekey is held: messages can be sealed to it
+	Valid      bool      `json:"valid"`     // the credential is valid now
+	NotAfter   time.Time `json:"not_after"`
+	Credential string    `json:"credential"` // issuer
+}
+
+// GroupSpec asks for a new group. Each member is a person
+// ("org/regulator/number"), a log ("<author>/<incarnation>") or a display name
+// that only one person has. The creator is a member without being named.
+type GroupSpec struct {
+	Kind    string   `json:"kind"` // direct, team or incident
+	Name    string   `json:"name"`
+	Members []string `json:"members"`
+}
+
+// Sent says where a message was saved. It is durable on this device; what
+// became of it further on is its delivery state.
+type Sent struct {
+	ID    string    `json:"id"`  // entry id, hex
+	Log   string    `json:"log"` // this device's log
+	Seq   uint64    `json:"seq"`
+	Time  time.Time `json:"time"`
+	State string    `json:"state"` // "saved"
+}
+
+// LogInfo is one log, for people.
+type LogInfo struct {
+	Log     string `json:"log"`
+	Author  string `json:"author,omitempty"` // display name, when the credential is held
+	Entries uint64 `json:"entries"`
+	Head    string `json:"head"` // id of the newest entry, hex
+	Own     bool   `json:"own"`
+}
+
+// EntryInfo is the header of one entry, for people.
+type EntryInfo struct {
+	ID       string    `json:"id"`
+	Log      string    `json:"log"`
+	Seq      uint64    `json:"seq"`
+	Prev     string    `json:"prev"`
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"`
+	Priority string    `json:"priority"`
+	Bytes    int       `json:"bytes"`
+	Author   string    `json:"author,omitempty"` // display name, when the credential is held
+}
+
+// Metrics are counters since start. None is labelled with a person, a patient
+// or a peer.
+type Metrics struct {
+	Logs, Entries                              uint64
+	Appended, Known, Penned, Forked, OverLimit uint64
+	Refused                                    uint64 // failed [ledger.Verify]
+	StoreErrors                                uint64
+	Opened, Unopened, Unprovable               uint64
+	Sent, PublishFailed                        uint64
+	Pulls, PullFailures                        uint64
+}

@@ -1,0 +1,213 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+	"tocsin/node/inbox"
+)
+
+// Status returns what the node says of itself.
+func (n *Node) Status() Status {
+	now := n.cfg.Clock.Now()
+	c := n.cred
+	s := Status{
+		Version: n.cfg.Version, Mesh: n.trust.Bundle().Name(), MeshID: n.trust.MeshID().String(),
+		Name: c.Claims.Name, Person: c.Person.String(), Org: c.Person.Org, Device: c.Device,
+		PeerID: c.Peer.String(), Log: n.self.String(), Relay: c.Claims.Relay,
+		Online: n.online.Load(), Addrs: n.mesh.Addrs(), Peers: len(n.mesh.Peers()),
+		Started: n.start, CredentialNotAfter: c.NotAfter, TicketNotAfter: n.ticketNotAfter(),
+	}
+	for _, h := range n.logs.Frontier() {
+		s.Logs++
+		s.Entries += h.Next
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.Locked = n.open == nil
+	if n.open != nil {
+		s.Waiting = n.open.waiting
+	}
+	s.Problem = n.problem(now)
+	return s
+}
+
+// ticketNotAfter is when the lease of this device ends; zero when it was never
+// unlocked.
+func (n *Node) ticketNotAfter() time.Time {
+	t := n.currentTicket()
+	if t == nil {
+		return time.Time{}
+	}
+	notAfter, err := identity.TicketNotAfter(t)
+	if err != nil {
+		n.log.Warn("the ticket on disk cannot be read; the next unlock writes a new one", "err", err)
+	}
+	return notAfter
+}
+
+// problem is one sentence for what keeps this device from doing its work. n.mu
+// is held.
+func (n *Node) problem(now time.Time) string {
+	if err := n.clockProblem(); err != nil {
+		return err.Error()
+	}
+	if err := n.cred.ValidAt(now); err != nil {
+		return fmt.Sprintf("This device's credential ran out on %s, so neighbours refuse it: ask your authority or a registrar for a new one (`tocsin enrol --request`).",
+			n.cred.NotAfter.Format("2 January 2006 15:04 MST"))
+	}
+	if n.open == nil && now.After(n.ticketNotAfter()) {
+		return "This device has not been unlocked for more than 7 days, so neighbours refuse it: unlock it with its passphrase."
+	}
+	return ""
+}
+
+// clockSlack is how far this device's clock may lie before an authority's
+// signed time: small steps happen, a day is a wrong clock.
+const clockSlack = 5 * time.Minute
+
+// clockProblem refuses to sign while this device's clock is earlier than a time
+// that an authority signed: an entry dated so would mislead its readers, and
+// the record (protocol §1, §3).
+func (n *Node) clockProblem() error {
+	floor := n.cred.NotBefore
+	if t := n.trust.Bundle().Created(); t.After(floor) {
+		floor = t
+	}
+	now := n.cfg.Clock.Now()
+	if now.Add(clockSlack).Before(floor) {
+		return invalid("this device's clock says %s, which is before %s, when its credential was issued: set the clock, then try again",
+			now.UTC().Format("2 January 2006 15:04"), floor.UTC().Format("2 January 2006 15:04 MST"))
+	}
+	return nil
+}
+
+// authorOf is the person behind a log as the inbox shows them.
+func (n *Node) authorOf(log identity.LogID, witnessed time.Time) inbox.Author {
+	a := inbox.Author{Log: log.String()}
+	c := n.people.credential(log.Author)
+	if c == nil {
+		return a
+	}
+	a.Name, a.Org = c.Claims.Name, c.Person.Org
+	if len(c.Claims.Roles) > 0 {
+		a.Role = c.Claims.Roles[0]
+	}
+	a.Verified = c.ValidAt(witnessed) == nil
+	return a
+}
+
+// showGroup brings the inbox's idea of a group up to date. n.mu is held.
+func (n *Node) showGroup(id group.ID) {
+	v, ok := n.open.keyring.Group(id)
+	if !ok {
+		return
+	}
+	members := make([]inbox.Author, 0, len(v.Members))
+	for _, m := range v.Members {
+		members = append(members, n.authorOf(m.Device, n.cfg.Clock.Now()))
+	}
+	n.open.inbox.SetGroup(inbox.Group{ID: inbox.GroupID(id), Kind: v.Kind.String(), Name: v.Name, Members: members})
+}
+
+// applyToInbox shows an opened message. n.mu is held.
+func (n *Node) applyToInbox(o opened) {
+	received := time.UnixMilli(o.rec.received)
+	n.open.inbox.Apply(inbox.Item{
+		ID: inbox.EntryID(o.rec.id), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
+		From: n.authorOf(o.log, received), Message: o.msg, Sent: o.msg.Sent, Received: received,
+		Priority: o.rec.priority.String(), Own: o.log == n.self, Provable: o.rec.provable,
+	})
+}
+
+// Conversations returns all groups of this device, the most recent first.
+func (n *Node) Conversations() ([]inbox.Conversation, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.open == nil {
+		return nil, ErrLocked
+	}
+	return n.open.inbox.Conversations(), nil
+}
+
+// Messages returns at most limit messages of a group from position after on,
+// in the order they are shown; a negative after counts from the end.
+func (n *Node) Messages(groupID string, after, limit int) ([]inbox.Item, error) {
+	id, err := parseGroupID(groupID)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.open == nil {
+		return nil, ErrLocked
+	}
+	if _, err := n.conversation(id); err != nil {
+		return nil, err
+	}
+	return n.open.inbox.Messages(inbox.GroupID(id), after, limit), nil
+}
+
+func (n *Node) conversation(id group.ID) (inbox.Conversation, error) {
+	c, ok := n.open.inbox.Conversation(inbox.GroupID(id))
+	if !ok {
+		return c, noGroup(id)
+	}
+	return c, nil
+}
+
+// LogEntries returns the headers of at most limit entries of one log, for
+// people to look at. It works while locked.
+func (n *Node) LogEntries(ctx context.Context, log string, from uint64, limit int) ([]EntryInfo, error) {
+	id, err := identity.ParseLogID(log)
+	if err != nil {
+		return nil, invalid("%v", err)
+	}
+	head, ok := n.logs.Head(id)
+	if !ok {
+		return nil, fmt.Errorf("%w: no log %s here", ErrNotFound, log)
+	}
+	if limit <= 0 || from >= head.Next {
+		return nil, nil
+	}
+	to := min(head.Next, from+uint64(limit))
+	name := n.authorOf(id, n.cfg.Clock.Now()).Name
+	var out []EntryInfo
+	err = n.logs.Entries(ctx, id, from, to, func(e *ledger.Entry) error {
+		h := &e.Header
+		out = append(out, EntryInfo{
+			ID: e.ID().String(), Log: log, Seq: h.Seq, Prev: h.Prev.String(), Time: time.UnixMilli(int64(h.HLC >> 16)).UTC(),
+			Kind: h.Kind.String(), Priority: h.Priority.String(), Bytes: len(e.Body), Author: name,
+		})
+		return nil
+	})
+	return out, err
+}
+
+// Logs returns every log that this device holds.
+func (n *Node) Logs() ([]LogInfo, error) {
+	var out []LogInfo
+	for _, h := range n.logs.Frontier() {
+		out = append(out, LogInfo{
+			Log: h.Log.String(), Author: n.authorOf(h.Log, n.cfg.Clock.Now()).Name,
+			Entries: h.Next, Head: h.ID.String(), Own: h.Log == n.self,
+		})
+	}
+	return out, nil
+}
+
+// Metrics returns the counters since start.
+func (n *Node) Metrics() Metrics {
+	n.countMu.Lock()
+	m := n.counters
+	n.countMu.Unlock()
+	for _, h := range n.logs.Frontier() {
+		m.Logs++
+		m.Entries += h.Next
+	}
+	return m
+}
