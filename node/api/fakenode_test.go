@@ -1,0 +1,319 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tocsin/node"
+	"tocsin/node/inbox"
+	"tocsin/node/message"
+)
+
+// fakeNode stands in for a node where a test is about who is let in and how answers look. What a node does is tested with
+// real ones, in browser_test.go and in package node.
+type fakeNode struct {
+	mu         sync.Mutex
+	locked     bool
+	online     bool
+	passphrase string
+	unlocks    int
+	inbox      *inbox.Inbox
+	sent       int
+	subs       []chan node.Event
+	err        error // what the next calls fail with, if set
+}
+
+var (
+	born  = time.Date(2026, 3, 4, 9, 30, 0, 0, time.UTC)
+	amara = inbox.Author{Log: "aa/0", Name: "Amara Okafor", Org: "stmarys.nhs.example", Role: "Emergency registrar", Verified: true}
+	ben   = inbox.Author{Log: "bb/0", Name: "Ben Carter", Org: "ambulance.nhs.example", Role: "Paramedic", Verified: true}
+)
+
+func groupID(n byte) inbox.GroupID { return inbox.GroupID{0: n} }
+
+func hexGroup(n byte) string { id := groupID(n); return hex.EncodeToString(id[:]) }
+
+func newFakeNode() *fakeNode {
+	f := &fakeNode{online: true, passphrase: "correct horse battery staple", inbox: inbox.New()}
+	f.inbox.SetGroup(inbox.Group{ID: groupID(1), Name: "Ward 5 evacuation", Kind: "incident", Members: []inbox.Author{amara, ben}, HLC: 1})
+	f.say(ben, "Lift B is out. Use the north stair.", "urgent")
+	return f
+}
+
+func (f *fakeNode) say(from inbox.Author, body, priority string) inbox.EntryID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent++
+	id := inbox.EntryID{30: byte(f.sent >> 8), 31: byte(f.sent)}
+	at := born.Add(time.Duration(f.sent) * time.Minute)
+	f.inbox.Apply(inbox.Item{ID: id, Group: groupID(1), HLC: uint64(10 + f.sent), Seq: uint64(f.sent), From: from,
+		Message: message.NewText(body, at), Sent: at, Received: at, Priority: priority, Own: from == amara, Provable: true})
+	for _, s := range f.subs {
+		s <- node.Event{Type: node.EventMessage, Group: hexGroup(1), ID: hex.EncodeToString(id[:])}
+	}
+	return id
+}
+
+func (f *fakeNode) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil {
+		return f.err
+	}
+	if f.locked {
+		return node.ErrLocked
+	}
+	return nil
+}
+
+func (f *fakeNode) Status() node.Status {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return node.Status{Version: "test", Name: amara.Name, Org: amara.Org, Log: amara.Log, Locked: f.locked, Online: f.online, Peers: 1}
+}
+
+func (f *fakeNode) Unlock(_ context.Context, passphrase []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unlocks++
+	if string(passphrase) != f.passphrase {
+		return fmt.Errorf("unlock: %w", node.ErrPassphrase)
+	}
+	f.locked = false
+	return nil
+}
+
+func (f *fakeNode) Lock() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.locked = true
+	for _, s := range f.subs {
+		s <- node.Event{Type: node.EventLock}
+	}
+	return nil
+}
+
+func (f *fakeNode) SetOnline(online bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.online = online
+	return nil
+}
+
+func (f *fakeNode) Peers() []node.Peer {
+	return []node.Peer{{Org: ben.Org, Addr: "/ip4/127.0.0.1/tcp/1", Transport: "tcp", Since: born, Latency: 1500 * time.Microsecond}}
+}
+
+func (f *fakeNode) People() ([]node.Person, error) {
+	return []node.Person{
+		{Name: amara.Name, Org: amara.Org, Roles: []string{amara.Role}, Log: amara.Log, Self: true, Ready: true, Valid: true},
+		{Name: ben.Name, Org: ben.Org, Roles: []string{ben.Role}, Log: ben.Log, Reachable: true, Ready: true, Valid: true},
+	}, nil
+}
+
+func (f *fakeNode) Conversations() ([]inbox.Conversation, error) {
+	if err := f.failure(); err != nil {
+		return nil, err
+	}
+	return f.inbox.Conversations(), nil
+}
+
+func (f *fakeNode) CreateGroup(_ context.Context, spec node.GroupSpec) (inbox.Conversation, error) {
+	if err := f.failure(); err != nil {
+		return inbox.Conversation{}, err
+	}
+	if spec.Kind == "" {
+		return inbox.Conversation{}, fmt.Errorf("%w: a group is direct, team or incident", node.ErrInvalid)
+	}
+	f.inbox.SetGroup(inbox.Group{ID: groupID(2), Name: spec.Name, Kind: spec.Kind, Members: []inbox.Author{amara, ben}, HLC: 2})
+	c, _ := f.inbox.Conversation(groupID(2))
+	return c, nil
+}
+
+func (f *fakeNode) AddMember(_ context.Context, group, member string) error {
+	if err := f.failure(); err != nil {
+		return err
+	}
+	if group != hexGroup(1) || member == "" {
+		return fmt.Errorf("%w: this device is in no group %s", node.ErrNotFound, group)
+	}
+	return nil
+}
+
+func (f *fakeNode) Messages(group string, after, limit int) ([]inbox.Item, error) {
+	if err := f.failure(); err != nil {
+		return nil, err
+	}
+	if group != hexGroup(1) && group != hexGroup(2) {
+		return nil, fmt.Errorf("%w: this device is in no group %s", node.ErrNotFound, group)
+	}
+	b, err := hex.DecodeString(group)
+	if err != nil {
+		return nil, err
+	}
+	return f.inbox.Messages(inbox.GroupID(b), after, limit), nil
+}
+
+func (f *fakeNode) Send(_ context.Context, group string, m message.Message, priority string) (node.Sent, error) {
+	if err := f.failure(); err != nil {
+		return node.Sent{}, err
+	}
+	if group != hexGroup(1) {
+		return node.Sent{}, fmt.Errorf("%w: this device is in no group %s", node.ErrNotFound, group)
+	}
+	id := f.say(amara, m.Text.Body, priority)
+	return node.Sent{ID: hex.EncodeToString(id[:]), Log: amara.Log, Seq: 1, Time: born, State: "saved"}, nil
+}
+
+func (f *fakeNode) MarkRead(string) error { return f.failure() }
+
+func (f *fakeNode) Subscribe(ctx context.Context) <-chan node.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ch := make(chan node.Event, 2000)
+	f.subs = append(f.subs, ch)
+	return ch
+}
+
+func (f *fakeNode) Logs() ([]node.LogInfo, error) {
+	return []node.LogInfo{{Log: amara.Log, Author: amara.Name, Entries: 4, Head: "00", Own: true}}, nil
+}
+
+func (f *fakeNode) LogEntries(_ context.Context, log string, from uint64, limit int) ([]node.EntryInfo, error) {
+	if log != amara.Log {
+		return nil, fmt.Errorf("%w: no log %s here", node.ErrNotFound, log)
+	}
+	return []node.EntryInfo{{ID: "00", Log: log, Seq: from, Kind: "data", Priority: "routine"}}, nil
+}
+
+func (f *fakeNode) VerifyLogs(context.Context, func(done, total uint64)) (node.VerifyReport, error) {
+	return node.VerifyReport{Entries: 4}, nil
+}
+
+func (f *fakeNode) Metrics() node.Metrics { return node.Metrics{Opened: 7} }
+
+// testClock is a clock that stands still until it is moved.
+type testClock struct {
+	mu      sync.Mutex
+	now     time.Time
+	waiting map[chan time.Time]time.Time
+}
+
+func newTestClock() *testClock {
+	// Deadlines of connections are set by it, so it starts well after the machine's own.
+	return &testClock{now: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), waiting: map[chan time.Time]time.Time{}}
+}
+
+func (c *testClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *testClock) After(d time.Duration) <-chan time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ch := make(chan time.Time, 1)
+	c.waiting[ch] = c.now.Add(d)
+	return ch
+}
+
+func (c *testClock) move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+	for ch, at := range c.waiting {
+		if !c.now.Before(at) {
+			ch <- c.now
+			delete(c.waiting, ch)
+		}
+	}
+}
+
+// bench is a running server over a fake node.
+type bench struct {
+	*Server
+	node  *fakeNode
+	clock *testClock
+	token string
+	log   *lockedBuffer
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	dir := t.TempDir()
+	b := &bench{node: newFakeNode(), clock: newTestClock(), log: &lockedBuffer{}}
+	var err error
+	b.Server, err = New(Config{
+		Node: b.node, Clock: b.clock, Logger: slog.New(slog.NewJSONHandler(b.log, nil)),
+		Socket: filepath.Join(dir, "s.sock"), TokenFile: filepath.Join(dir, "token"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- b.Serve(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	token, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.token = strings.TrimSpace(string(token))
+	return b
+}
+
+// browser is a session as a page holds it.
+type browser struct {
+	cookie *http.Cookie
+	token  string
+}
+
+// login takes a fresh code the way the page does.
+func (b *bench) login(t *testing.T) browser {
+	t.Helper()
+	code, _, err := b.keys.newCode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := b.request(t, "POST", "/v1/session", fmt.Sprintf(`{"code":%q}`, code))
+	req.Header.Set("Origin", strings.TrimSuffix(b.URL(), "/"))
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	resp := b.do(t, req)
+	var s Session
+	if err := decode(resp, &s); err != nil || len(resp.Cookies()) != 1 {
+		t.Fatalf("%s, %v", resp.Status, err)
+	}
+	return browser{resp.Cookies()[0], s.Token}
+}

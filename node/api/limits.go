@@ -1,0 +1,29 @@
+package api
+
+import "time"
+
+// Every limit of the package.
+const (
+	maxBody        = 64 << 10 // bytes of a request's body
+	maxHeader      = 16 << 10 // bytes of a request's header
+	maxStreams     = 16       // event streams at once
+	maxSessions    = 32       // browser sessions at once; the oldest gives way
+	maxCodes       = 8        // one-time codes that wait to be used; the oldest gives way
+	maxMessages    = 500      // messages in one answer
+	maxLogEntries  = 1000     // log entries in one answer
+	eventsKept     = 512      // events a stream may fall behind before it is told of a gap
+	triesPerMinute = 10       // wrong codes a minute, and wrong passphrases a minute
+
+	codeLife    = 2 * time.Minute
+	sessionLife = 12 * time.Hour
+	sessionIdle = time.Hour // an open event stream counts as use
+
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 15 * time.Second
+	writeTimeout      = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	verifyTimeout     = 30 * time.Minute // of the one route that reads every entry
+	streamWrite       = 15 * time.Second // a stream that takes nothing for so long is closed
+	heartbeat         = 20 * time.Second
+	shutdownTimeout   = 3 * time.Second
+)

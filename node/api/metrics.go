@@ -1,0 +1,117 @@
+package api
+
+import (
+	"net/http"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tocsin/node"
+)
+
+// stats counts requests by route and outcome. No label names a person, a patient, a peer or a group.
+type stats struct {
+	requests *prometheus.CounterVec
+	failures *prometheus.CounterVec
+	refusals *prometheus.CounterVec
+
+	once    sync.Once
+	handler http.Handler
+}
+
+func newStats() *stats {
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tocsin", Subsystem: "api", Name: name, Help: help}, labels)
+	}
+	return &stats{
+		requests: vec("requests_total", "Requests that were let in, by route.", "route"),
+		failures: vec("failures_total", "Requests answered with an error, by route and its code.", "route", "code"),
+		refusals: vec("refusals_total", "Requests that were not let in, by reason.", "reason"),
+	}
+}
+
+func (s *stats) request(route string)      { s.requests.WithLabelValues(route).Inc() }
+func (s *stats) failed(route, code string) { s.failures.WithLabelValues(route, code).Inc() }
+func (s *stats) refused(reason string)     { s.refusals.WithLabelValues(reason).Inc() }
+
+func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
+	s.stats.once.Do(func() {
+		reg := prometheus.NewRegistry()
+		reg.MustRegister(s.stats.requests, s.stats.failures, s.stats.refusals, &nodeCollector{s.cfg.Node},
+			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+		s.stats.handler = promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+	})
+	s.stats.handler.ServeHTTP(w, r)
+	return nil
+}
+
+// nodeCollector reads the node's own counters when they are asked for.
+type nodeCollector struct{ node Node }
+
+type nodeMetric struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(node.Metrics, node.Status) float64
+}
+
+func metric(name, help string, kind prometheus.ValueType, value func(node.Metrics, node.Status) float64) nodeMetric {
+	return nodeMetric{prometheus.NewDesc("tocsin_"+name, help, nil, nil), kind, value}
+}
+
+func nodeMetrics() []nodeMetric {
+	gauge, counter := prometheus.GaugeValue, prometheus.CounterValue
+	count := func(name, help string, f func(node.Metrics) uint64) nodeMetric {
+		return metric(name, help, counter, func(m node.Metrics, _ node.Status) float64 { return float64(f(m)) })
+	}
+	state := func(name, help string, f func(node.Status) float64) nodeMetric {
+		return metric(name, help, gauge, func(_ node.Metrics, s node.Status) float64 { return f(s) })
+	}
+	return []nodeMetric{
+		state("peers", "Devices connected to this one.", func(s node.Status) float64 { return float64(s.Peers) }),
+		state("logs", "Logs held.", func(s node.Status) float64 { return float64(s.Logs) }),
+		state("entries", "Entries held.", func(s node.Status) float64 { return float64(s.Entries) }),
+		state("waiting", "Sealed messages for which no epoch is held yet.", func(s node.Status) float64 { return float64(s.Waiting) }),
+		state("locked", "1 while the device is locked.", func(s node.Status) float64 { return truth(s.Locked) }),
+		state("online", "1 while the mesh is switched on.", func(s node.Status) float64 { return truth(s.Online) }),
+		state("problem", "1 while something keeps the device from its work; the status says what.", func(s node.Status) float64 { return truth(s.Problem != "") }),
+		state("credential_not_after_seconds", "When the credential runs out, in seconds since 1970.", func(s node.Status) float64 { return float64(s.CredentialNotAfter.Unix()) }),
+		count("entries_appended_total", "Entries saved from others.", func(m node.Metrics) uint64 { return m.Appended }),
+		count("entries_known_total", "Entries received that were known already.", func(m node.Metrics) uint64 { return m.Known }),
+		count("entries_penned_total", "Entries that wait for their author's credential.", func(m node.Metrics) uint64 { return m.Penned }),
+		count("entries_forked_total", "Entries that proved a fork.", func(m node.Metrics) uint64 { return m.Forked }),
+		count("entries_over_limit_total", "Entries beyond their author's budget.", func(m node.Metrics) uint64 { return m.OverLimit }),
+		count("entries_refused_total", "Entries that failed verification.", func(m node.Metrics) uint64 { return m.Refused }),
+		count("store_errors_total", "Entries that could not be saved.", func(m node.Metrics) uint64 { return m.StoreErrors }),
+		count("messages_opened_total", "Messages opened.", func(m node.Metrics) uint64 { return m.Opened }),
+		count("messages_unopened_total", "Sealed messages that cannot be opened.", func(m node.Metrics) uint64 { return m.Unopened }),
+		count("messages_unprovable_total", "Messages whose content does not match their header.", func(m node.Metrics) uint64 { return m.Unprovable }),
+		count("messages_sent_total", "Messages and receipts sent.", func(m node.Metrics) uint64 { return m.Sent }),
+		count("publish_failures_total", "Entries that gossip did not take; synchronisation carries them.", func(m node.Metrics) uint64 { return m.PublishFailed }),
+		count("pulls_total", "Synchronisations with a neighbour.", func(m node.Metrics) uint64 { return m.Pulls }),
+		count("pull_failures_total", "Synchronisations that failed.", func(m node.Metrics) uint64 { return m.PullFailures }),
+	}
+}
+
+func truth(v bool) float64 {
+	if v {
+		return 1
+	}
+	return 0
+}
+
+// Describe implements prometheus.Collector.
+func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, m := range nodeMetrics() {
+		out <- m.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
+	metrics, status := c.node.Metrics(), c.node.Status()
+	for _, m := range nodeMetrics() {
+		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(metrics, status))
+	}
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+)
+
+// route is one line of the table. Method and path are as in openapi.yaml.
+type route struct {
+	method, path string
+	access       access
+	handle       func(w http.ResponseWriter, r *http.Request) error
+}
+
+// table lists every route but the pages and their assets.
+func (s *Server) table() []route {
+	return []route{
+		{"GET", "/healthz", user, s.getHealth},
+		{"GET", "/readyz", user, s.getReady},
+		{"GET", "/metrics", script, s.getMetrics},
+
+		{"GET", "/v1/status", user, s.getStatus},
+		{"POST", "/v1/unlock", user, s.postUnlock},
+		{"POST", "/v1/lock", user, s.postLock},
+		{"POST", "/v1/mesh", user, s.postMesh},
+		{"GET", "/v1/peers", user, s.getPeers},
+		{"GET", "/v1/people", user, s.getPeople},
+
+		{"GET", "/v1/groups", user, s.getGroups},
+		{"POST", "/v1/groups", user, s.postGroup},
+		{"GET", "/v1/groups/{id}", user, s.getGroup},
+		{"POST", "/v1/groups/{id}/members", user, s.postMember},
+		{"GET", "/v1/groups/{id}/messages", user, s.getMessages},
+		{"POST", "/v1/groups/{id}/messages", user, s.postMessage},
+		{"POST", "/v1/groups/{id}/read", user, s.postRead},
+		{"GET", "/v1/events", user, s.getEvents},
+
+		{"GET", "/v1/logs", user, s.getLogs},
+		{"GET", "/v1/logs/entries", user, s.getLogEntries},
+		{"POST", "/v1/logs/verify", user, s.postVerify},
+
+		{"POST", "/v1/web/code", script, s.postCode},
+		{"POST", "/v1/session", anyone, s.postSession},
+		{"DELETE", "/v1/session", user, s.deleteSession},
+
+		{"GET", "/openapi.yaml", user, s.getDescription},
+	}
+}
+
+// routes builds the table and, on TCP, the pages.
+func (s *Server) routes(socket bool) http.Handler {
+	mux := http.NewServeMux()
+	for _, rt := range s.table() {
+		mux.Handle(rt.method+" "+rt.path, s.serve(rt, socket))
+	}
+	if !socket {
+		for _, rt := range s.pages() {
+			mux.Handle(rt.method+" "+rt.path, s.serve(rt, socket))
+		}
+	}
+	return mux
+}
+
+// serve authorises, runs the handler and answers its error.
+func (s *Server) serve(rt route, socket bool) http.Handler {
+	name := rt.method + " " + rt.path
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, err := pass{via: viaSocket}, error(nil)
+		if !socket {
+			p, err = s.authorise(r, rt.access)
+		}
+		if err != nil {
+			s.refuse(w, r, toError(err))
+			return
+		}
+		s.stats.request(name)
+		err = rt.handle(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, p)))
+		if err == nil {
+			return
+		}
+		e := toError(err)
+		if e == errInternal {
+			s.cfg.Logger.Error("a request failed", "route", name, "err", err)
+		}
+		s.stats.failed(name, e.Code)
+		writeError(w, e)
+	})
+}
+
+// readJSON reads the one JSON object of a request's body: strictly, so that a misspelt field is not silently ignored.
+func readJSON(r *http.Request, into any) error {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		discard(r.Body)
+		return ErrMediaType
+	}
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return ErrTooLarge
+		}
+		var field *json.UnmarshalTypeError
+		if errors.As(err, &field) {
+			return invalid("the field %q of the body is of the wrong type", field.Field)
+		}
+		// The decoder's own words may repeat what was typed.
+		return invalid("the body is not the JSON object that this route takes; see /openapi.yaml")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return invalid("the body has something after its JSON object")
+	}
+	return nil
+}

@@ -1,0 +1,251 @@
+// One conversation: its messages as they come, and the composer.
+
+import { byId, dayWords, el, join, say, soon, time } from '/assets/dom.js';
+import { call, known, leave } from '/assets/session.js';
+import { listen } from '/assets/events.js';
+import { start as strip } from '/assets/strip.js';
+import { start as list } from '/assets/list.js';
+
+const id = location.pathname.split('/').pop();
+const path = `/v1/groups/${id}`;
+const page = 100;
+const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct' };
+
+const messages = byId('messages');
+const form = byId('composer');
+const text = byId('text');
+
+let first = -page; // position of the first message shown, once known; negative means the last so many
+let shown = new Map(); // message id -> {message, node}
+let marked = new Set(); // ids that were reported as read
+let newFrom = null; // id of the first message that was unread when the page opened
+let replyTo = null;
+
+const atEnd = () => window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 120;
+const toEnd = () => window.scrollTo(0, document.documentElement.scrollHeight);
+const who = (m) => (m.own ? 'You' : m.from.name || 'Unknown');
+
+function quote(message) {
+  const answered = message.reply_to && shown.get(message.reply_to)?.message;
+  if (!message.reply_to) return null;
+  const words = answered ? `${who(answered)}: ${answered.text}` : 'an earlier message';
+  return el('p', { class: 'quote', dir: 'auto' }, el('span', { class: 'unseen' }, 'In answer to '), words);
+}
+
+function build(message, follows) {
+  const doubts = [];
+  if (!message.from.verified) doubts.push('Sender not verified');
+  if (!message.provable) doubts.push('Cannot be proved');
+  const urgent = message.priority === 'routine' ? null : el('span', { class: `flag ${message.priority}` }, message.priority === 'stat' ? 'Stat' : 'Urgent');
+  const role = [message.from.role, message.from.org].filter(Boolean).join(' · ');
+  return el('li', { class: ['message', message.own ? 'own' : '', message.priority, follows ? 'follows' : ''].join(' '), 'data-id': message.id },
+    el('div', { class: 'from' },
+      el('span', { class: 'name' }, who(message)),
+      message.own || !role ? null : el('span', { class: 'role' }, role)),
+    urgent,
+    quote(message),
+    el('p', { class: 'text', dir: 'auto' }, message.text),
+    doubts.length ? el('p', { class: 'doubt' }, `${doubts.join('. ')}.`) : null,
+    el('div', { class: 'end' },
+      time(message.sent),
+      message.own ? el('span', { class: 'state' }, message.state_words) : null,
+      el('button', { class: 'quiet reply', type: 'button', 'aria-label': `Reply to ${who(message)}, ${message.text.slice(0, 40)}`, on: { click: () => reply(message) } }, 'Reply')));
+}
+
+/** draw puts the messages into the list: what stands there already is kept, so that reading and focus are not disturbed. */
+function draw(all) {
+  const before = shown;
+  shown = new Map();
+  const nodes = [];
+  let previous = null;
+  for (const message of all) {
+    if (!previous || dayWords(previous.sent) !== dayWords(message.sent)) {
+      nodes.push(el('li', { class: 'day' }, dayWords(message.sent)));
+      previous = null;
+    }
+    if (message.id === newFrom) {
+      nodes.push(el('li', { class: 'day fresh' }, 'New messages'));
+      previous = null;
+    }
+    const follows = previous !== null && previous.from.log === message.from.log && new Date(message.sent) - new Date(previous.sent) < 300000;
+    const old = before.get(message.id);
+    let node = old?.node;
+    shown.set(message.id, { message, node, follows });
+    if (!old || old.follows !== follows) {
+      node = build(message, follows);
+      shown.get(message.id).node = node;
+    } else if (message.own) {
+      say(node.querySelector('.state'), message.state_words);
+    }
+    nodes.push(node);
+    previous = message;
+  }
+  place(nodes);
+  return all.filter((message) => !before.has(message.id));
+}
+
+/** place makes the list hold exactly these nodes, moving none that stands right. */
+function place(nodes) {
+  let at = messages.firstChild;
+  for (const node of nodes) {
+    if (at === node) {
+      at = at.nextSibling;
+    } else {
+      messages.insertBefore(node, at);
+    }
+  }
+  while (at) {
+    const next = at.nextSibling;
+    at.remove();
+    at = next;
+  }
+}
+
+/** fetchAll gets every message from position first to the end. */
+async function fetchAll() {
+  const all = [];
+  for (let after = first; ;) {
+    const part = await call('GET', `${path}/messages?after=${after}&limit=500`);
+    if (all.length === 0) first = part.first;
+    all.push(...part.messages);
+    after = part.first + part.messages.length;
+    if (part.messages.length === 0 || after >= part.total) return all;
+  }
+}
+
+async function heading() {
+  const group = await call('GET', path);
+  say(byId('title'), group.title);
+  const devices = group.members.length === 1 ? '1 device' : `${group.members.length} devices`;
+  say(byId('about'), `${kinds[group.kind] ?? group.kind} · ${devices}`);
+  byId('members').replaceChildren(...group.members.map((m) =>
+    el('li', {}, el('span', { class: 'name' }, m.name || 'Unknown'),
+      el('span', { class: 'role' }, [m.role, m.org].filter(Boolean).join(' · ')),
+      el('span', { class: m.verified ? 'badge' : 'badge doubt' }, m.verified ? 'Verified' : 'Not verified'))));
+}
+
+async function markRead(all) {
+  if (document.visibilityState !== 'visible') return;
+  const unread = all.filter((m) => m.unread && !marked.has(m.id));
+  if (unread.length === 0) return;
+  for (const m of unread) marked.add(m.id);
+  await call('POST', `${path}/read`);
+}
+
+let opened = false;
+
+const load = soon(async () => {
+  try {
+    const stay = opened && !atEnd();
+    const all = await fetchAll();
+    if (!opened) newFrom = all.find((m) => m.unread)?.id ?? null;
+    const added = draw(all);
+    byId('earlier').hidden = first === 0;
+    byId('empty').hidden = all.length > 0;
+    say(byId('error'), '');
+    const others = added.filter((m) => !m.own);
+    if (!stay) toEnd();
+    else if (others.length > 0) byId('jump').hidden = false;
+    if (opened && others.length > 0) {
+      const worst = others.find((m) => m.priority !== 'routine');
+      say(byId('news'), `${worst ? `${worst.priority === 'stat' ? 'Stat' : 'Urgent'} message` : 'New message'} from ${join([...new Set(others.map(who))])}`);
+    }
+    opened = true;
+    await markRead(all);
+  } catch (error) {
+    say(byId('error'), error.message);
+  }
+});
+
+const loadHeading = soon(async () => {
+  try {
+    await heading();
+  } catch (error) {
+    say(byId('error'), error.message);
+  }
+});
+
+function reply(message) {
+  replyTo = message;
+  byId('replying').hidden = message === null;
+  if (message) say(byId('replying-to'), `Reply to ${who(message)}: ${message.text.slice(0, 80)}`);
+  text.focus();
+}
+
+async function send() {
+  const body = text.value;
+  if (body.trim() === '') {
+    say(byId('send-error'), 'Write something first.');
+    text.focus();
+    return;
+  }
+  const button = byId('send');
+  if (button.disabled) return;
+  button.disabled = true;
+  say(byId('send-error'), '');
+  try {
+    await call('POST', `${path}/messages`, { text: body, priority: form.elements.priority.value, reply_to: replyTo?.id ?? '' });
+    text.value = '';
+    form.elements.priority.value = 'routine';
+    form.dispatchEvent(new Event('change'));
+    newFrom = null;
+    reply(null);
+    toEnd();
+  } catch (error) {
+    say(byId('send-error'), `Not sent. ${error.message}`);
+  } finally {
+    button.disabled = false;
+    text.focus();
+  }
+}
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  send();
+});
+
+// What is said with one press too many must be hard to say: stat and urgent are written on the button.
+form.addEventListener('change', () => {
+  const priority = form.elements.priority.value;
+  byId('send').className = `main ${priority}`;
+  say(byId('send'), { routine: 'Send', urgent: 'Send urgent', stat: 'Send stat' }[priority]);
+});
+
+text.addEventListener('keydown', (event) => {
+  if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    send();
+  }
+  if (event.key === 'Escape' && replyTo) reply(null);
+});
+
+byId('reply-cancel').addEventListener('click', () => reply(null));
+byId('jump').addEventListener('click', () => {
+  byId('jump').hidden = true;
+  toEnd();
+});
+byId('earlier').addEventListener('click', async () => {
+  const height = document.documentElement.scrollHeight;
+  first = Math.max(0, first - page);
+  await load();
+  window.scrollBy(0, document.documentElement.scrollHeight - height);
+});
+window.addEventListener('scroll', () => {
+  if (atEnd()) byId('jump').hidden = true;
+}, { passive: true });
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && load());
+
+if (await known()) {
+  strip();
+  list(id);
+  listen((event) => {
+    const ours = !event.group || event.group === id;
+    if (['message', 'delivery'].includes(event.type) && ours) load();
+    if (['ready', 'gap'].includes(event.type)) load();
+    if (['group', 'people', 'ready', 'gap'].includes(event.type)) loadHeading();
+  });
+  loadHeading();
+  load();
+} else {
+  leave();
+}

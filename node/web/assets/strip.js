@@ -1,0 +1,55 @@
+// The bar and the connection strip: who this device belongs to, and in words who is in reach.
+
+import { byId, join, say, soon } from '/assets/dom.js';
+import { call, leave } from '/assets/session.js';
+import { listen } from '/assets/events.js';
+
+const about = new Set(['peers', 'people', 'unlock', 'ready', 'gap']);
+
+/** words says who is in reach. */
+export function words(status, people) {
+  if (!status.online) return 'The mesh is switched off on this device. Messages are saved here and wait.';
+  const names = [...new Set(people.filter((p) => p.reachable && !p.self && !p.relay).map((p) => p.name))];
+  const unnamed = status.peers - people.filter((p) => p.reachable && !p.self && !p.relay).length;
+  if (status.peers === 0) return 'Nobody is in reach. Messages are saved here and go out when somebody is.';
+  const shown = names.slice(0, 3);
+  const more = names.length - shown.length;
+  if (more > 0) shown.push(more === 1 ? '1 other' : `${more} others`);
+  if (unnamed > 0) shown.push(unnamed === 1 ? '1 more device' : `${unnamed} more devices`);
+  return `In reach: ${join(shown)}.`;
+}
+
+async function load() {
+  const strip = byId('strip');
+  try {
+    const [status, { people }] = await Promise.all([call('GET', '/v1/status'), call('GET', '/v1/people')]);
+    if (status.locked) {
+      leave();
+      return;
+    }
+    say(byId('who'), status.name);
+    const state = status.problem ? 'alarm' : !status.online || status.peers === 0 ? 'alone' : 'reach';
+    strip.dataset.state = state;
+    say(strip, status.problem ? status.problem : words(status, people));
+  } catch (error) {
+    strip.dataset.state = 'alarm';
+    say(strip, error.message);
+  }
+}
+
+/** start fills the bar and keeps it true. */
+export function start() {
+  const refresh = soon(load);
+  listen((event) => {
+    if (about.has(event.type)) refresh();
+    if (event.type === 'broken') {
+      byId('strip').dataset.state = 'alarm';
+      say(byId('strip'), 'The node on this computer does not answer. Trying again …');
+    }
+  });
+  byId('lock').addEventListener('click', async () => {
+    await call('POST', '/v1/lock');
+    leave();
+  });
+  refresh();
+}
