@@ -109,8 +109,8 @@ func (t *quicTransport) admit(ctx context.Context, conn transport.CapableConn, d
 		err = interrupted(ctx)
 	}
 	if err != nil {
-		conn.CloseWithError(network.ConnGated)
 		t.desk.refuse(err, "quic", dialler)
+		conn.CloseWithError(network.ConnGated)
 		return nil, err
 	}
 	place := placeOf(conn, conn.RemotePeer())

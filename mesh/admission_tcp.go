@@ -61,8 +61,8 @@ func (s *security) secure(ctx context.Context, insecure net.Conn, p peer.ID, dia
 	defer cancel()
 	conn, err := s.handshake(ctx, insecure, p, dialler)
 	if err != nil {
-		insecure.Close()
 		s.desk.refuse(err, "tcp", dialler)
+		insecure.Close()
 		return nil, err
 	}
 	return conn, nil

@@ -43,6 +43,8 @@ type device struct {
 	vault *identity.VaultKeys
 	chain []byte
 	store *identity.TrustStore
+
+	credential []byte // names the person; must never be in the mesh's own bytes
 }
 
 func newWorld(t testing.TB) *world {
@@ -98,7 +100,7 @@ func (w *world) enrol(t testing.TB, r *realm, at time.Time, life time.Duration) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.chain = e.Admission
+	d.chain, d.credential = e.Admission, e.Credential
 	return d
 }
 
