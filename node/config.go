@@ -87,3 +87,15 @@ func (c *Config) validate() error {
 	}
 	return nil
 }
+
+// closeOwned closes what the node was handed to keep.
+func (c *Config) closeOwned() error {
+	var errs []error
+	if c.Store != nil {
+		errs = append(errs, c.Store.Close())
+	}
+	if c.Vault != nil {
+		errs = append(errs, c.Vault.Close())
+	}
+	return errors.Join(errs...)
+}

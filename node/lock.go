@@ -146,6 +146,9 @@ func verifyOp(signedHeader []byte) (group.OpProof, error) {
 	if err != nil {
 		return group.OpProof{}, err
 	}
+	if e.Header.Kind != ledger.KindEpoch {
+		return group.OpProof{}, fmt.Errorf("node: a group change in an entry of kind %s", e.Header.Kind)
+	}
 	return group.OpProof{
 		ID: e.ID(), Place: group.Place{Log: e.Header.Log(), Seq: e.Header.Seq}, Commit: e.Header.Commit,
 	}, nil

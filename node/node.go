@@ -51,20 +51,12 @@ type Node struct {
 }
 
 // Open starts a node: it opens the logs, joins the mesh and, where the vault is
-// unlocked already, catches up with what arrived. A locked node relays.
+// unlocked already, catches up with what arrived. A locked node relays. Store
+// and Vault are closed where Open fails, too.
 func Open(ctx context.Context, cfg Config) (*Node, error) {
-	if err := cfg.validate(); err != nil {
-		return nil, err
-	}
-	n, err := prepare(cfg)
+	n, err := join(ctx, &cfg)
 	if err != nil {
-		return nil, err
-	}
-	if err := n.openLogs(ctx); err != nil {
-		return nil, err
-	}
-	if err := n.startMesh(); err != nil {
-		return nil, err
+		return nil, errors.Join(err, cfg.closeOwned())
 	}
 	n.wg.Add(3)
 	go n.drainLoop()
@@ -74,6 +66,26 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		if err := n.Unlock(ctx, nil); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
+	}
+	return n, nil
+}
+
+// join does what can fail before any goroutine of the node runs.
+func join(ctx context.Context, cfg *Config) (*Node, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	n, err := prepare(*cfg)
+	if err != nil {
+		return nil, err
+	}
+	err = n.openLogs(ctx)
+	if err == nil {
+		err = n.startMesh()
+	}
+	if err != nil {
+		n.cancel()
+		return nil, err
 	}
 	return n, nil
 }
@@ -164,7 +176,7 @@ func (n *Node) Close() error {
 	n.closeSession()
 	n.mu.Unlock()
 	n.events.close()
-	return errors.Join(err, n.cfg.Store.Close(), n.cfg.Vault.Close())
+	return errors.Join(err, n.cfg.closeOwned())
 }
 
 // SetOnline switches the mesh on or off on this device. Off, nothing is sent

@@ -122,8 +122,8 @@ func TestRestartKeepsEverything(t *testing.T) {
 		shows(t, b, g, "one", "two")
 		report, err := a.VerifyLogs(t.Context(), nil)
 		check(t, err)
-		if !report.OK() {
-			t.Fatalf("the logs do not verify: %v", report.First)
+		if !report.OK() || report.Entries == 0 {
+			t.Fatalf("the logs do not verify: %+v", report)
 		}
 	})
 }

@@ -36,6 +36,8 @@ type Status struct {
 	Started            time.Time `json:"started"`
 	CredentialNotAfter time.Time `json:"credential_not_after"`
 	TicketNotAfter     time.Time `json:"ticket_not_after"`
+	// Refused counts refused connections by reason.
+	Refused map[string]uint64 `json:"refused,omitempty"`
 	// Problem is empty, or one sentence that says what is wrong and what to do.
 	Problem string `json:"problem,omitempty"`
 }
@@ -110,4 +112,5 @@ type Metrics struct {
 	Opened, Unopened, Unprovable               uint64
 	Sent, PublishFailed                        uint64
 	Pulls, PullFailures                        uint64
+	Mesh                                       mesh.Stats
 }

@@ -22,6 +22,7 @@ func (n *Node) Status() Status {
 		Online: n.online.Load(), Addrs: n.mesh.Addrs(), Peers: len(n.mesh.Peers()),
 		Started: n.start, CredentialNotAfter: c.NotAfter, TicketNotAfter: n.ticketNotAfter(),
 	}
+	s.Refused = n.mesh.Stats().Refused
 	for _, h := range n.logs.Frontier() {
 		s.Logs++
 		s.Entries += h.Next
@@ -205,6 +206,7 @@ func (n *Node) Metrics() Metrics {
 	n.countMu.Lock()
 	m := n.counters
 	n.countMu.Unlock()
+	m.Mesh = n.mesh.Stats()
 	for _, h := range n.logs.Frontier() {
 		m.Logs++
 		m.Entries += h.Next
