@@ -1,3 +1,58 @@
-// Package crypto is the map of Tocsin's cryptography. It holds no code: the
-// folders below it do.
+// Package crypto is the map of Tocsin's cryptography. It holds no code; the
+// folders below do, and each has the bytes in its own documentation:
+//
+//   - identity: who a device is and who vouches for it (PROFILE.md);
+//   - group: who reads a message, Seal and Open (FORMAT.md);
+//   - vault: keys and opened messages at rest.
+//
+// # Suite 1
+//
+//	seal to a key    HPKE, RFC 9180 base mode: KEM 0x647a MLKEM768-X25519, HKDF-SHA256, AES-256-GCM
+//	seal with a key  AES-256-GCM
+//	sign             Ed25519, one verifier (identity.VerifySignature), no batches
+//	hash, derive     SHA-256, HKDF-SHA256, HMAC-SHA256
+//	passphrase       argon2id
+//	certificates     X.509 with Ed25519, or ECDSA P-384 with SHA-384 for authorities and registrars
+//
+// Everything but argon2id is from the standard library, argon2id is from
+// golang.org/x/crypto; the check that an Ed25519 key is canonical and not of
+// small order uses filippo.io/edwards25519. A suite byte is signed, nothing is
+// negotiated and nothing falls back.
+//
+// Claimed and not claimed: design, protocol §4. In short: confidentiality also
+// against a later quantum computer, authorship that can be shown; no
+// deniability, and signatures that a quantum computer could forge.
+//
+// # Labels
+//
+// A label belongs to one purpose and is used nowhere else. Labels of
+// derivations are ASCII and begin "tocsin/1 ":
+//
+//	tocsin/1 mesh key                    identity   HPKE info of the mesh key at enrolment
+//	tocsin/1 group                       group      group id
+//	tocsin/1 prekey                      group      id of a prekey
+//	tocsin/1 wrap                        group      HPKE info of an epoch secret
+//	tocsin/1 members                     group      HMAC over an epoch's members
+//	tocsin/1 commitment                  group      commitment to an epoch secret
+//	tocsin/1 state                       group      key of an epoch's sealed state
+//	tocsin/1 tag                         group      group tag of an epoch
+//	tocsin/1 chain                       group      first chain key of a sender
+//	tocsin/1 seed, tocsin/1 next         group      one message's secret, the next chain key
+//	tocsin/1 message                     group      message key, nonce and key commitment
+//	tocsin/1 vault journal, value, head  vault      one key for each
+//
+// Domains of signatures and hashes begin "tocsin/", name a version and end in
+// a zero byte, which no domain has inside, so that none begins another:
+//
+//	tocsin/enrolment-request/v1  identity  signature: enrolment request
+//	tocsin/ticket/v1             identity  signature: ticket
+//	tocsin/ticket-key/v1         identity  hash: ticket key of an admission leaf
+//	tocsin/device/v1             identity  hash: device id
+//	tocsin/sponsor/v1            identity  signature: sponsorship (read, not accepted yet)
+//	tocsin/entry/v1              ledger    signature: entry header
+//	tocsin/commit/v1             group     hash: commitment of an entry to its payload
+//
+// Packages outside of crypto derive a few values that protect nothing by
+// themselves, under labels of the same two kinds: the ledger's frontier hash
+// and checks of its files, the mesh's name of its gossip topic.
 package crypto

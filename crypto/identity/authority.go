@@ -183,6 +183,9 @@ func (a *Authority) checkGrant(req *Request, g Grant) error {
 	if g.Bundle == nil || !g.Bundle.has(a.root.cert) {
 		return errors.New("identity: the trust bundle does not name this authority: nobody of the mesh would believe the credential")
 	}
+	if first := a.root.cert.NotBefore; g.Now.Before(first) {
+		return fmt.Errorf("identity: the authority's certificate begins on %s: look at the clock", first.UTC().Format(time.RFC3339))
+	}
 	if end := g.Now.Add(g.Validity); g.Validity <= 0 || end.After(a.root.cert.NotAfter) {
 		return fmt.Errorf("identity: the credential would end on %s, the authority's own certificate ends on %s: choose a validity above zero and within it",
 			end.UTC().Format(time.RFC3339), a.root.cert.NotAfter.UTC().Format(time.RFC3339))

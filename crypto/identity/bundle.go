@@ -99,7 +99,10 @@ func ParseBundle(b []byte) (*Bundle, error) {
 		return nil, fmt.Errorf("identity: the name of a mesh is 1 to %d bytes of plain text", maxName)
 	}
 	out := &Bundle{name: string(name), created: time.Unix(int64(created), 0).UTC(), raw: slices.Clone(b)}
-	return out, out.parseRoots(roots)
+	if err := out.parseRoots(roots); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // maxUnix is the end of the year 9999, the last that a certificate can name.

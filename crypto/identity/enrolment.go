@@ -65,8 +65,10 @@ func AssembleEnrolment(req *Request, bundle *Bundle, meshKey [32]byte, admission
 	if c.Claims.Relay {
 		return e, nil
 	}
-	e.SealedMeshKey, err = sealMeshKey(meshKey, bundle.MeshID(), c)
-	return e, err
+	if e.SealedMeshKey, err = sealMeshKey(meshKey, bundle.MeshID(), c); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 func sealMeshKey(key [32]byte, mesh MeshID, c *Credential) ([]byte, error) {

@@ -204,5 +204,8 @@ func PeerKey(id peer.ID) (Key, error) {
 	if peerIDOf(k) != id {
 		return Key{}, errors.New("identity: the peer id has a second spelling")
 	}
-	return k, CheckKey(k)
+	if err := CheckKey(k); err != nil {
+		return Key{}, err
+	}
+	return k, nil
 }

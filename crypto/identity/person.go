@@ -32,7 +32,10 @@ func ParsePerson(s string) (Person, error) {
 		return Person{}, errors.New("identity: a person is written <organisation>/<regulator>/<number>, such as stmarys.nhs.example/gmc/7654321")
 	}
 	p := Person{Org: org, Regulator: regulator, Number: number}
-	return p, p.Validate()
+	if err := p.Validate(); err != nil {
+		return Person{}, err
+	}
+	return p, nil
 }
 
 // Validate says what is wrong with p, if anything. There is one spelling of

@@ -40,7 +40,10 @@ func parseCertificate(der []byte) (*x509.Certificate, error) {
 	if !c.NotAfter.After(c.NotBefore) {
 		return nil, refuse(checkValidity, "the certificate ends before it begins")
 	}
-	return c, checkCriticals(c)
+	if err := checkCriticals(c); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // checkOuterEncoding builds the certificate again from its signed part, its

@@ -127,3 +127,13 @@ func (s *TrustStore) VerifyTicket(ticket []byte, adm *Admission, at time.Time) e
 	}
 	return nil
 }
+
+// TicketNotAfter returns when a ticket of this device's own runs out, so that
+// it is renewed in time. It checks the encoding and nothing else.
+func TicketNotAfter(raw []byte) (time.Time, error) {
+	t, err := parseTicket(raw)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.Unix(int64(t.notAfter), 0), nil
+}
