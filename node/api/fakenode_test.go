@@ -78,7 +78,7 @@ func (f *fakeNode) failure() error {
 func (f *fakeNode) Status() node.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return node.Status{Version: "test", Name: amara.Name, Org: amara.Org, Log: amara.Log, Locked: f.locked, Online: f.online, Peers: 1}
+	return node.Status{Version: "test", Name: amara.Name, Org: amara.Org, Log: amara.Log, Locked: f.locked, Online: f.online, Peers: 1, Refused: map[string]uint64{"foreign": 2}}
 }
 
 func (f *fakeNode) Unlock(_ context.Context, passphrase []byte) error {

@@ -300,7 +300,7 @@ func (s *Server) postVerify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, verifiedOf(report))
+	writeJSON(w, http.StatusOK, VerifiedOf(report))
 	return nil
 }
 

@@ -50,6 +50,11 @@ func (s *Server) getMetrics(w http.ResponseWriter, r *http.Request) error {
 // nodeCollector reads the node's own counters when they are asked for.
 type nodeCollector struct{ node Node }
 
+// refusedDesc counts by reason: a small fixed set of words without content.
+func refusedDesc() *prometheus.Desc {
+	return prometheus.NewDesc("tocsin_mesh_refused_total", "Connections that were not admitted, by reason.", []string{"reason"}, nil)
+}
+
 type nodeMetric struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
@@ -89,6 +94,14 @@ func nodeMetrics() []nodeMetric {
 		count("messages_unprovable_total", "Messages whose content does not match their header.", func(m node.Metrics) uint64 { return m.Unprovable }),
 		count("messages_sent_total", "Messages and receipts sent.", func(m node.Metrics) uint64 { return m.Sent }),
 		count("publish_failures_total", "Entries that gossip did not take; synchronisation carries them.", func(m node.Metrics) uint64 { return m.PublishFailed }),
+		count("mesh_frames_accepted_total", "Frames from gossip that were good.", func(m node.Metrics) uint64 { return m.Mesh.Accepted }),
+		count("mesh_frames_ignored_total", "Frames from gossip that were known, early or too many.", func(m node.Metrics) uint64 { return m.Mesh.Ignored }),
+		count("mesh_frames_rejected_total", "Frames from gossip that were invalid.", func(m node.Metrics) uint64 { return m.Mesh.Rejected }),
+		count("mesh_frames_dropped_total", "Frames dropped because a queue was full; synchronisation carries them.", func(m node.Metrics) uint64 {
+			return m.Mesh.Throttled + m.Mesh.DroppedRPCs + m.Mesh.Undeliverable
+		}),
+		count("mesh_sync_bytes_in_total", "Bytes of synchronisation received.", func(m node.Metrics) uint64 { return m.Mesh.SyncIn }),
+		count("mesh_sync_bytes_out_total", "Bytes of synchronisation sent.", func(m node.Metrics) uint64 { return m.Mesh.SyncOut }),
 		count("pulls_total", "Synchronisations with a neighbour.", func(m node.Metrics) uint64 { return m.Pulls }),
 		count("pull_failures_total", "Synchronisations that failed.", func(m node.Metrics) uint64 { return m.PullFailures }),
 	}
@@ -106,6 +119,7 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, m := range nodeMetrics() {
 		out <- m.desc
 	}
+	out <- refusedDesc()
 }
 
 // Collect implements prometheus.Collector.
@@ -113,5 +127,8 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	metrics, status := c.node.Metrics(), c.node.Status()
 	for _, m := range nodeMetrics() {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(metrics, status))
+	}
+	for reason, n := range status.Refused {
+		out <- prometheus.MustNewConstMetric(refusedDesc(), prometheus.CounterValue, float64(n), reason)
 	}
 }

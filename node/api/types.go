@@ -155,7 +155,8 @@ type (
 	}
 )
 
-func verifiedOf(r node.VerifyReport) Verified {
+// VerifiedOf puts a report into words, for an answer or a command that read the logs itself.
+func VerifiedOf(r node.VerifyReport) Verified {
 	v := Verified{
 		Valid: r.OK(), Logs: len(r.Logs), Entries: r.Entries, Bytes: r.Bytes, Forks: r.Forks, Bad: r.Failures,
 		Problems: make([]VerifyProblem, 0, len(r.First)),

@@ -66,8 +66,8 @@ func TestStates(t *testing.T) {
 		words       string
 		read, given int
 	}{
-		{text(9, bob, 11), StateSaved, "Saved on the sender's device", 0, 0},
-		{receipt(20, alice, message.Delivered, 1), StateSaved, "Saved on the sender's device", 0, 0},
+		{text(9, bob, 11), StateSaved, "Saved on this device", 0, 0},
+		{receipt(20, alice, message.Delivered, 1), StateSaved, "Saved on this device", 0, 0},
 		{receipt(21, bob, message.Delivered, 1), StateDelivered, "Delivered to 1 of 2", 0, 1},
 		{receipt(22, bob, message.Read, 1), StateDelivered, "Delivered to 1 of 2, read by 1", 1, 1},
 		{receipt(23, bob, message.Delivered, 1), StateDelivered, "Delivered to 1 of 2, read by 1", 1, 1},

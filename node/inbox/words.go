@@ -10,6 +10,8 @@ import (
 func (it Item) StateWords() string {
 	k, m, r := len(it.Delivered), it.Recipients, len(it.Read)
 	switch {
+	case k == 0 && it.Own:
+		return "Saved on this device"
 	case k == 0:
 		return "Saved on the sender's device"
 	case r == m && m == 1:

@@ -36,13 +36,15 @@ type Page struct {
 	Name  string // of its template and its module
 	Title string // of the browser's window: never content
 	Bare  bool   // without the bar, the strip and the lock
+	// OwnStrip: the page places the connection strip itself.
+	OwnStrip bool
 }
 
 // The pages.
 func Unlock() Page        { return Page{Name: "unlock", Title: "Unlock", Bare: true} }
 func Conversations() Page { return Page{Name: "conversations", Title: "Conversations"} }
 func New() Page           { return Page{Name: "new", Title: "New conversation"} }
-func Conversation() Page  { return Page{Name: "conversation", Title: "Conversation"} }
+func Conversation() Page  { return Page{Name: "conversation", Title: "Conversation", OwnStrip: true} }
 
 // pages are all of them.
 func pages() []Page { return []Page{Unlock(), Conversations(), New(), Conversation()} }

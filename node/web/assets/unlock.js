@@ -76,10 +76,14 @@ byId('reveal').addEventListener('change', ({ target }) => {
 });
 
 // The code arrives in the fragment, which no server sees. It leaves the address, and with it the history, at once.
-const fragment = new URLSearchParams(location.hash.slice(1)).get('code');
-if (fragment) {
-  history.replaceState(null, '', '/unlock');
-  take(fragment);
-} else {
-  next();
+function fromAddress() {
+  const code = new URLSearchParams(location.hash.slice(1)).get('code');
+  if (code) {
+    history.replaceState(null, '', '/unlock');
+    take(code);
+  }
+  return Boolean(code);
 }
+
+window.addEventListener('hashchange', fromAddress);
+if (!fromAddress()) next();
