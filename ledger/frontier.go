@@ -48,7 +48,10 @@ func ParseFrontier(b []byte) (Frontier, error) {
 			return nil, fmt.Errorf("ledger: a frontier is cut short at log %d", i)
 		}
 	}
-	return f, f.check()
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // check holds the rules that make a frontier's encoding the only one.
