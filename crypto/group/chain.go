@@ -48,7 +48,8 @@ type seedAt struct {
 // which stays as it is. room is the number of seeds that may still be kept.
 func (c *chain) take(gen uint32, room int) (secret, step, error) {
 	if gen >= c.next {
-		return c.takeAhead(gen, room)
+		seed, s := c.takeAhead(gen, room)
+		return seed, s, nil
 	}
 	if seed, ok := c.seeds[gen]; ok {
 		return seed, step{gen: gen, dropSeed: true}, nil
@@ -57,13 +58,14 @@ func (c *chain) take(gen uint32, room int) (secret, step, error) {
 	if i < 0 {
 		return secret{}, step{}, ErrReplayed
 	}
-	return takeFromGap(c.gaps[i], gen)
+	seed, s := takeFromGap(c.gaps[i], gen)
+	return seed, s, nil
 }
 
 // takeAhead walks to gen and keeps what it skips: as seeds if there is room,
 // else as a gap. Which, is decided here, because seeds cannot be turned back
 // into a chain key.
-func (c *chain) takeAhead(gen uint32, room int) (secret, step, error) {
+func (c *chain) takeAhead(gen uint32, room int) (secret, step) {
 	s := step{gen: gen, moved: true, next: gen + 1, ck: c.ck}
 	skipped := int(gen - c.next)
 	asGap := skipped > 1 && skipped > room
@@ -71,64 +73,39 @@ func (c *chain) takeAhead(gen uint32, room int) (secret, step, error) {
 		s.newGaps = []gap{{from: c.next, to: gen, ck: c.ck}}
 	}
 	for at := c.next; at < gen; at++ {
+		r := newRatchet(s.ck)
 		if !asGap {
-			seed, err := messageSeed(s.ck)
-			if err != nil {
-				return secret{}, step{}, err
-			}
-			s.newSeeds = append(s.newSeeds, seedAt{gen: at, seed: seed})
+			s.newSeeds = append(s.newSeeds, seedAt{gen: at, seed: r.seed()})
 		}
-		if err := s.advance(); err != nil {
-			return secret{}, step{}, err
-		}
+		s.ck = r.next()
 	}
-	seed, err := messageSeed(s.ck)
-	if err != nil {
-		return secret{}, step{}, err
-	}
-	return seed, s, s.advance()
-}
-
-func (s *step) advance() (err error) {
-	s.ck, err = nextChainKey(s.ck)
-	return err
+	r := newRatchet(s.ck)
+	s.ck = r.next()
+	return r.seed(), s
 }
 
 // takeFromGap takes gen out of g and leaves what is on either side of it.
-func takeFromGap(g gap, gen uint32) (secret, step, error) {
-	s := step{gen: gen, dropGap: true, gapFrom: g.from, ck: g.ck}
+func takeFromGap(g gap, gen uint32) (secret, step) {
+	s := step{gen: gen, dropGap: true, gapFrom: g.from}
+	ck := g.ck
 	for at := g.from; at < gen; at++ {
-		if err := s.advance(); err != nil {
-			return secret{}, step{}, err
-		}
+		ck = newRatchet(ck).next()
 	}
-	seed, err := messageSeed(s.ck)
-	if err != nil {
-		return secret{}, step{}, err
-	}
-	if err := s.advance(); err != nil {
-		return secret{}, step{}, err
-	}
-	if err := s.keep(gap{from: g.from, to: gen, ck: g.ck}); err != nil {
-		return secret{}, step{}, err
-	}
-	return seed, s, s.keep(gap{from: gen + 1, to: g.to, ck: s.ck})
+	r := newRatchet(ck)
+	s.keep(gap{from: g.from, to: gen, ck: g.ck})
+	s.keep(gap{from: gen + 1, to: g.to, ck: r.next()})
+	return r.seed(), s
 }
 
 // keep stores g, a gap of one as its seed.
-func (s *step) keep(g gap) error {
+func (s *step) keep(g gap) {
 	switch g.to - g.from {
 	case 0:
 	case 1:
-		seed, err := messageSeed(g.ck)
-		if err != nil {
-			return err
-		}
-		s.newSeeds = append(s.newSeeds, seedAt{gen: g.from, seed: seed})
+		s.newSeeds = append(s.newSeeds, seedAt{gen: g.from, seed: newRatchet(g.ck).seed()})
 	default:
 		s.newGaps = append(s.newGaps, g)
 	}
-	return nil
 }
 
 // changes turns s into stored changes of member's chain c in epoch id.

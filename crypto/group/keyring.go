@@ -39,6 +39,7 @@ type Keyring struct {
 	created   map[identity.LogID]int // live epochs by announcing device
 	partials  map[partialID]*partial
 	seeds     int // skipped seeds over all chains
+	maxSeeds  int // MaxSeeds, less in tests
 }
 
 // groupState is a group and what follows from its operations and epochs.
@@ -69,6 +70,7 @@ func New(cfg Config) *Keyring {
 		tags:     make(map[Tag]*epoch),
 		created:  make(map[identity.LogID]int),
 		partials: make(map[partialID]*partial),
+		maxSeeds: MaxSeeds,
 	}
 }
 

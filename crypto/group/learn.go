@@ -209,7 +209,7 @@ func (k *Keyring) crowdOut(log identity.LogID) []Change {
 		if at.log != log {
 			continue
 		}
-		if n++; oldest == nil || p.seq < oldest.seq {
+		if n++; oldest == nil || p.seq < oldest.seq || p.seq == oldest.seq && bytes.Compare(at.epoch[:], id.epoch[:]) < 0 {
 			oldest, id = p, at
 		}
 	}

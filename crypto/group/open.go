@@ -44,7 +44,7 @@ func (k *Keyring) Open(at Place, tag Tag, commit [32]byte, body []byte, _ time.T
 	if !ok {
 		return nil, nil, ErrNotMember
 	}
-	ms, moved, err := c.take(env.generation, MaxSeeds-k.seeds)
+	ms, moved, err := c.take(env.generation, k.maxSeeds-k.seeds)
 	if err != nil {
 		return nil, nil, err
 	}

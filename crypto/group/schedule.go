@@ -4,6 +4,7 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"hash"
 
 	"tocsin/crypto/identity"
 )
@@ -122,11 +123,25 @@ func (e *epochKeys) destroy() {
 	e.state = secret{}
 }
 
-// messageSeed is ms = Expand(ck,"seed").
-func messageSeed(ck secret) (secret, error) { return expandSecret(ck[:], labelSeed) }
+// ratchet yields the two children of a chain key. Expand to 32 bytes is one
+// block of RFC 5869, HMAC(key, info ‖ 1), so that one keyed hash serves both: it
+// is on the way of every message, and of every generation skipped.
+type ratchet struct{ h hash.Hash }
 
-// nextChainKey is ck' = Expand(ck,"next").
-func nextChainKey(ck secret) (secret, error) { return expandSecret(ck[:], labelNext) }
+func newRatchet(ck secret) ratchet { return ratchet{hmac.New(sha256.New, ck[:])} }
+
+func (r ratchet) expand(label string) (out secret) {
+	r.h.Reset()
+	r.h.Write(append([]byte(label), 1))
+	r.h.Sum(out[:0])
+	return out
+}
+
+// seed is ms = Expand(ck,"seed").
+func (r ratchet) seed() secret { return r.expand(labelSeed) }
+
+// next is ck' = Expand(ck,"next").
+func (r ratchet) next() secret { return r.expand(labelNext) }
 
 const (
 	saltSize    = 16

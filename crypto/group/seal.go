@@ -44,19 +44,12 @@ func (k *Keyring) Seal(id ID, at Place, payload []byte, now time.Time) (*Sealed,
 		return nil, ErrNoEpoch
 	}
 	c := e.chains[k.cfg.Self]
-	ms, err := messageSeed(c.ck)
-	if err != nil {
-		return nil, err
-	}
-	next, err := nextChainKey(c.ck)
-	if err != nil {
-		return nil, err
-	}
+	r := newRatchet(c.ck)
 	s := &Sealed{Tag: e.tag, Epoch: e.id, Generation: c.next}
-	if err := s.seal(ms, at, payload, k.cfg.Rand); err != nil {
+	if err := s.seal(r.seed(), at, payload, k.cfg.Rand); err != nil {
 		return nil, err
 	}
-	s.Changes = []Change{{Key: c.stateKey(e.id, k.cfg.Self), Value: marshalChain(c.next+1, next)}}
+	s.Changes = []Change{{Key: c.stateKey(e.id, k.cfg.Self), Value: marshalChain(c.next+1, r.next())}}
 	return s, nil
 }
 

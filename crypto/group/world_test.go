@@ -1,6 +1,7 @@
 package group
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -10,7 +11,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"tocsin/crypto/identity"
@@ -22,7 +22,7 @@ var start = time.Unix(2900*weekSeconds, 0)
 // device is a keyring with a disk, and a log whose entries are as small as
 // they may be: place ‖ commit, signed.
 type device struct {
-	t    testing.TB
+	t    failer
 	priv ed25519.PrivateKey
 	log  identity.LogID
 	k    *Keyring
@@ -39,7 +39,14 @@ func deterministic(seed uint64) *rand.ChaCha8 {
 
 const entryDomain identity.Domain = "tocsin/group-test/v1\x00"
 
-func newDevice(t testing.TB, seed uint64) *device {
+// failer is what testing.TB and rapid.T have in common.
+type failer interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
+func newDevice(t failer, seed uint64) *device {
 	var s [32]byte
 	binary.LittleEndian.PutUint64(s[:], seed)
 	priv := ed25519.NewKeyFromSeed(s[:])
@@ -119,6 +126,7 @@ func (d *device) reload() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+	k.maxSeeds = d.k.maxSeeds
 	d.k = k
 }
 
@@ -244,7 +252,7 @@ func (d *device) mustOpen(m sent, now time.Time) {
 
 // meet makes n devices that know each other's prekeys, a group of all of them
 // made by the first, and its first epoch.
-func meet(t testing.TB, n int, now time.Time) ([]*device, ID) {
+func meet(t failer, n int, now time.Time) ([]*device, ID) {
 	t.Helper()
 	ds := make([]*device, n)
 	for i := range ds {
@@ -265,3 +273,105 @@ func meet(t testing.TB, n int, now time.Time) ([]*device, ID) {
 }
 
 func name(d *device) string { return fmt.Sprintf("%.8s", d.log) }
+
+// dump returns every record that the keyring in memory amounts to, and checks
+// what is derived from them. It must equal the disk at all times.
+func dump(t failer, k *Keyring) map[string][]byte {
+	t.Helper()
+	disk := make(map[string][]byte)
+	keep := func(c Change, err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		store(disk, []Change{c})
+	}
+	if k.clock.set {
+		keep(k.clock.change(), nil)
+	}
+	if k.published != nil {
+		keep(k.published.change(), nil)
+	}
+	for _, o := range k.own {
+		keep(o.change(), nil)
+	}
+	for log, set := range k.prekeys {
+		keep(Change{Key: preKeyKey(log), Value: set.Marshal()}, nil)
+	}
+	for _, g := range k.groups {
+		for _, o := range g.ops {
+			keep(o.change())
+		}
+	}
+	for id, p := range k.partials {
+		keep(p.change(id))
+		for i, data := range p.pages {
+			keep(Change{Key: id.pageKey(i), Value: data}, nil)
+		}
+	}
+	seeds, created := 0, make(map[identity.LogID]int)
+	for _, e := range k.epochs {
+		changes, err := e.changes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		store(disk, changes)
+		created[e.creator]++
+		if k.tags[e.tag] != e {
+			t.Fatalf("epoch %s is not found by its tag", e.id)
+		}
+		for m, c := range e.chains {
+			seeds += len(c.seeds)
+			for gen, seed := range c.seeds {
+				keep(Change{Key: seedKey(e.id, m, gen), Value: seed[:]}, nil)
+			}
+			for _, g := range c.gaps {
+				keep(Change{Key: gapKey(e.id, m, g.from), Value: g.marshal()}, nil)
+			}
+		}
+	}
+	if seeds != k.seeds || !maps.Equal(created, k.created) || len(k.tags) != len(k.epochs) {
+		t.Fatalf("counters: %d seeds of %d, %v epochs of %v, %d tags of %d", k.seeds, seeds, k.created, created, len(k.tags), len(k.epochs))
+	}
+	return disk
+}
+
+// checkDisk holds memory to the disk, and a keyring loaded from the disk to
+// both.
+func (d *device) checkDisk() {
+	d.t.Helper()
+	same := func(what string, k *Keyring) {
+		d.t.Helper()
+		got := dump(d.t, k)
+		for key := range d.disk {
+			if !slices.Equal(got[key], d.disk[key]) {
+				d.t.Fatalf("%s: record %s is %x in memory, %x on disk", what, key, got[key], d.disk[key])
+			}
+		}
+		for key := range got {
+			if _, ok := d.disk[key]; !ok {
+				d.t.Fatalf("%s: record %s is in memory and not on disk", what, key)
+			}
+		}
+	}
+	same("live", d.k)
+	k, err := Load(d.config(1), scanner(d.disk))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	same("loaded", k)
+	for id, g := range d.k.groups {
+		order := func(es []*epoch) (ids []EpochID) {
+			for _, e := range es {
+				ids = append(ids, e.id)
+			}
+			return ids
+		}
+		if !slices.Equal(order(g.usable), order(k.groups[id].usable)) {
+			d.t.Fatalf("group %s ranks its epochs otherwise after a restart", id)
+		}
+	}
+}
+
+type secretLog = identity.LogID
+
+func contains(value []byte, s secret) bool { return bytes.Contains(value, s[:]) }

@@ -1,0 +1,150 @@
+package group
+
+import (
+	"bytes"
+	"testing"
+)
+
+// Every parser reads one encoding: what it accepts, it writes back the same.
+
+func seedBodies(f *testing.F) (pages [][]byte, body []byte, ops []SignedOp, keys []byte) {
+	ds, id := meet(f, 2, start)
+	a := ds[0].announce(id, start)
+	for _, o := range ds[0].k.groups[id].ops {
+		ops = append(ops, o.sealed)
+	}
+	set := ds[0].k.prekeys[ds[1].log]
+	return a.Pages, ds[0].seal(id, "hello", start).body, ops, set.Marshal()
+}
+
+func FuzzPreKeys(f *testing.F) {
+	_, _, _, keys := seedBodies(f)
+	f.Add(keys)
+	f.Add(keys[:100])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParsePreKeys(b)
+		if err == nil && !bytes.Equal(p.Marshal(), b) {
+			t.Fatal("prekeys are written in another way than they were read")
+		}
+	})
+}
+
+func FuzzOp(f *testing.F) {
+	_, _, ops, _ := seedBodies(f)
+	for _, o := range ops {
+		f.Add(o.Payload)
+	}
+	for kind := range byte(9) {
+		b := bytes.Clone(ops[0].Payload)
+		b[35+32*(len(must(ParseOp(b)).Deps))] = kind
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		o, err := ParseOp(b)
+		if err != nil {
+			return
+		}
+		if got, err := o.Marshal(); err != nil || !bytes.Equal(got, b) {
+			t.Fatalf("an operation is written in another way than it was read: %v", err)
+		}
+	})
+}
+
+func FuzzEpochPage(f *testing.F) {
+	pages, _, _, _ := seedBodies(f)
+	for _, p := range pages {
+		f.Add(p)
+	}
+	f.Add(OpBody())
+	d := newDevice(f, 2)
+	d.publish(start)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := parsePage(b)
+		if err == nil {
+			if got, err := p.marshal(); err != nil || !bytes.Equal(got, b) {
+				t.Fatalf("a page is written in another way than it was read: %v", err)
+			}
+		}
+		l, changes, err := d.k.LearnEpoch(Place{Log: d.log}, [32]byte{}, b, start)
+		if l.Complete {
+			t.Fatal("learnt an epoch from one page")
+		}
+		if err == nil {
+			if err := New(d.config(1)).Apply(changes...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func FuzzEpochState(f *testing.F) {
+	ds, id := meet(f, 2, start)
+	st := epochState{group: id, members: []epochMember{{device: ds[0].log, reached: true}}}
+	for _, o := range ds[0].k.groups[id].ops {
+		st.ops = append(st.ops, o.sealed)
+	}
+	f.Add(must(st.marshal()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		st, err := parseEpochState(b)
+		if err != nil {
+			return
+		}
+		if got, err := st.marshal(); err != nil || !bytes.Equal(got, b) {
+			t.Fatalf("a state is written in another way than it was read: %v", err)
+		}
+	})
+}
+
+func FuzzBody(f *testing.F) {
+	_, body, _, _ := seedBodies(f)
+	f.Add(body)
+	f.Add(body[:60])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		e, err := parseEnvelope(b)
+		if err == nil && !bytes.Equal(e.marshal(), b) {
+			t.Fatal("a body is written in another way than it was read")
+		}
+	})
+}
+
+func FuzzPlain(f *testing.F) {
+	f.Add(make([]byte, 256))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		opening, payload, err := readPlain(b)
+		if err != nil {
+			return
+		}
+		got := make([]byte, padded(plainPrefix+len(payload)))
+		copy(got, opening[:])
+		got[32], got[33], got[34], got[35] = byte(len(payload)>>24), byte(len(payload)>>16), byte(len(payload)>>8), byte(len(payload))
+		copy(got[36:], payload)
+		if !bytes.Equal(got, b) {
+			t.Fatal("a plaintext has two encodings")
+		}
+	})
+}
+
+// Records come from an authenticated vault; all the same nothing in them may
+// end the process.
+func FuzzRecords(f *testing.F) {
+	ds, id := meet(f, 2, start)
+	a := ds[0].announce(id, start)
+	_, changes, err := ds[1].k.LearnEpoch(ds[0].place(), [32]byte{}, a.Pages[1], start)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, c := range append(changes, dumpChanges(f, ds[1].k)...) {
+		f.Add(c.Key, c.Value)
+		f.Add(c.Key, []byte(nil))
+	}
+	f.Fuzz(func(t *testing.T, key string, value []byte) {
+		k, err := Load(ds[1].config(1), scanner(ds[1].disk))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := len(dump(t, k))
+		if err := k.Apply(Change{Key: key, Value: value}); err != nil && len(dump(t, k)) != before {
+			t.Fatalf("a refused record left something behind: %v", err)
+		}
+	})
+}
