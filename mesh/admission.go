@@ -133,6 +133,19 @@ func readMessage(r io.Reader, limit int) ([]byte, error) {
 	return body, nil
 }
 
+// readEnd expects the end of a stream.
+func readEnd(r io.Reader) error {
+	var more [1]byte
+	switch _, err := io.ReadFull(r, more[:]); {
+	case err == nil:
+		return refused(reasonMessage, errors.New("bytes after the ticket"))
+	case errors.Is(err, io.EOF):
+		return nil
+	default:
+		return readFailure(err)
+	}
+}
+
 // Reasons for a refusal beside those of the identity package. They are counted and
 // logged, so they say nothing of who was refused.
 const (
@@ -177,11 +190,15 @@ func reasonOf(err error) string {
 
 // readFailure says whether the other side was slow or has gone.
 func readFailure(err error) error {
-	var slow interface{ Timeout() bool }
-	if errors.As(err, &slow) && slow.Timeout() {
+	if isTimeout(err) {
 		return refused(reasonTimeout, err)
 	}
 	return refused(reasonHungUp, err)
+}
+
+func isTimeout(err error) bool {
+	var slow interface{ Timeout() bool }
+	return errors.As(err, &slow) && slow.Timeout()
 }
 
 // interrupted says why a handshake's context ended.
@@ -325,8 +342,9 @@ func (d *desk) exchangeHellos(rw io.ReadWriter, remote peer.ID, dialler bool) (*
 	return p, nil
 }
 
-// exchangeTickets runs the second round.
-func (d *desk) exchangeTickets(rw io.ReadWriter, p *proof, dialler bool) error {
+// exchangeTickets runs the second round. With alone the stream holds nothing but
+// the tickets and must end after the other side's.
+func (d *desk) exchangeTickets(rw io.ReadWriter, p *proof, dialler, alone bool) error {
 	ours, err := marshalTicket(d.ticket())
 	if err != nil {
 		return err
@@ -337,6 +355,9 @@ func (d *desk) exchangeTickets(rw io.ReadWriter, p *proof, dialler bool) error {
 		}
 	}
 	raw, err := readMessage(rw, maxTicketMessage)
+	if err == nil && alone {
+		err = readEnd(rw)
+	}
 	if err != nil {
 		return err
 	}

@@ -138,17 +138,12 @@ func (t *quicTransport) exchange(ctx context.Context, conn transport.CapableConn
 	if err != nil {
 		return nil, readFailure(err)
 	}
-	err = t.desk.exchangeTickets(ticketStream{stream}, p, dialler)
-	if err == nil {
-		// Both ends read to the end, so that neither cancels what the other sends.
-		var more [1]byte
-		if _, err = stream.Read(more[:]); errors.Is(err, io.EOF) {
-			return p, stream.Close()
-		}
-		err = refused(reasonMessage, errors.New("bytes after the ticket"))
+	// Both sides read to the end, so that neither cancels what the other sends.
+	if err := t.desk.exchangeTickets(ticketStream{stream}, p, dialler, true); err != nil {
+		stream.Reset()
+		return nil, err
 	}
-	stream.Reset()
-	return nil, err
+	return p, stream.Close()
 }
 
 // ticketStream ends its direction after the one message that goes out.

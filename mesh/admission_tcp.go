@@ -78,6 +78,9 @@ func (s *security) handshake(ctx context.Context, insecure net.Conn, p peer.ID, 
 		if ctx.Err() != nil {
 			return nil, interrupted(ctx)
 		}
+		if isTimeout(err) {
+			return nil, refused(reasonTimeout, err)
+		}
 		return nil, refused(reasonHandshake, err)
 	}
 	// Closing is what interrupts a read or a write when the time is up or the
@@ -106,7 +109,7 @@ func (s *security) exchange(conn sec.SecureConn, dialler bool) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.desk.exchangeTickets(conn, p, dialler); err != nil {
+	if err := s.desk.exchangeTickets(conn, p, dialler, false); err != nil {
 		return nil, err
 	}
 	return p, nil

@@ -95,7 +95,7 @@ func (s *tapped) tap(conn sec.SecureConn, err error, dialler bool) (sec.SecureCo
 	}
 	t := &tappedConn{SecureConn: conn, rec: s.rec}
 	if p, err := s.desk.exchangeHellos(t, conn.RemotePeer(), dialler); err == nil {
-		err = s.desk.exchangeTickets(t, p, dialler)
+		err = s.desk.exchangeTickets(t, p, dialler, false)
 	}
 	// Whatever else the victim sends is recorded too, until it closes.
 	buf := make([]byte, 1024)
