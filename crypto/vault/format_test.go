@@ -125,7 +125,7 @@ func FuzzManifest(f *testing.F) {
 
 func FuzzPreambleAndFrame(f *testing.F) {
 	p := preamble{id: [idSize]byte{1}, generation: 2, firstVersion: 3, marker: [markerSize]byte{4}}
-	f.Add(p.marshal(), frame{1, 2, 3}.append(nil, p.marker))
+	f.Add(p.marshal(), frame{1, [32]byte{9}, 2, 3}.append(nil, p.marker))
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		got, err := parsePreamble(a)
 		if err != nil {

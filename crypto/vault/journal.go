@@ -25,8 +25,9 @@ import (
 //
 //	struct {
 //	    opaque marker[8]; uint64 number;          /* from 0 */
+//	    opaque previous[32];
 //	    uint32 manifest_len; uint32 values_len;
-//	    uint32 crc;                               /* CRC-32C of the 24 bytes before it */
+//	    uint32 crc;                               /* CRC-32C of the 56 bytes before it */
 //	    opaque manifest[manifest_len];            /* sealed, see below */
 //	    opaque values[values_len];                /* sealed values, end to end */
 //	} Record;
@@ -38,17 +39,18 @@ import (
 //	} Change;
 //	struct { opaque values_hash[32]; Change changes<0..2^24-1>; } Manifest;
 //
-// The manifest's associated data is previous ‖ frame, where frame is the 28
-// bytes before it and previous is SHA-256(frame ‖ manifest) of the record
-// before, SHA-256(preamble) for the first. A value's is key ‖ version. The
-// chain therefore covers every byte of the journal, and the CRC only serves to
-// find where records begin when one of them is damaged.
+// The manifest's associated data is the frame, the 60 bytes before it; previous
+// is SHA-256(frame ‖ manifest) of the record before, SHA-256(preamble) for the
+// first. A value's is key ‖ version. The chain therefore covers every byte of
+// the journal. The CRC only serves to find where records begin when one of them
+// is damaged; that previous stands in the record, although a reader knows it,
+// leaves those behind the damage provable one by one.
 const (
 	journalMagic   = "tocsin journ\r\n\x1a\x00" // 16 bytes
 	journalVersion = 1
 	markerSize     = 8
 	preambleSize   = len(journalMagic) + 1 + idSize + 8 + 8 + markerSize
-	frameSize      = markerSize + 8 + 4 + 4 + 4
+	frameSize      = markerSize + 8 + sha256.Size + 4 + 4 + 4
 
 	opPut    = 1
 	opDelete = 2
@@ -102,6 +104,7 @@ func parsePreamble(b []byte) (preamble, error) {
 // frame is the clear part of a record.
 type frame struct {
 	number                 uint64
+	previous               [sha256.Size]byte
 	manifestLen, valuesLen uint32
 }
 
@@ -111,6 +114,7 @@ func (f frame) append(b []byte, marker [markerSize]byte) []byte {
 	start := len(b)
 	b = append(b, marker[:]...)
 	b = binary.BigEndian.AppendUint64(b, f.number)
+	b = append(b, f.previous[:]...)
 	b = binary.BigEndian.AppendUint32(b, f.manifestLen)
 	b = binary.BigEndian.AppendUint32(b, f.valuesLen)
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
@@ -125,12 +129,11 @@ func parseFrame(b []byte, marker [markerSize]byte) (frame, bool) {
 	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
 		return frame{}, false
 	}
-	f := frame{
-		number:      binary.BigEndian.Uint64(b[markerSize:]),
-		manifestLen: binary.BigEndian.Uint32(b[markerSize+8:]),
-		valuesLen:   binary.BigEndian.Uint32(b[markerSize+12:]),
-	}
-	return f, f.manifestLen <= maxManifest && f.valuesLen <= maxValues
+	var f frame
+	s := cryptobyte.String(b[markerSize:end])
+	ok := s.ReadUint64(&f.number) && s.CopyBytes(f.previous[:]) &&
+		s.ReadUint32(&f.manifestLen) && s.ReadUint32(&f.valuesLen)
+	return f, ok && f.manifestLen <= maxManifest && f.valuesLen <= maxValues
 }
 
 // change is one line of a manifest: where a value lies, or that it is gone.
@@ -217,15 +220,11 @@ func (c chain) seal(k *keys, changes []change, values []byte) ([]byte, chain, er
 	if err != nil {
 		return nil, c, fmt.Errorf("vault: %w", err)
 	}
-	f := frame{number: c.count, manifestLen: uint32(len(manifest) + sealOverhead), valuesLen: uint32(len(values))}
+	f := frame{number: c.count, previous: c.last, manifestLen: uint32(len(manifest) + sealOverhead), valuesLen: uint32(len(values))}
 	record := f.append(make([]byte, 0, f.size()), c.preamble.marker)
-	record = k.journal.Seal(record, nil, manifest, c.aad(record))
+	record = k.journal.Seal(record, nil, manifest, record)
 	next := c.after(f, record, changes)
 	return append(record, values...), next, nil
-}
-
-func (c chain) aad(frame []byte) []byte {
-	return append(append(make([]byte, 0, sha256.Size+frameSize), c.last[:]...), frame...)
 }
 
 // after returns the state behind a record; head is its frame and sealed manifest.
@@ -245,8 +244,8 @@ func (c chain) after(f frame, head []byte, changes []change) chain {
 // and the state behind it.
 func (c chain) open(k *keys, f frame, b []byte) ([]change, chain, error) {
 	head := b[:frameSize+int(f.manifestLen)]
-	manifest, err := k.journal.Open(nil, nil, head[frameSize:], c.aad(head[:frameSize]))
-	if err != nil {
+	manifest, err := k.journal.Open(nil, nil, head[frameSize:], head[:frameSize])
+	if err != nil || f.previous != c.last {
 		return nil, c, errManifest
 	}
 	hash, changes, err := parseManifest(manifest, f.valuesLen)
