@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,11 +26,11 @@ import (
 	"tocsin/node/message"
 )
 
-// benchNodes is the size of the mesh in the benchmarks, and benchWindow how
-// many messages may be on their way at once.
+// benchNodes is the size of the mesh in the benchmarks, each of which sends at
+// once, and benchWindow how many messages may be on their way.
 const (
 	benchNodes  = 10
-	benchWindow = 32
+	benchWindow = 128
 )
 
 // tally follows messages from their sender to every other node.
@@ -74,19 +75,27 @@ func cpu(b *testing.B) time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
-// drive sends b.N messages, benchWindow at a time, and reports what it cost.
-func drive(b *testing.B, t *tally, send func(i int)) {
+// drive sends b.N messages from all nodes at once, benchWindow on their way at
+// a time, and reports what it cost.
+func drive(b *testing.B, t *tally, send func(from, i int)) {
 	before := cpu(b)
 	b.ResetTimer()
-	for i := range b.N {
-		if i >= benchWindow {
-			<-t.done
-		}
-		send(i)
+	window := make(chan struct{}, benchWindow)
+	var wg sync.WaitGroup
+	var next atomic.Int64
+	for from := range benchNodes {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
+				window <- struct{}{}
+				send(from, int(i))
+			}
+		})
 	}
-	for range min(b.N, benchWindow) {
+	for range b.N {
 		<-t.done
+		<-window
 	}
+	wg.Wait()
 	b.StopTimer()
 	deliveries := float64(b.N * (benchNodes - 1))
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
@@ -145,11 +154,14 @@ func benchBare(b *testing.B) {
 		eventually(b, "the gossip mesh is formed", func() bool { return len(topic.ListPeers()) == benchNodes-1 })
 	}
 	payload := make([]byte, 1024)
-	drive(b, t, func(i int) {
+	drive(b, t, func(from, i int) {
 		id := fmt.Sprintf("%016d", i)
-		copy(payload, id)
+		message := slices.Clone(payload)
+		copy(message, id)
 		t.send(id, time.Now())
-		check(b, topics[i%benchNodes].Publish(ctx, slices.Clone(payload)))
+		if err := topics[from].Publish(ctx, message); err != nil {
+			b.Error(err)
+		}
 	})
 }
 
@@ -161,7 +173,7 @@ func benchTocsin(b *testing.B, receipts time.Duration) {
 		m := w.enrol(fmt.Sprintf("Clinician %c", 'A'+i), orgHospital)
 		n := m.start(b, m.onDisk(b), knows(nodes...), func(cfg *Config) {
 			cfg.Listen = cfg.Listen[:1]
-			cfg.ReceiptDelay = receipts
+			cfg.ReceiptDelay, cfg.SyncInterval = receipts, 0
 			cfg.Limits = ledger.Limits{DayHeaders: 1 << 30, DayBytes: 1 << 40}
 		})
 		nodes = append(nodes, n)
@@ -183,10 +195,13 @@ func benchTocsin(b *testing.B, receipts time.Duration) {
 		}()
 	}
 	text := strings.Repeat("x", 1000)
-	drive(b, t, func(i int) {
+	drive(b, t, func(from, _ int) {
 		at := time.Now()
-		s, err := nodes[i%benchNodes].Send(b.Context(), g, message.NewText(text, time.Time{}), "routine")
-		check(b, err)
+		s, err := nodes[from].Send(b.Context(), g, message.NewText(text, time.Time{}), "routine")
+		if err != nil {
+			b.Error(err)
+			return
+		}
 		t.send(s.ID, at)
 	})
 }

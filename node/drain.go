@@ -3,9 +3,9 @@ package node
 // The drain works every log from its durable cursor:
 //
 //	drainLoop    woken by an append, an unlock or the start
-//	drainLog     entries from the cursor, in batches
+//	drainLog     entries from the cursor on, those of several logs in one batch
 //	drainEntry   control → keyring, epoch → keyring, data → opened message
-//	commitBatch  opened messages, ratchet state and cursor in ONE journal record
+//	finish       opened messages, ratchet state and cursors in ONE journal record
 //
 // Nothing is shown before that record is on disk, and whatever is in it is
 // never done again: each message is shown exactly once.
@@ -14,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
@@ -22,12 +23,15 @@ import (
 	"tocsin/node/message"
 )
 
-// drainBatch is how many entries share one journal record.
-const drainBatch = 64
+// drainBatch is how many entries, of all logs together, share one journal
+// record.
+const drainBatch = 256
 
 // batch collects what one journal record will hold.
 type batch struct {
+	entries int
 	changes []vault.Change
+	cursors map[identity.LogID]uint64
 	opened  []opened
 	groups  []group.ID
 	waiting int // change in the number of entries that wait for an epoch
@@ -47,14 +51,6 @@ func (b *batch) put(key string, value []byte) {
 
 func (b *batch) drop(key string) { b.changes = append(b.changes, vault.Change{Key: key}) }
 
-// drainSoon wakes the drain; it never blocks.
-func (n *Node) drainSoon() {
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
-}
-
 // drainLoop is the one goroutine that drains while the node runs.
 func (n *Node) drainLoop() {
 	defer n.wg.Done()
@@ -62,7 +58,7 @@ func (n *Node) drainLoop() {
 		select {
 		case <-n.ctx.Done():
 			return
-		case <-n.wake:
+		case <-n.due.wake:
 		}
 		n.mu.Lock()
 		err := n.drainAll(n.ctx)
@@ -73,51 +69,90 @@ func (n *Node) drainLoop() {
 	}
 }
 
-// drainAll brings every log's cursor to its head. It does nothing while
-// locked. n.mu is held; it is let go between batches so that a long backlog
-// does not hold up a sender.
+// drainAll brings the cursor of every log that has grown to its head. It does
+// nothing while locked. n.mu is held; it is let go between batches so that a
+// long backlog does not hold up a sender.
 func (n *Node) drainAll(ctx context.Context) error {
-	for _, head := range n.logs.Frontier() {
-		for {
-			if n.open == nil || ctx.Err() != nil {
-				return ctx.Err()
-			}
-			more, err := n.drainLog(ctx, head)
-			if err != nil {
-				return err
-			}
-			if !more {
-				break
-			}
-			n.mu.Unlock()
-			n.mu.Lock()
+	logs, all := n.due.take()
+	if all {
+		logs = logs[:0]
+		for _, head := range n.logs.Frontier() {
+			logs = append(logs, head.Log)
 		}
 	}
-	return nil
+	var skipped []error
+	for len(logs) > 0 {
+		if n.open == nil || ctx.Err() != nil {
+			return ctx.Err() // an unlock starts with all logs again
+		}
+		b := batch{cursors: make(map[identity.LogID]uint64)}
+		for len(logs) > 0 && b.entries < drainBatch {
+			done, err := n.drainLog(ctx, &b, logs[0])
+			if errors.Is(err, errUnreadable) {
+				skipped, err, done = append(skipped, err), nil, true
+			}
+			if err != nil {
+				n.due.addAll()
+				return errors.Join(err, n.reload())
+			}
+			if done {
+				logs = logs[1:]
+			}
+		}
+		if err := n.finish(&b); err != nil {
+			return err
+		}
+		n.mu.Unlock()
+		n.mu.Lock()
+	}
+	return errors.Join(skipped...)
 }
 
-// drainLog drains one batch of one log and says whether more is left.
-func (n *Node) drainLog(ctx context.Context, head ledger.Head) (bool, error) {
-	from := n.open.cursors[head.Log]
-	to := min(head.Next, from+drainBatch)
-	if from >= to {
-		return false, nil
+// errUnreadable: a log cannot be read, which must not keep the others from
+// being drained.
+var errUnreadable = errors.New("node: stored entries cannot be read")
+
+// drainLog adds entries of one log to b, and says whether its head is reached.
+func (n *Node) drainLog(ctx context.Context, b *batch, id identity.LogID) (bool, error) {
+	head, _ := n.logs.Head(id)
+	from := n.open.cursors[id]
+	to := min(head.Next, from+uint64(drainBatch-b.entries))
+	for seq := from; seq < to; seq++ {
+		e := n.due.entry(id, seq)
+		if e == nil {
+			var err error
+			if e, err = n.logs.Entry(ctx, id, seq); err != nil {
+				return false, fmt.Errorf("%w: entry %d of log %s: %w", errUnreadable, seq, id, err)
+			}
+		}
+		if err := n.drainEntry(b, e); err != nil {
+			return false, fmt.Errorf("node: draining %s: %w", id, err)
+		}
+		b.entries++
+		b.cursors[id] = seq + 1
 	}
-	var b batch
-	err := n.logs.Entries(ctx, head.Log, from, to, func(e *ledger.Entry) error { return n.drainEntry(&b, e) })
-	if err != nil {
-		return false, errors.Join(fmt.Errorf("node: draining %s: %w", head.Log, err), n.reload())
+	return to == head.Next, nil
+}
+
+// finish writes the batch's one record, moves the cursors and shows what was
+// opened.
+func (n *Node) finish(b *batch) error {
+	if b.entries == 0 {
+		return nil
 	}
 	n.cfg.Step("inbound:opened")
-	b.put(cursorKey(head.Log), cursorValue(to))
-	if err := n.commitBatch(&b); err != nil {
-		return false, err
+	for id, next := range b.cursors {
+		b.put(cursorKey(id), cursorValue(next))
 	}
-	n.open.cursors[head.Log] = to
+	if err := n.commitBatch(b); err != nil {
+		n.due.addAll()
+		return err
+	}
+	maps.Copy(n.open.cursors, b.cursors)
 	n.cfg.Step("inbound:journalled")
-	n.show(&b)
+	n.show(b)
 	n.cfg.Step("inbound:shown")
-	return to < head.Next, nil
+	return nil
 }
 
 // drainEntry adds what e means to b. The keyring is moved along at once, so

@@ -15,6 +15,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"tocsin/crypto/identity"
 	"tocsin/ledger"
 	"tocsin/mesh"
 )
@@ -63,12 +64,10 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 	case ledger.Appended:
 		n.count(func(m *Metrics) { m.Appended++ })
 		if e.Header.Seq == 0 {
-			if _, err := n.logs.Release(ctx, e.Header.Author, n.cfg.Clock.Now()); err != nil {
-				n.log.Error("entries that waited for a credential could not be saved; they will be asked for again", "err", err)
-			}
+			n.release(ctx, e.Header.Author)
 			n.events.publish(Event{Type: EventPeople})
 		}
-		n.drainSoon()
+		n.due.add(e)
 		return mesh.Accept
 	case ledger.Known:
 		n.count(func(m *Metrics) { m.Known++ })
@@ -83,6 +82,17 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 		n.log.Error("others hold entries of this device that it does not hold itself: it was restored from a backup or copied, and must be enrolled again", "seq", e.Header.Seq)
 	}
 	return mesh.Ignore
+}
+
+// release appends what waited for an author's credential.
+func (n *Node) release(ctx context.Context, author identity.Key) {
+	released, err := n.logs.Release(ctx, author, n.cfg.Clock.Now())
+	if err != nil {
+		n.log.Error("entries that waited for a credential could not be saved; they will be asked for again", "err", err)
+	}
+	if released > 0 {
+		n.due.addAll()
+	}
 }
 
 func (n *Node) count(f func(*Metrics)) {

@@ -46,7 +46,6 @@ func (n *Node) Unlock(ctx context.Context, passphrase []byte) error {
 		return err
 	}
 	n.events.publish(Event{Type: EventUnlock})
-	n.drainSoon()
 	n.receiptsSoon()
 	return nil
 }
@@ -80,6 +79,7 @@ func (n *Node) startSession(ctx context.Context) error {
 	if err := n.renewTicket(); err != nil {
 		return err
 	}
+	n.due.addAll()
 	return n.drainAll(ctx)
 }
 

@@ -39,7 +39,7 @@ type Node struct {
 
 	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
 
-	wake chan struct{} // one pending wake-up of drainLoop
+	due  *due          // work for drainLoop
 	owed chan struct{} // one pending wake-up of receiptLoop
 
 	countMu  sync.Mutex
@@ -106,7 +106,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust), events: newHub(),
 		rand: secureRand(), cred: cred, self: identity.LogID{Author: cred.SigningKey},
-		start: cfg.Clock.Now(), joined: make(chan struct{}), wake: make(chan struct{}, 1), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), due: newDue(), owed: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, n.loadTicket()

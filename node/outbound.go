@@ -49,7 +49,6 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, err
 	}
-	n.drainSoon()
 	h := e.Header
 	return Sent{ID: e.ID().String(), Log: h.Log().String(), Seq: h.Seq, Time: now, State: "saved"}, nil
 }
@@ -212,6 +211,7 @@ func (n *Node) commitEntry(ctx context.Context, h ledger.Header, body []byte) (*
 		return nil, storeError(err)
 	}
 	n.cfg.Step("outbound:appended")
+	n.due.add(v.Entry())
 	if err := n.mesh.Publish(ctx, v.Entry().Frame()); err != nil {
 		n.count(func(m *Metrics) { m.PublishFailed++ })
 		n.log.Debug("not published now; synchronisation will carry it", "err", err)

@@ -90,9 +90,6 @@ func (n *Node) sendReceipt(ctx context.Context, g group.ID, ids [][32]byte) erro
 	for _, id := range ids {
 		paid = append(paid, vault.Change{Key: receiptKey(g, id)})
 	}
-	if _, err := n.sendPayload(ctx, g, payload, ledger.Routine, paid...); err != nil {
-		return err
-	}
-	n.drainSoon()
-	return nil
+	_, err = n.sendPayload(ctx, g, payload, ledger.Routine, paid...)
+	return err
 }
