@@ -206,11 +206,15 @@ type testClock struct {
 	mu      sync.Mutex
 	now     time.Time
 	waiting map[chan time.Time]time.Time
+	asked   int // calls of After
+	more    *sync.Cond
 }
 
 func newTestClock() *testClock {
 	// Deadlines of connections are set by it, so it starts well after the machine's own.
-	return &testClock{now: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), waiting: map[chan time.Time]time.Time{}}
+	c := &testClock{now: time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC), waiting: map[chan time.Time]time.Time{}}
+	c.more = sync.NewCond(&c.mu)
+	return c
 }
 
 func (c *testClock) Now() time.Time {
@@ -224,7 +228,18 @@ func (c *testClock) After(d time.Duration) <-chan time.Time {
 	defer c.mu.Unlock()
 	ch := make(chan time.Time, 1)
 	c.waiting[ch] = c.now.Add(d)
+	c.asked++
+	c.more.Broadcast()
 	return ch
+}
+
+// waits returns once After was called n times in all.
+func (c *testClock) waits(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.asked < n {
+		c.more.Wait()
+	}
 }
 
 func (c *testClock) move(d time.Duration) {
@@ -267,6 +282,12 @@ func (l *lockedBuffer) String() string {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
+	return newBenchWith(t, func(*Server) {})
+}
+
+// newBenchWith lets change the server before it serves.
+func newBenchWith(t *testing.T, change func(*Server)) *bench {
+	t.Helper()
 	dir := t.TempDir()
 	b := &bench{node: newFakeNode(), clock: newTestClock(), log: &lockedBuffer{}}
 	var err error
@@ -277,6 +298,7 @@ func newBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(b.Server)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- b.Serve(ctx) }()
@@ -292,6 +314,17 @@ func newBench(t *testing.T) *bench {
 	}
 	b.token = strings.TrimSpace(string(token))
 	return b
+}
+
+// dial returns a client on the bench's socket.
+func (b *bench) dial(t *testing.T) *Client {
+	t.Helper()
+	c, err := Dial(b.cfg.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }
 
 // browser is a session as a page holds it.

@@ -61,6 +61,8 @@ type Server struct {
 	cookie string
 	assets []web.Asset
 
+	readTimeout time.Duration // of a request
+
 	unlocking sync.Mutex    // one passphrase at a time: each costs 64 MiB
 	streams   chan struct{} // one place for each event stream
 }
@@ -71,7 +73,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, keys: newKeeper(cfg.Clock), stats: newStats(), streams: make(chan struct{}, maxStreams)}
+	s := &Server{cfg: cfg, keys: newKeeper(cfg.Clock), stats: newStats(), streams: make(chan struct{}, maxStreams), readTimeout: readTimeout}
 	var err error
 	if s.assets, err = web.Assets(); err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (s *Server) httpServer(ctx context.Context, h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
+		ReadTimeout:       s.readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,

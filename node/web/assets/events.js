@@ -32,30 +32,45 @@ export function listen(callback) {
   listeners.add(callback);
 }
 
-/** hold keeps the stream open for as long as this tab lives. */
+// A page that is left has its stream cut, which is no sign of a node in trouble.
+let leaving = false;
+window.addEventListener('pagehide', () => { leaving = true; });
+
+/**
+ * hold keeps the stream open for as long as this tab lives. A stream that ends is
+ * opened again at once; a node that cannot be reached is said to be.
+ */
 async function hold() {
-  for (let pause = 500; ; pause = Math.min(pause * 2, 10000)) {
-    try {
-      const more = last ? { 'Last-Event-ID': last } : {};
-      const response = await fetch('/v1/events', { headers: headers(more), credentials: 'same-origin', cache: 'no-store' });
-      if (response.status === 401) {
-        leave();
-        return;
-      }
-      if (response.ok) {
-        pause = 500;
-        await readAll(response.body);
-      }
-    } catch {
-      // The node has gone, or is restarting: told below, tried again.
-    }
-    tell({ type: 'broken' });
-    await new Promise((done) => setTimeout(done, pause));
+  for (let pause = 500; !leaving; ) {
+    const answered = await stream();
+    if (leaving) return;
+    if (answered) pause = 500;
+    else tell({ type: 'broken' });
+    await new Promise((done) => setTimeout(done, answered ? 100 : pause));
+    if (!answered) pause = Math.min(pause * 2, 10000);
   }
 }
 
+/** stream reads events until the connection ends, and returns whether any came. */
+async function stream() {
+  let answered = false;
+  try {
+    const more = last ? { 'Last-Event-ID': last } : {};
+    const response = await fetch('/v1/events', { headers: headers(more), credentials: 'same-origin', cache: 'no-store' });
+    if (response.status === 401) {
+      leaving = true;
+      leave();
+      return false;
+    }
+    if (response.ok) await readAll(response.body, () => { answered = true; });
+  } catch {
+    // The node has gone or is restarting; hold says so when it cannot be reached again.
+  }
+  return answered;
+}
+
 /** readAll takes a stream apart: fields by line, an event at each empty line. */
-async function readAll(body) {
+async function readAll(body, alive) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   let id = '';
@@ -69,6 +84,7 @@ async function readAll(body) {
       if (line.startsWith('id: ')) id = line.slice(4);
       else if (line.startsWith('data: ')) data = line.slice(6);
       else if (line === '' && data !== '') {
+        alive();
         tell({ ...JSON.parse(data), stream: id });
         data = '';
       }
