@@ -32,10 +32,25 @@ func with(d *memDisk, name string, change func([]byte) []byte) *memDisk {
 	return c
 }
 
+// stride thins out what the race detector makes slow.
+func stride() int {
+	if testing.Short() {
+		return 13
+	}
+	return 1
+}
+
+// inGap reports whether a byte of the head lies between its slots, where a
+// few samples do.
+func inGap(i int) bool { return i >= headSlotSize && i < headSpacing }
+
 func TestEveryFlippedBit(t *testing.T) {
 	d, want := sample(t)
 	for _, name := range []string{headerName, journalName, headName} {
-		for bit := range 8 * len(d.names[name].data) {
+		for bit := 0; bit < 8*len(d.names[name].data); bit += stride() {
+			if name == headName && inGap(bit/8) && bit%512 != 0 {
+				continue
+			}
 			v, err := unlockOn(with(d, name, func(b []byte) []byte {
 				b[bit/8] ^= 1 << (bit % 8)
 				return b
@@ -61,7 +76,10 @@ func TestEveryFlippedBit(t *testing.T) {
 func TestEveryLength(t *testing.T) {
 	d, want := sample(t)
 	for _, name := range []string{headerName, journalName, headName} {
-		for size := range len(d.names[name].data) {
+		for size := 0; size < len(d.names[name].data); size += stride() {
+			if name == headName && inGap(size) && size%64 != 0 {
+				continue
+			}
 			v, err := unlockOn(with(d, name, func(b []byte) []byte { return b[:size] }))
 			if err == nil && name == headName {
 				equal(t, contents(t, v), want)

@@ -32,7 +32,9 @@
 //
 // What this does not promise: Go gives no way to overwrite the AES key
 // schedules that the standard library holds, so [Vault.Lock] overwrites our own
-// copies of keys and drops the schedules for the collector. Somebody who can
+// copies of keys and drops the schedules for the collector. A value that was
+// replaced or deleted stays in the journal, sealed, until the next compaction,
+// and after it in whatever blocks the disk has not reused. Somebody who can
 // replace the whole folder by an older copy of itself is not noticed here; a
 // device notices by its peers' frontiers.
 package vault
