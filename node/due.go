@@ -17,7 +17,8 @@ type due struct {
 	logs   map[identity.LogID]struct{}
 	all    bool // whatever logs says, look at every log
 	recent map[dueKey]*ledger.Entry
-	bytes  int // of the bodies in recent
+	bytes  int                                         // of the bodies in recent
+	early  map[identity.LogID]map[chan struct{}]uint64 // who waits for a log to pass a number
 }
 
 type dueKey struct {
@@ -33,11 +34,13 @@ func newDue() *due {
 	return &due{
 		wake: make(chan struct{}, 1), all: true,
 		logs: make(map[identity.LogID]struct{}), recent: make(map[dueKey]*ledger.Entry),
+		early: make(map[identity.LogID]map[chan struct{}]uint64),
 	}
 }
 
-// add notes an entry that was appended, and wakes the drain; it never blocks.
-func (d *due) add(e *ledger.Entry) {
+// add notes an entry that was appended and how long its log is now, and wakes
+// the drain and who waits for the log; it never blocks.
+func (d *due) add(e *ledger.Entry, length uint64) {
 	id := e.Header.Log()
 	d.mu.Lock()
 	d.logs[id] = struct{}{}
@@ -46,8 +49,36 @@ func (d *due) add(e *ledger.Entry) {
 		d.recent[key] = e
 		d.bytes += len(e.Body)
 	}
+	for ch, seq := range d.early[id] {
+		if seq < length {
+			close(ch)
+			delete(d.early[id], ch)
+		}
+	}
 	d.mu.Unlock()
 	d.ring()
+}
+
+// reach returns a channel that is closed once entry seq of the log was
+// appended. Whoever asks calls giveUp when done.
+func (d *due) reach(id identity.LogID, seq uint64) chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ch := make(chan struct{})
+	if d.early[id] == nil {
+		d.early[id] = make(map[chan struct{}]uint64)
+	}
+	d.early[id][ch] = seq
+	return ch
+}
+
+func (d *due) giveUp(id identity.LogID, ch chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.early[id], ch)
+	if len(d.early[id]) == 0 {
+		delete(d.early, id)
+	}
 }
 
 // addAll has the drain look at every log.

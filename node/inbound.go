@@ -5,6 +5,7 @@ package node
 //
 //	Receive, Pull    a frame from a neighbour
 //	accept           verify → append (on disk), idempotent
+//	settle           the verdict, and the work for the drain
 //	drain.go         control → directory, epoch → group, data → opened message
 //
 // The verdict on which a neighbour is scored judges the entry alone: our own
@@ -12,6 +13,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -20,27 +22,61 @@ import (
 	"tocsin/mesh"
 )
 
+// earlyWait is how long an entry that came ahead of its predecessor keeps its
+// place in gossip. Frames of one author are checked concurrently and overtake
+// each other by milliseconds; without the wait such an entry would be kept here
+// and handed on to nobody.
+const earlyWait = 500 * time.Millisecond
+
 // Receive implements [mesh.Receiver].
 func (n *Node) Receive(ctx context.Context, _ peer.ID, frame []byte) mesh.Verdict {
-	return n.accept(ctx, frame)[0]
+	r := n.accept(ctx, frame)[0]
+	if r.outcome != ledger.Penned || !n.people.Known(r.entry.Header.Author) {
+		return r.verdict
+	}
+	h := &r.entry.Header
+	reached := n.due.reach(h.Log(), h.Seq)
+	defer n.due.giveUp(h.Log(), reached)
+	if head, _ := n.logs.Head(h.Log()); head.Next <= h.Seq {
+		select {
+		case <-reached:
+		case <-ctx.Done():
+			return mesh.Ignore
+		case <-n.cfg.Clock.After(earlyWait):
+			return mesh.Ignore
+		}
+	}
+	if held, err := n.logs.Entry(ctx, h.Log(), h.Seq); err != nil || held.ID() != r.entry.ID() {
+		return mesh.Ignore // another branch took the place
+	}
+	return mesh.Accept
 }
 
+// received is what became of one frame.
+type received struct {
+	verdict mesh.Verdict
+	outcome ledger.Outcome // 0 when it did not verify or could not be saved
+	entry   *ledger.Entry  // nil when it did not verify
+}
+
+func (r received) rejected() bool { return r.verdict == mesh.Reject }
+
 // accept is the one way into the ledger for entries that this device did not
-// write. It returns a verdict for each frame; those that verify share one
+// write. It says what became of each frame; those that verify share one
 // write, so that a backlog does not cost a sync an entry.
-func (n *Node) accept(ctx context.Context, frames ...[]byte) []mesh.Verdict {
-	verdicts := make([]mesh.Verdict, len(frames))
+func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
+	results := make([]received, len(frames))
 	verified := make([]ledger.Verified, 0, len(frames))
 	places := make([]int, 0, len(frames))
 	for i, frame := range frames {
 		v, err := ledger.Verify(frame)
 		if err != nil {
-			verdicts[i] = mesh.Reject
+			results[i].verdict = mesh.Reject
 			n.count(func(m *Metrics) { m.Refused++ })
 			n.log.Debug("refused an entry", "err", err)
 			continue
 		}
-		verdicts[i] = mesh.Ignore
+		results[i] = received{verdict: mesh.Ignore, entry: v.Entry()}
 		verified, places = append(verified, v), append(places, i)
 	}
 	n.cfg.Step("inbound:verified")
@@ -49,13 +85,14 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []mesh.Verdict {
 	if err != nil {
 		n.count(func(m *Metrics) { m.StoreErrors++ })
 		n.log.Error("entries could not be saved; they will be asked for again", "entries", len(verified), "err", err)
-		return verdicts
+		return results
 	}
 	n.cfg.Step("inbound:appended")
 	for i, o := range outcomes {
-		verdicts[places[i]] = n.settle(ctx, verified[i].Entry(), o)
+		r := &results[places[i]]
+		r.outcome, r.verdict = o, n.settle(ctx, r.entry, o)
 	}
-	return verdicts
+	return results
 }
 
 // settle turns what the ledger did into a verdict, and wakes who waits for it.
@@ -67,7 +104,8 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 			n.release(ctx, e.Header.Author)
 			n.events.publish(Event{Type: EventPeople})
 		}
-		n.due.add(e)
+		head, _ := n.logs.Head(e.Header.Log())
+		n.due.add(e, head.Next)
 		return mesh.Accept
 	case ledger.Known:
 		n.count(func(m *Metrics) { m.Known++ })

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,21 +146,38 @@ func TestLateMemberReadsWhatIsSentAfter(t *testing.T) {
 
 func TestClockBeforeCredentialRefusesToSign(t *testing.T) {
 	w := newWorld(t)
-	a := w.enrol("Amal", orgHospital).start(t)
+	var clock testClock
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
 	g := makeGroup(t, a)
-	a.cfg.Clock = offsetClock{SystemClock(), -25 * time.Hour}
+	clock.by.Store(int64(-25 * time.Hour))
 	_, err := a.Send(t.Context(), g, message.NewText("x", time.Time{}), "routine")
 	if !errors.Is(err, ErrInvalid) {
 		t.Fatalf("a clock a day slow: %v", err)
 	}
 }
 
-type offsetClock struct {
+// testClock is the machine's clock, wrong by as much as a test says.
+type testClock struct {
 	Clock
-	by time.Duration
+	by      atomic.Int64
+	stopped atomic.Bool // no wait that begins now ever ends
 }
 
-func (c offsetClock) Now() time.Time { return c.Clock.Now().Add(c.by) }
+func withClock(c *testClock) func(*Config) {
+	return func(cfg *Config) {
+		c.Clock = cfg.Clock
+		cfg.Clock = c
+	}
+}
+
+func (c *testClock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.by.Load())) }
+
+func (c *testClock) After(d time.Duration) <-chan time.Time {
+	if c.stopped.Load() {
+		return nil
+	}
+	return c.Clock.After(d)
+}
 
 func TestAcceptVerdicts(t *testing.T) {
 	w := newWorld(t)
@@ -170,33 +188,63 @@ func TestAcceptVerdicts(t *testing.T) {
 	second, err := b.logs.Entry(t.Context(), b.self, 1)
 	check(t, err)
 
-	if v := a.accept(t.Context(), second.Frame())[0]; v != mesh.Ignore {
+	if v := a.accept(t.Context(), second.Frame())[0].verdict; v != mesh.Ignore {
 		t.Fatalf("an entry of a not yet known author: %v", v)
 	}
-	if v := a.accept(t.Context(), first.Frame())[0]; v != mesh.Accept {
+	if v := a.accept(t.Context(), first.Frame())[0].verdict; v != mesh.Accept {
 		t.Fatalf("the first entry: %v", v)
 	}
 	if head, _ := a.logs.Head(b.self); head.Next != 2 {
 		t.Fatalf("the entry that waited was not released: %d", head.Next)
 	}
-	if v := a.accept(t.Context(), first.Frame())[0]; v != mesh.Ignore {
+	if v := a.accept(t.Context(), first.Frame())[0].verdict; v != mesh.Ignore {
 		t.Fatalf("a known entry: %v", v)
 	}
 	frame := first.Frame()
 	for i := range frame {
 		bad := append([]byte(nil), frame...)
 		bad[i] ^= 1
-		if v := a.accept(t.Context(), bad)[0]; v != mesh.Reject {
+		if v := a.accept(t.Context(), bad)[0].verdict; v != mesh.Reject {
 			t.Fatalf("byte %d flipped: %v", i, v)
 		}
 	}
 	for i := range frame {
-		if v := a.accept(t.Context(), frame[:i])[0]; v != mesh.Reject {
+		if v := a.accept(t.Context(), frame[:i])[0].verdict; v != mesh.Reject {
 			t.Fatalf("cut at %d: %v", i, v)
 		}
 	}
 	if a.Metrics().Refused != uint64(2*len(frame)) {
 		t.Fatalf("%d refusals counted, want %d", a.Metrics().Refused, 2*len(frame))
+	}
+}
+
+// TestOvertakenEntryIsStillHandedOn: gossip may hand in seq 3 before seq 2; both
+// must be forwarded.
+func TestOvertakenEntryIsStillHandedOn(t *testing.T) {
+	var clock testClock
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	g := makeGroup(t, b)
+	say(t, b, g, "x")
+	head, _ := b.logs.Head(b.self)
+	frames := make([][]byte, head.Next)
+	for seq := range frames {
+		e, err := b.logs.Entry(t.Context(), b.self, uint64(seq))
+		check(t, err)
+		frames[seq] = e.Frame()
+	}
+	last := len(frames) - 1
+	a.accept(t.Context(), frames[:last-1]...)
+	clock.stopped.Store(true)
+	verdict := make(chan mesh.Verdict)
+	go func() { verdict <- a.Receive(t.Context(), b.mesh.ID(), frames[last]) }()
+	eventually(t, "the last entry waits", func() bool { return a.logs.Stats().Penned == 1 })
+	if v := a.Receive(t.Context(), b.mesh.ID(), frames[last-1]); v != mesh.Accept {
+		t.Fatalf("the entry in order: %v", v)
+	}
+	if v := <-verdict; v != mesh.Accept {
+		t.Fatalf("the entry that came early: %v", v)
 	}
 }
 
@@ -207,7 +255,7 @@ func TestForeignAuthorStaysInPen(t *testing.T) {
 	b := newWorld(t).enrol("Mallory", orgHospital).start(t)
 	first, err := b.logs.Entry(t.Context(), b.self, 0)
 	check(t, err)
-	if v := a.accept(t.Context(), first.Frame())[0]; v != mesh.Ignore {
+	if v := a.accept(t.Context(), first.Frame())[0].verdict; v != mesh.Ignore {
 		t.Fatalf("verdict %v", v)
 	}
 	if _, ok := a.logs.Head(b.self); ok {

@@ -211,7 +211,7 @@ func (n *Node) commitEntry(ctx context.Context, h ledger.Header, body []byte) (*
 		return nil, storeError(err)
 	}
 	n.cfg.Step("outbound:appended")
-	n.due.add(v.Entry())
+	n.due.add(v.Entry(), h.Seq+1)
 	if err := n.mesh.Publish(ctx, v.Entry().Frame()); err != nil {
 		n.count(func(m *Metrics) { m.PublishFailed++ })
 		n.log.Debug("not published now; synchronisation will carry it", "err", err)

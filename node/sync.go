@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -130,7 +131,7 @@ func (n *Node) pullRange(ctx context.Context, s mesh.SyncStream, w ledger.Want) 
 			frames = append(frames, frame.Payload)
 		}
 		if frame.Type == frameDone || len(frames) == pullBatch {
-			if slices.Contains(n.accept(ctx, frames...), mesh.Reject) {
+			if slices.ContainsFunc(n.accept(ctx, frames...), received.rejected) {
 				return fmt.Errorf("%w: an entry that does not verify", errSync)
 			}
 			frames = nil
@@ -148,6 +149,9 @@ func (n *Node) Serve(ctx context.Context, to peer.ID, s mesh.SyncStream) error {
 	}
 	for {
 		frame, err := s.Receive()
+		if errors.Is(err, io.EOF) {
+			return nil // the client has all that it wanted
+		}
 		if err != nil {
 			return err
 		}
