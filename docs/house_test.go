@@ -155,6 +155,7 @@ var rules = map[string]func(*house) []string{
 	"top level":    checkTop,
 	"file length":  checkLength,
 	"links":        checkLinks,
+	"glossary":     checkNames,
 }
 
 func TestHouse(t *testing.T) {

@@ -90,6 +90,11 @@ var plantings = []planted{
 	{"file length", "long", file("mesh/x.go", "package x\n"+strings.Repeat("\n", maxLines)), nil, "801 lines"},
 	{"file length", "full", file("mesh/x.go", "package x\n"+strings.Repeat("\n", maxLines-1)), nil, ""},
 
+	{"glossary", "renamed", map[string]string{"docs/glossary.md": "`ledger.Entry`", "ledger/x.go": "package x\ntype Record struct{}\nfunc (Record) Entry() {}\n"},
+		nil, "no ledger.Entry"},
+	{"glossary", "good", map[string]string{"docs/glossary.md": "`ledger.Entry`, `ledger.Err`, `ledger.Open`",
+		"ledger/x.go": "package x\ntype Entry struct{}\nvar (\n\tErr error\n)\nfunc Open() {}\n"}, nil, ""},
+
 	{"links", "no file", file("README.md", "See [it](docs/gone.md)."), nil, "no docs/gone.md"},
 	{"links", "by reference", file("docs/a.md", "See [it].\n\n[it]: gone.md\n"), nil, "no docs/gone.md"},
 	{"links", "no heading", map[string]string{"README.md": "[it](docs/a.md#two)", "docs/a.md": "# One\n"}, nil, "no heading"},
