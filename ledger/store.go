@@ -49,8 +49,8 @@ type Store interface {
 	Commit(ctx context.Context, batch []Record) error
 	// CommitOwn makes records of this device's own log durable. They cannot be
 	// fetched again from anyone, so they must be in a file on which a real sync
-	// (fsync, FlushFileBuffers) has succeeded. A log's records come through one
-	// of the two methods only.
+	// (fsync, FlushFileBuffers) has succeeded. What was put at a place through
+	// one of the two methods is replaced through the same one only.
 	CommitOwn(ctx context.Context, batch []Record) error
 	// Get returns the value at a place.
 	Get(ctx context.Context, t Table, id LogID, seq uint64) ([]byte, error)

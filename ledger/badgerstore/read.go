@@ -27,6 +27,10 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 		return nil, err
 	}
 	defer s.uses.Done()
+	return s.get(t, id, seq)
+}
+
+func (s *Store) get(t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error) {
 	k, err := key(t, id, seq)
 	if err != nil {
 		return nil, err
@@ -178,8 +182,13 @@ func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn 
 	}
 	prefix := first[:len(first)-8]
 	return s.merge(ctx, prefix, first, last, pend, func(p pair) error {
-		return fn(binary.BigEndian.Uint64(p.key[len(prefix):]), p.value)
+		return fn(placeOf(id, p.key).seq, p.value)
 	})
+}
+
+// placeOf returns the place of an entry of a known log by its key.
+func placeOf(id ledger.LogID, key []byte) place {
+	return place{ledger.TableEntries, id, binary.BigEndian.Uint64(key[len(key)-8:])}
 }
 
 // Each implements ledger.Store.

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
-	"golang.org/x/crypto/cryptobyte"
 
 	"tocsin/ledger"
 )
@@ -126,62 +125,6 @@ func guardManifest(dir string) error {
 			ledger.ErrDamaged, dir, len(tables), badger.ManifestFilename)
 	}
 	return nil
-}
-
-// openOwn opens own.wal and brings the index up to it.
-func (s *Store) openOwn(dir files) error {
-	aead, err := newAEAD(s.opt.Key)
-	if err != nil {
-		return fmt.Errorf("badgerstore: %w", err)
-	}
-	from, err := s.watermark()
-	if err != nil {
-		return err
-	}
-	w, cut, err := openWAL(dir, aead, from, func(m mark, batch []ledger.Record) error {
-		s.pending.add(m, batch)
-		if s.pending.full() {
-			return s.index(nil)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	s.wal = w
-	if cut > 0 {
-		s.opt.Logger.Warn("the last append to own.wal was interrupted before it was acknowledged; it was cut off", "bytes", cut)
-	}
-	return nil
-}
-
-// watermark returns the newest batch of own.wal that Badger holds.
-func (s *Store) watermark() (mark, error) {
-	value, err := s.value(keyWatermark)
-	if errors.Is(err, ledger.ErrNotFound) {
-		return mark{}, nil
-	}
-	if err != nil {
-		return mark{}, err
-	}
-	return parseMark(value)
-}
-
-func (m mark) marshal() []byte {
-	b := cryptobyte.NewBuilder(make([]byte, 0, walIDSize+8+walTagSize))
-	b.AddBytes(m.File[:])
-	b.AddUint64(m.Number)
-	b.AddBytes(m.Tag[:])
-	return b.BytesOrPanic() // fixed-size fields only: it cannot fail
-}
-
-func parseMark(value []byte) (mark, error) {
-	var m mark
-	s := cryptobyte.String(value)
-	if !s.CopyBytes(m.File[:]) || !s.ReadUint64(&m.Number) || !s.CopyBytes(m.Tag[:]) || !s.Empty() {
-		return mark{}, fmt.Errorf("%w: the index's mark of own.wal cannot be read: move the directory %s away; it is then rebuilt", ledger.ErrDamaged, indexName)
-	}
-	return m, nil
 }
 
 // begin starts an operation; the caller calls s.uses.Done when it succeeded.

@@ -13,9 +13,9 @@ import (
 // errKey is the sentence for a key that does not fit the files.
 var errKey = errors.New("badgerstore: the store key does not fit this data directory: it belongs to another device or the key file was replaced")
 
-// openWAL reads own.wal from the start and calls fn for each batch after the
-// mark from, which Badger has. It returns the file ready for appending and the
-// number of bytes of a torn record that it cut off.
+// openWAL reads own.wal from the start, checks that the batch that the mark from
+// names is in it, and calls fn for each batch. It returns the file ready for
+// appending and the number of bytes of a torn record that it cut off.
 //
 // A record that is not whole is cut off only if it can be shown that its append
 // never returned, hence was never acknowledged: it is the last thing in the
@@ -66,9 +66,6 @@ func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, e
 		w.size += length
 		if w.last.Number == from.Number && w.last != from {
 			return 0, fmt.Errorf("%w: own.wal differs from the index at batch %d: restore both from the same backup", ledger.ErrDamaged, from.Number)
-		}
-		if w.last.Number <= from.Number {
-			continue
 		}
 		payload, err = unpad(payload)
 		var batch []ledger.Record

@@ -1,0 +1,134 @@
+package badgerstore
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+)
+
+// fakeFiles is a directory that forgets, in a crash, everything on which no
+// sync has succeeded, and that can fail.
+type fakeFiles struct {
+	files   map[string]*fakeData
+	durable map[string]*fakeData // the names as of the last SyncDir
+	faults  *faults
+}
+
+// faults are errors to come; nil means none.
+type faults struct {
+	write      error
+	writePart  int // bytes that are written before write strikes
+	sync       error
+	syncCounts int
+	truncate   error
+}
+
+type fakeData struct {
+	data   []byte
+	synced []byte
+}
+
+func newFakeFiles() *fakeFiles {
+	return &fakeFiles{files: map[string]*fakeData{}, durable: map[string]*fakeData{}, faults: &faults{}}
+}
+
+func (d *fakeFiles) Open(name string) (file, error) {
+	f := d.files[name]
+	if f == nil {
+		return nil, fs.ErrNotExist
+	}
+	return &fakeFile{f, d.faults}, nil
+}
+
+func (d *fakeFiles) Create(name string) (file, error) {
+	f := &fakeData{}
+	d.files[name] = f
+	return &fakeFile{f, d.faults}, nil
+}
+
+func (d *fakeFiles) Rename(from, to string) error {
+	if d.files[from] == nil {
+		return fs.ErrNotExist
+	}
+	d.files[to] = d.files[from]
+	delete(d.files, from)
+	return nil
+}
+
+func (d *fakeFiles) SyncDir() error {
+	clear(d.durable)
+	for name, f := range d.files {
+		d.durable[name] = f
+	}
+	return nil
+}
+
+// crash returns the directory as a power cut leaves it at worst.
+func (d *fakeFiles) crash() *fakeFiles {
+	after := newFakeFiles()
+	for name, f := range d.durable {
+		c := &fakeData{data: bytes.Clone(f.synced), synced: bytes.Clone(f.synced)}
+		after.files[name], after.durable[name] = c, c
+	}
+	return after
+}
+
+// with returns a directory that holds nothing but an own.wal of these bytes.
+func with(wal []byte) *fakeFiles {
+	d := newFakeFiles()
+	d.files[walName] = &fakeData{data: bytes.Clone(wal), synced: bytes.Clone(wal)}
+	d.durable[walName] = d.files[walName]
+	return d
+}
+
+func (d *fakeFiles) wal() []byte { return bytes.Clone(d.files[walName].data) }
+
+type fakeFile struct {
+	d      *fakeData
+	faults *faults
+}
+
+func (f *fakeFile) ReadAt(p []byte, off int64) (int, error) {
+	if off >= int64(len(f.d.data)) {
+		return 0, io.EOF
+	}
+	n := copy(p, f.d.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *fakeFile) WriteAt(p []byte, off int64) (int, error) {
+	if off > int64(len(f.d.data)) {
+		return 0, errors.New("fake: a write beyond the end")
+	}
+	err := f.faults.write
+	if err != nil {
+		p = p[:min(len(p), f.faults.writePart)]
+	}
+	f.d.data = append(f.d.data[:off:off], append(bytes.Clone(p), f.d.data[min(off+int64(len(p)), int64(len(f.d.data))):]...)...)
+	return len(p), err
+}
+
+func (f *fakeFile) Size() (int64, error) { return int64(len(f.d.data)), nil }
+
+func (f *fakeFile) Truncate(size int64) error {
+	if f.faults.truncate != nil {
+		return f.faults.truncate
+	}
+	f.d.data = f.d.data[:size]
+	return nil
+}
+
+func (f *fakeFile) Sync() error {
+	f.faults.syncCounts++
+	if f.faults.sync != nil {
+		return f.faults.sync
+	}
+	f.d.synced = bytes.Clone(f.d.data)
+	return nil
+}
+
+func (f *fakeFile) Close() error { return nil }
