@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// storyTime bounds the whole story. Every wait in it has a shorter bound of its
+// own; a machine this slow is no use in an incident.
+const storyTime = 5 * time.Minute
+
+func (a *app) demoCommand() *cobra.Command {
+	var exit bool
+	var broken string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Play a whole incident on this machine",
+		Long: `Play a whole incident on this machine: two hospitals, five clinicians, a node each,
+and two strangers. Every part is the real one, in processes of its own, on loopback
+and in a temporary directory that is removed at the end.
+
+Every step is checked. After the story the web app of each clinician stays open for
+you to try until Ctrl-C; with --exit the demo ends, with exit code 0 only if every
+check held.`,
+		Example: "  tocsin demo\n  tocsin demo --exit",
+		Args:    args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkUnsafe("--break", broken); err != nil {
+				return err
+			}
+			return a.demo(cmd.Context(), exit, broken)
+		},
+	}
+	cmd.Flags().BoolVar(&exit, "exit", false, "end after the story")
+	cmd.Flags().StringVar(&broken, "break", "", "switch a protection off in every node: the demo must notice")
+	cmd.Flag("break").Hidden = true
+	return cmd
+}
+
+// demo is one run: its narrator, its directory and its processes.
+type demo struct {
+	*app
+	dir    string // removed at the end
+	self   string // this program
+	broken string // the protection that is off in every node
+	cast   []*clinician
+	group  string   // id of the incident group, once it is made
+	said   []string // the words of every message sent
+	number int      // of the step
+	title  string   // of the step
+}
+
+func (a *app) demo(ctx context.Context, exit bool, broken string) (err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return fail(exitFailed, "", "this program cannot find itself: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "tocsin-demo-")
+	if err != nil {
+		return fail(exitFailed, "Check the temporary directory and the space on its disk.", "no directory for the demo: %w", err)
+	}
+	d := &demo{app: a, self: self, dir: dir, broken: broken, cast: theCast()}
+	defer func() { err = errors.Join(err, d.clear()) }()
+	if err := d.configure(); err != nil {
+		return err
+	}
+	story, cancel := context.WithTimeoutCause(ctx, storyTime, fmt.Errorf("the story did not end within %s", storyTime))
+	defer cancel()
+	started := a.now()
+	if err := d.tell(story); err != nil {
+		return d.failed(ctx, err)
+	}
+	if err := d.ending(a.now().Sub(started)); err != nil || exit {
+		return err
+	}
+	return d.stay(ctx)
+}
+
+// configure writes the configuration of every process of the demo: nothing goes
+// beyond loopback, and no port is fixed.
+func (d *demo) configure() error {
+	const text = "[mesh]\nmdns = false\n\n[api]\nlisten = \"127.0.0.1:0\"\n"
+	return writeFile(filepath.Join(d.dir, "config.toml"), []byte(text), 0o600)
+}
+
+// tell plays the story, step by step. Each step checks what it says.
+func (d *demo) tell(ctx context.Context) error {
+	if !d.json {
+		d.say("%s", d.style().bold("Tocsin: an incident, played with real nodes on this machine"))
+		d.say("%s", d.style().dim("in "+d.dir+", which is removed at the end"))
+	}
+	for _, step := range []struct {
+		title string
+		play  func(context.Context) error
+	}{
+		{"Two hospitals found a mesh and enrol five clinicians", d.enrolCast},
+		{"Five nodes find each other", d.meet},
+		{"An incident is declared, and a message is read by all", d.declare},
+		{"Two strangers knock", d.knock},
+		{"One node is cut off, misses messages and comes back", d.cutOff},
+		{"One node is killed without warning and restarts whole", d.killed},
+		{"All logs verify, and no file holds a readable word", d.verifyAll},
+	} {
+		d.number++
+		d.title = step.title
+		if !d.json {
+			d.say("\n%s %s", d.style().bold(fmt.Sprintf("%d.", d.number)), d.style().bold(step.title))
+		}
+		if err := step.play(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// told is one line of demo --json.
+type told struct {
+	Step    int    `json:"step"`
+	Title   string `json:"title"`
+	Checked string `json:"checked,omitempty"`
+	Failed  string `json:"failed,omitempty"`
+}
+
+// checked narrates something that was checked and held.
+func (d *demo) checked(format string, args ...any) {
+	d.line(told{Step: d.number, Title: d.title, Checked: fmt.Sprintf(format, args...)})
+}
+
+func (d *demo) line(t told) {
+	if d.json {
+		b, _ := json.Marshal(t) // strings and a number
+		d.out.Write(append(b, '\n'))
+		return
+	}
+	if t.Failed != "" {
+		d.say("   %s %s", d.style().red("✗"), printable(t.Failed))
+		return
+	}
+	d.say("   %s %s", d.style().green("✓"), printable(t.Checked))
+}
+
+// failed names the step that did not hold.
+func (d *demo) failed(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fail(exitFailed, "", "the demo was interrupted in step %d", d.number)
+	}
+	d.line(told{Step: d.number, Title: d.title, Failed: plainWords(err)})
+	next := "Every node of the demo has been stopped, and its directory removed."
+	if d.broken != "" {
+		next = fmt.Sprintf("The protection %q was switched off, and the demo noticed.", d.broken)
+	}
+	return fail(exitFailed, next, "step %d failed: %s: %w", d.number, d.title, err)
+}
+
+func (d *demo) ending(took time.Duration) error {
+	if d.broken != "" {
+		return fail(exitFailed, "", "the protection %q was switched off, and no step noticed", d.broken)
+	}
+	if !d.json {
+		d.say("\n%s", d.style().bold(fmt.Sprintf("Every step held (%.0f s).", took.Seconds())))
+	}
+	return d.out.err
+}
+
+// stay prints the web address of each clinician and waits for Ctrl-C.
+func (d *demo) stay(ctx context.Context) error {
+	if !d.json {
+		d.say("\nTry it: each address lets one browser in, within two minutes. 'tocsin open --data DIR' makes another.\n")
+	}
+	for _, c := range d.cast {
+		code, err := c.node.client.WebCode(ctx)
+		if err != nil {
+			return apiError(err)
+		}
+		if d.json {
+			b, _ := json.Marshal(map[string]string{"name": c.name, "url": code.URL, "data_dir": c.dir}) // strings
+			d.out.Write(append(b, '\n'))
+			continue
+		}
+		d.say("  %-14s %s", c.name, code.URL)
+		d.say("  %-14s %s", "", d.style().dim("--data "+c.dir))
+	}
+	if !d.json {
+		d.say("\nCtrl-C ends the demo and removes everything.")
+	}
+	if d.out.err != nil {
+		return d.out.err
+	}
+	<-ctx.Done()
+	d.note("")
+	return nil
+}
+
+// clear ends every process that the demo started and removes its directory.
+func (d *demo) clear() error {
+	var errs []error
+	for _, c := range d.cast {
+		if c.node != nil {
+			errs = append(errs, c.node.stop())
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
+}

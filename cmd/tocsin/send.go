@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"tocsin/node/api"
+)
+
+// maxText is more than any message may have; the node says what its limit is.
+const maxText = 64 << 10
+
+func (a *app) sendCommand() *cobra.Command {
+	var m api.SendText
+	cmd := a.clientCommand("send GROUP [TEXT | -]", "Send a message to a group",
+		"  tocsin send \"Bus crash A6\" \"Two more ambulances on their way\"\n  tocsin send --priority urgent \"Bus crash A6\" - < report.txt",
+		args(1, -1),
+		func(ctx context.Context, client *api.Client, args []string) error {
+			text, err := a.messageText(args[1:])
+			if err != nil {
+				return err
+			}
+			g, err := a.findGroup(ctx, client, args[0])
+			if err != nil {
+				return err
+			}
+			m.Text = text
+			sent, err := client.Send(ctx, g.ID, m)
+			if err != nil {
+				return err
+			}
+			return a.emit(sent, func() {
+				a.say("%s", sent.ID)
+				a.note("Saved on this device. 'tocsin watch' and the web app show who has it.")
+			})
+		})
+	cmd.Long = `Send a message to a group. It returns when the message is saved on this device,
+and prints its id; the mesh carries it from there, now or later.
+
+GROUP is a name, an id, or the beginning of one. Without TEXT, or with -, the text
+is read from standard input: other users of this machine can see arguments while
+the command runs.`
+	cmd.Flags().StringVar(&m.Priority, "priority", "routine", "routine, urgent or stat")
+	cmd.Flags().StringVar(&m.ReplyTo, "reply-to", "", "`id` of the message that this one answers")
+	return cmd
+}
+
+func (a *app) messageText(words []string) (string, error) {
+	text := strings.Join(words, " ")
+	if len(words) == 0 || len(words) == 1 && words[0] == "-" {
+		if a.canAsk() {
+			a.note("Type the message; Ctrl-D on an empty line sends it.")
+		}
+		b, err := a.readInput("-", "message", maxText)
+		if err != nil {
+			return "", err
+		}
+		text = strings.TrimRight(string(b), "\r\n")
+	}
+	if strings.TrimSpace(text) == "" {
+		return "", fail(exitInput, "Give it as an argument or on standard input.", "the message is empty")
+	}
+	if !utf8.ValidString(text) {
+		return "", fail(exitInput, "Send text in UTF-8.", "the message is not text")
+	}
+	return text, nil
+}

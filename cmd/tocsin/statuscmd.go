@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"tocsin/node"
+	"tocsin/node/api"
+)
+
+func (a *app) statusCommand() *cobra.Command {
+	return a.clientCommand("status", "Say how this device is: who it is, whom it reaches, what it holds",
+		"  tocsin status\n  tocsin status --json", args(0, 0),
+		func(ctx context.Context, client *api.Client, _ []string) error {
+			st, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(st, func() { a.printStatus(st) })
+		})
+}
+
+func (a *app) printStatus(st node.Status) {
+	s := a.style()
+	a.say("%s (%s)", s.bold(printable(st.Name)), st.Person)
+	a.say("  mesh        %s (%s)", printable(st.Mesh), short(st.MeshID))
+	a.say("  state       %s", stateWords(st))
+	a.say("  in reach    %s", plural(st.Peers, "device"))
+	a.say("  holds       %s in %s", plural(st.Entries, "entry"), plural(st.Logs, "log"))
+	if st.Waiting > 0 {
+		a.say("  waiting     %s sealed under keys that have not arrived yet", plural(st.Waiting, "message"))
+	}
+	a.say("  device      %s", st.Device)
+	a.say("  peer id     %s", st.PeerID)
+	for i, addr := range st.Addrs {
+		label := "addresses"
+		if i > 0 {
+			label = ""
+		}
+		a.say("  %-11s %s", label, addr)
+	}
+	a.say("  credential  valid until %s", when(st.CredentialNotAfter))
+	a.say("  up since    %s", when(st.Started))
+	if st.Problem != "" {
+		a.say("  %s", s.red(st.Problem))
+	}
+}
+
+func stateWords(st node.Status) string {
+	lock, mesh := "unlocked", "on line"
+	if st.Locked {
+		lock = "locked: it relays and reads nothing"
+	}
+	if !st.Online {
+		mesh = "the mesh is switched off on this device"
+	}
+	return lock + ", " + mesh
+}
+
+func (a *app) peersCommand() *cobra.Command {
+	return a.clientCommand("peers", "List the devices that this one is connected to", "  tocsin peers", args(0, 0),
+		func(ctx context.Context, client *api.Client, _ []string) error {
+			peers, err := client.Peers(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(api.Peers{Peers: peers}, func() {
+				if len(peers) == 0 {
+					a.say("No device is in reach. Messages are saved and go out when one is.")
+					return
+				}
+				var rows [][]string
+				for _, p := range peers {
+					rows = append(rows, []string{p.Org, p.ID, p.Transport, direction(p.Inbound), fmt.Sprintf("%.1f ms", p.LatencyMS), p.Addr})
+				}
+				a.table([]string{"ORGANISATION", "PEER ID", "BY", "DIRECTION", "DELAY", "ADDRESS"}, rows)
+			})
+		})
+}
+
+func direction(inbound bool) string {
+	if inbound {
+		return "they called"
+	}
+	return "we called"
+}
+
+func (a *app) peopleCommand() *cobra.Command {
+	return a.clientCommand("people", "List the people whose devices this one has met, as their credentials say", "  tocsin people", args(0, 0),
+		func(ctx context.Context, client *api.Client, _ []string) error {
+			people, err := client.People(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(api.People{People: people}, func() {
+				var rows [][]string
+				for _, p := range people {
+					rows = append(rows, []string{printable(p.Name), p.Org + "/" + p.Regulator + "/" + p.Number, orNone(p.Roles), personState(p)})
+				}
+				a.table([]string{"NAME", "PERSON", "ROLES", "STATE"}, rows)
+			})
+		})
+}
+
+func personState(p node.Person) string {
+	var words []string
+	switch {
+	case p.Self:
+		words = append(words, "this device")
+	case p.Reachable:
+		words = append(words, "in reach")
+	default:
+		words = append(words, "not in reach")
+	}
+	if p.Relay {
+		words = append(words, "relay")
+	}
+	if !p.Valid {
+		words = append(words, "credential not valid now")
+	}
+	if !p.Self && !p.Relay && !p.Ready {
+		words = append(words, "cannot be sealed to yet")
+	}
+	return strings.Join(words, ", ")
+}
+
+func (a *app) lockCommand() *cobra.Command {
+	return a.clientCommand("lock", "Lock this device: it forgets its keys and goes on relaying", "  tocsin lock", args(0, 0),
+		func(ctx context.Context, client *api.Client, _ []string) error {
+			st, err := client.Lock(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(st, func() { a.say("Locked. It relays, and reads nothing until 'tocsin unlock'.") })
+		})
+}
+
+func (a *app) unlockCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "unlock", Short: "Unlock this device with its passphrase",
+		Example: "  tocsin unlock\n  tocsin unlock --passphrase-file /run/secrets/tocsin", Args: args(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			client, c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			defer client.Close()
+			secret, err := a.passphrase(cmd.Context(), c, "this device")
+			if err != nil {
+				return err
+			}
+			defer clear(secret)
+			st, err := client.Unlock(cmd.Context(), string(secret))
+			if err != nil {
+				return apiError(err)
+			}
+			return a.emit(st, func() { a.say("Unlocked.") })
+		},
+	}
+}
+
+func (a *app) openCommand() *cobra.Command {
+	var browser bool
+	cmd := a.clientCommand("open", "Print the address of the web app, with a code that lets one browser in",
+		"  tocsin open\n  tocsin open --browser", args(0, 0),
+		func(ctx context.Context, client *api.Client, _ []string) error {
+			code, err := client.WebCode(ctx)
+			if err != nil {
+				return err
+			}
+			if err := a.emit(code, func() {
+				a.say("%s", code.URL)
+				a.note("The code works once, until %s.", when(code.Ends))
+			}); err != nil || !browser {
+				return err
+			}
+			return startBrowser(ctx, code.URL)
+		})
+	cmd.Flags().BoolVar(&browser, "browser", false, "open it in the browser")
+	return cmd
+}
+
+// startBrowser hands the address to the system. The code in it is visible to
+// other processes of this user for a moment; it works once.
+func startBrowser(ctx context.Context, url string) error {
+	var cmd *exec.Cmd
+	switch runtime.GOOS {
+	case "windows":
+		cmd = exec.CommandContext(ctx, "rundll32", "url.dll,FileProtocolHandler", url)
+	case "darwin":
+		cmd = exec.CommandContext(ctx, "open", url)
+	default:
+		cmd = exec.CommandContext(ctx, "xdg-open", url)
+	}
+	if err := cmd.Run(); err != nil {
+		return fail(exitFailed, "Open the address above yourself.", "no browser could be started: %w", err)
+	}
+	return nil
+}
