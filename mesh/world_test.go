@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
 
 	"tocsin/crypto/identity"
 )
@@ -388,4 +389,17 @@ func (s *station) awaitPeer(t testing.TB, other *station) {
 	poll(t, "connection", func() bool { return s.links.admitted(other.ID()) })
 }
 
+// knows reports whether s was told by identify where other listens.
+func (s *station) knows(other *station) bool {
+	protocols, err := s.host.Peerstore().GetProtocols(other.ID())
+	return err == nil && len(protocols) > 0
+}
+
 func publicOf(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
+
+func (s *frameStore) has(frame string) bool {
+	_, ok := s.all()[sha256.Sum256([]byte(frame))]
+	return ok
+}
+
+func protocolID(s string) protocol.ID { return protocol.ID(s) }
