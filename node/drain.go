@@ -303,7 +303,7 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 	}
 	b.opened = append(b.opened, opened{e.Header.Log(), e.Header.Seq, rec, msg})
 	if e.Header.Author != n.cred.SigningKey && msg.Shown() {
-		b.put(receiptKey(rec.group, rec.id), []byte{1})
+		b.put(receiptKey(rec.group, rec.id), []byte{oweDelivered})
 	}
 	return nil
 }

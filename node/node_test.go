@@ -33,6 +33,14 @@ func TestMessageReachesEveryMember(t *testing.T) {
 		check(t, err)
 		return items[0].State == "delivered" && len(items[0].Delivered) == 2
 	})
+	check(t, b.MarkRead(g))
+	eventually(t, "the receipt that it was read", func() bool {
+		items, err := a.Messages(g, 0, 1)
+		check(t, err)
+		mine, err := b.Messages(g, 0, 1)
+		check(t, err)
+		return len(items[0].Read) == 1 && !mine[0].Unread
+	})
 	eventually(t, "the outsider carries everything", func() bool {
 		return outside.logs.Frontier().Hash() == a.logs.Frontier().Hash()
 	})

@@ -3,11 +3,14 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
+	"tocsin/node/inbox"
 	"tocsin/node/message"
 )
 
@@ -57,20 +60,24 @@ func (n *Node) sendReceipts(ctx context.Context) error {
 	if n.open == nil {
 		return ErrLocked
 	}
-	owed := make(map[group.ID][][32]byte)
-	err := n.cfg.Vault.Scan(prefixReceipt, func(key string, _ []byte) error {
+	owed := make(map[debt][][32]byte)
+	err := n.cfg.Vault.Scan(prefixReceipt, func(key string, value []byte) error {
 		g, id, err := parseReceiptKey(key)
-		if err == nil && len(owed[g]) < message.MaxReceiptEntries {
-			owed[g] = append(owed[g], id)
+		if err != nil || len(value) != 1 {
+			return errors.Join(errRecord, err)
 		}
-		return err
+		d := debt{g, value[0]}
+		if len(owed[d]) < message.MaxReceiptEntries {
+			owed[d] = append(owed[d], id)
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
 	var errs []error
-	for g, ids := range owed {
-		errs = append(errs, n.sendReceipt(ctx, g, ids))
+	for d, ids := range owed {
+		errs = append(errs, n.sendReceipt(ctx, d, ids))
 		if len(ids) == message.MaxReceiptEntries {
 			n.receiptsSoon()
 		}
@@ -78,18 +85,66 @@ func (n *Node) sendReceipts(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (n *Node) sendReceipt(ctx context.Context, g group.ID, ids [][32]byte) error {
+// The values under "receipt/": what is owed.
+const (
+	oweDelivered byte = 1
+	oweRead      byte = 2 // which says delivered, too
+)
+
+// debt is what receipts that may share a message have in common.
+type debt struct {
+	group group.ID
+	owed  byte
+}
+
+func (d debt) state() message.State {
+	if d.owed == oweRead {
+		return message.Read
+	}
+	return message.Delivered
+}
+
+func (n *Node) sendReceipt(ctx context.Context, d debt, ids [][32]byte) error {
 	if n.open == nil {
 		return ErrLocked // locked while an epoch was awaited
 	}
-	payload, err := message.Encode(message.NewReceipt(message.Delivered, ids, n.cfg.Clock.Now()))
+	payload, err := message.Encode(message.NewReceipt(d.state(), ids, n.cfg.Clock.Now()))
 	if err != nil {
 		return err
 	}
 	paid := make([]vault.Change, 0, len(ids))
 	for _, id := range ids {
-		paid = append(paid, vault.Change{Key: receiptKey(g, id)})
+		paid = append(paid, vault.Change{Key: receiptKey(d.group, id)})
 	}
-	_, err = n.sendPayload(ctx, g, payload, ledger.Routine, paid...)
+	_, err = n.sendPayload(ctx, d.group, payload, ledger.Routine, paid...)
 	return err
+}
+
+// MarkRead notes that this device's user has seen a group up to now. The
+// signed receipts follow in a batch. Errors: [ErrLocked], [ErrInvalid].
+func (n *Node) MarkRead(groupID string) error {
+	id, err := parseGroupID(groupID)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.open == nil {
+		return ErrLocked
+	}
+	var owed []vault.Change
+	for _, it := range n.open.inbox.Messages(inbox.GroupID(id), 0, 0) {
+		if it.Unread {
+			owed = append(owed, vault.Change{Key: receiptKey(id, ledger.ID(it.ID)), Value: []byte{oweRead}})
+		}
+	}
+	for part := range slices.Chunk(owed, vault.MaxChanges) {
+		if err := n.cfg.Vault.Commit(part...); err != nil {
+			return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+		}
+	}
+	if len(owed) > 0 {
+		n.receiptsSoon()
+	}
+	return nil
 }
