@@ -2,7 +2,6 @@ package group
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -367,9 +366,4 @@ func TestApplyRefuses(t *testing.T) {
 			t.Errorf("loaded without %s", key)
 		}
 	}
-}
-
-func ExampleKind_String() {
-	fmt.Println(KindIncident, RoleAdmin, OpRetention)
-	// Output: incident admin retention
 }

@@ -50,7 +50,7 @@ func newDevice(t failer, seed uint64) *device {
 	var s [32]byte
 	binary.LittleEndian.PutUint64(s[:], seed)
 	priv := ed25519.NewKeyFromSeed(s[:])
-	d := &device{t: t, priv: priv, log: identity.LogID{Author: identity.KeyOf(priv)}, disk: make(map[string][]byte)}
+	d := &device{t: t, priv: priv, log: identity.LogID{Author: identity.KeyOf(priv), Incarnation: uint32(seed)}, disk: make(map[string][]byte)}
 	d.k = New(d.config(seed))
 	return d
 }
