@@ -79,7 +79,7 @@ type header struct {
 	sealed [sealedMasterSize]byte
 }
 
-var errHeader = fmt.Errorf("%w: the header is not one that this program wrote; restore the file \"header\" of the vault from a backup", ErrDamaged)
+var errHeader = fmt.Errorf("%w: the header is not as it was written; put the file \"header\" of the vault back from an archive of any age", ErrDamaged)
 
 // prefix returns the bytes before the sealed master key, its associated data.
 func (h *header) prefix() []byte {

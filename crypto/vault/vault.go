@@ -17,7 +17,7 @@ var (
 	ErrPassphrase = errors.New("vault: wrong passphrase")
 	// ErrDamaged is wrapped by errors about files that are not what was
 	// written. Nothing was changed on disk when it is returned.
-	ErrDamaged = errors.New("vault: damaged")
+	ErrDamaged = errors.New("vault: the vault is damaged")
 	// ErrBroken is wrapped when a disk failed so that it is not known what
 	// it holds. Reading goes on; commits are refused until the vault is locked
 	// and unlocked, which reads everything afresh.
@@ -25,7 +25,7 @@ var (
 )
 
 func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %s; restore the whole vault folder from one backup", ErrDamaged, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s; keep the folder as it is, and put an archive of the whole folder back or enrol this device anew", ErrDamaged, fmt.Sprintf(format, args...))
 }
 
 // The files of a vault.
