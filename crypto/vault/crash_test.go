@@ -341,3 +341,89 @@ func TestForeignWriter(t *testing.T) {
 		t.Fatalf("journal changed by another: %v", err)
 	}
 }
+
+// failNth makes the n-th call that changes something fail, counted from 0, and
+// tells how many there were.
+func failNth(d *memDisk, n int) *int {
+	calls := new(int)
+	d.before = func(string) error {
+		*calls++
+		if *calls == n+1 {
+			return syscall.EIO
+		}
+		return nil
+	}
+	return calls
+}
+
+// TestFaultOfCreate: a Create that fails can be tried again, and never leaves
+// something that looks like a vault and is none.
+func TestFaultOfCreate(t *testing.T) {
+	for n := 0; ; n++ {
+		d := newMemDisk()
+		calls := failNth(d, n)
+		_, err := create(d, testPass, Options{Params: testParams})
+		if *calls <= n {
+			if err != nil || n < 10 {
+				t.Fatalf("%d calls, %v", n, err)
+			}
+			return
+		}
+		if !errors.Is(err, syscall.EIO) {
+			t.Fatalf("call %d failed: %v", n, err)
+		}
+		d.before = nil
+		v, err := unlockOn(d)
+		if errors.Is(err, fs.ErrNotExist) {
+			v, err = create(d, testPass, Options{Params: testParams})
+		}
+		if err != nil {
+			t.Fatalf("after call %d had failed: %v", n, err)
+		}
+		commit(t, v, "k", "v")
+	}
+}
+
+// TestFaultOfUnlock: an Unlock that fails leaves the vault locked and whole.
+func TestFaultOfUnlock(t *testing.T) {
+	sampled, want := sample(t)
+	sampled = with(sampled, journalName, func(b []byte) []byte { return append(b, "torn"...) })
+	if err := writeFile(sampled, tempName, []byte("left over")); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; ; n++ {
+		d := sampled.clone()
+		v, err := open(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := failNth(d, n)
+		err = v.Unlock(testPass)
+		if *calls <= n {
+			if err != nil || n < 6 {
+				t.Fatalf("%d calls, %v", n, err)
+			}
+			return
+		}
+		if !errors.Is(err, syscall.EIO) || !v.Locked() {
+			t.Fatalf("call %d failed: %v", n, err)
+		}
+		d.before = nil
+		if err := v.Unlock(testPass); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, contents(t, v), want)
+	}
+}
+
+func TestNoRandomness(t *testing.T) {
+	for n := range idSize + saltSize + keySize {
+		d := newMemDisk()
+		if _, err := create(d, testPass, Options{Params: testParams, Rand: bytes.NewReader(make([]byte, n))}); err == nil {
+			t.Fatalf("a vault from %d random bytes", n)
+		}
+		if len(d.names) != 0 {
+			t.Fatal("files were left")
+		}
+	}
+}

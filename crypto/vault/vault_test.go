@@ -111,6 +111,34 @@ func TestLifecycle(t *testing.T) {
 	}
 }
 
+// TestTornTailOnDisk is the cut of a torn append on the real file system.
+func TestTornTailOnDisk(t *testing.T) {
+	v, dir := newVault(t)
+	commit(t, v, "k", "v")
+	v.Lock()
+	journal := filepath.Join(dir, journalName)
+	whole, err := os.ReadFile(journal)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(journal, append(whole, "torn"...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Unlock(testPass); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := v.Stats(); err != nil || !s.TornTail || s.Bytes != int64(len(whole)) {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	equal(t, contents(t, v), map[string]string{"k": "v"})
+	if now, err := os.ReadFile(journal); err != nil || !bytes.Equal(now, whole) {
+		t.Fatalf("%d bytes, want %d (%v)", len(now), len(whole), err)
+	}
+	if v.Params() != testParams || !v.Params().Weak() || DefaultParams().Weak() {
+		t.Fatalf("%+v", v.Params())
+	}
+}
+
 func TestModes(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("Windows keeps access lists, not modes")
