@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"flag"
+	"fmt"
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -195,6 +196,27 @@ func BenchmarkGet(b *testing.B) {
 	}
 	for b.Loop() {
 		if _, _, err := v.Get("k"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkUnlock opens a vault of 20,000 values of 1 KiB, without what
+// argon2id costs.
+func BenchmarkUnlock(b *testing.B) {
+	v, _ := newVault(b)
+	changes := make([]Change, 1000)
+	for i := range 20 {
+		for j := range changes {
+			changes[j] = Change{fmt.Sprintf("message/%d/%d", i, j), make([]byte, 1024)}
+		}
+		if err := v.Commit(changes...); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		v.Lock()
+		if err := v.Unlock(testPass); err != nil {
 			b.Fatal(err)
 		}
 	}
