@@ -412,7 +412,7 @@ func TestSmallRequests(t *testing.T) {
 		{"a form", `online=true`, "application/x-www-form-urlencoded", 415, "not_json"},
 		{"no type", `{"online":true}`, "", 415, "not_json"},
 		{"not JSON", `online`, "application/json", 400, "invalid"},
-		{"misspelt", `{"onlin":true}`, "application/json", 400, "invalid"},
+		{"misspelt", `{"online":true,"onlin":true}`, "application/json", 400, "invalid"},
 		{"wrong type", `{"online":"yes"}`, "application/json", 400, "invalid"},
 		{"two objects", `{"online":true}{"online":false}`, "application/json", 400, "invalid"},
 		{"nothing said", `{}`, "application/json", 400, "invalid"},

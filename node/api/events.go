@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -119,10 +118,6 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return ErrStreams
 	}
-	// The deadline for reading a request would otherwise end the stream: the server goes on reading to notice that the client has gone.
-	if err := http.NewResponseController(w).SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no")
 	st := &stream{s: s, w: w, rc: http.NewResponseController(w), session: p.session}
@@ -205,6 +200,5 @@ func (st *stream) send(text string) error {
 
 // longer gives a request that reads a lot more time to answer.
 func (s *Server) longer(w http.ResponseWriter, d time.Duration) error {
-	rc := http.NewResponseController(w)
-	return errors.Join(rc.SetReadDeadline(time.Time{}), rc.SetWriteDeadline(s.cfg.Clock.Now().Add(d)))
+	return http.NewResponseController(w).SetWriteDeadline(s.cfg.Clock.Now().Add(d))
 }

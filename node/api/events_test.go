@@ -206,19 +206,6 @@ func TestTooManyStreams(t *testing.T) {
 	}
 }
 
-// TestStreamOutlivesReadTimeout: the deadline for reading a request is not one for the stream.
-func TestStreamOutlivesReadTimeout(t *testing.T) {
-	b := newBenchWith(t, func(s *Server) { s.readTimeout = time.Millisecond * 20 })
-	stream := b.open(t, "", b.bearer)
-	stream.want("ready")
-	// Something that certainly takes longer than the deadline, without looking at a clock: a timer of the same length set after it.
-	after, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
-	defer cancel()
-	<-after.Done()
-	b.node.say(ben, "still there?", "routine")
-	stream.want("message")
-}
-
 func TestClientEvents(t *testing.T) {
 	b := newBench(t)
 	c := b.dial(t)

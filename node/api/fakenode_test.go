@@ -282,12 +282,6 @@ func (l *lockedBuffer) String() string {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	return newBenchWith(t, func(*Server) {})
-}
-
-// newBenchWith lets change the server before it serves.
-func newBenchWith(t *testing.T, change func(*Server)) *bench {
-	t.Helper()
 	dir := t.TempDir()
 	b := &bench{node: newFakeNode(), clock: newTestClock(), log: &lockedBuffer{}}
 	var err error
@@ -298,7 +292,6 @@ func newBenchWith(t *testing.T, change func(*Server)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	change(b.Server)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- b.Serve(ctx) }()

@@ -316,9 +316,6 @@ func (s *Server) postCode(w http.ResponseWriter, _ *http.Request) error {
 // postSession lets a browser in for a one-time code. It authenticates by the code itself; a page of another origin
 // is stopped by the guard before it can try one.
 func (s *Server) postSession(w http.ResponseWriter, r *http.Request) error {
-	if site := r.Header.Get("Sec-Fetch-Site"); site != "" && site != "same-origin" {
-		return ErrForbidden
-	}
 	var body TakeCode
 	if err := readJSON(r, &body); err != nil {
 		return err

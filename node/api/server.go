@@ -61,8 +61,6 @@ type Server struct {
 	cookie string
 	assets []web.Asset
 
-	readTimeout time.Duration // of a request
-
 	unlocking sync.Mutex    // one passphrase at a time: each costs 64 MiB
 	streams   chan struct{} // one place for each event stream
 }
@@ -73,7 +71,7 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, keys: newKeeper(cfg.Clock), stats: newStats(), streams: make(chan struct{}, maxStreams), readTimeout: readTimeout}
+	s := &Server{cfg: cfg, keys: newKeeper(cfg.Clock), stats: newStats(), streams: make(chan struct{}, maxStreams)}
 	var err error
 	if s.assets, err = web.Assets(); err != nil {
 		return nil, err
@@ -161,7 +159,7 @@ func (s *Server) httpServer(ctx context.Context, h http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       s.readTimeout,
+		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
