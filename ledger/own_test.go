@@ -182,6 +182,8 @@ func TestHybridTimeAfterRestart(t *testing.T) {
 	l := open(t, store, everyone(), ledger.Limits{})
 	hour := uint64(noon.Add(time.Hour).UnixMilli()) << 16
 	add(t, l, newDevice("ahead").sign(t, ledger.Header{Kind: ledger.KindControl, HLC: hour}, "x"), ledger.Appended)
+	far := uint64(noon.Add(25*time.Hour).UnixMilli()) << 16
+	add(t, l, newDevice("far").sign(t, ledger.Header{Kind: ledger.KindControl, HLC: far}, "x"), ledger.Appended)
 	l = open(t, store.Reopen(), everyone(), ledger.Limits{})
 	if p := reserve(t, own(t, l, newDevice("own")), noon); p.HLC != hour+1 {
 		t.Fatalf("hlc %x, want %x", p.HLC, hour+1)

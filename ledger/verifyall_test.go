@@ -50,7 +50,14 @@ func TestLostEntries(t *testing.T) {
 		if _, err := l.Entry(ctx, d.id, gone[0]); !errors.Is(err, ledger.ErrDamaged) {
 			t.Errorf("%d gone: Entry: %v", gone, err)
 		}
-		err := l.Entries(ctx, d.id, 0, 5, func(*ledger.Entry) error { return nil })
+		given := uint64(0)
+		err := l.Entries(ctx, d.id, 0, 5, func(e *ledger.Entry) error {
+			if e.Header.Seq != given {
+				t.Errorf("%d gone: Entries gave %d after %d entries", gone, e.Header.Seq, given)
+			}
+			given++
+			return nil
+		})
 		if !errors.Is(err, ledger.ErrDamaged) {
 			t.Errorf("%d gone: Entries: %v", gone, err)
 		}
@@ -123,15 +130,16 @@ func TestVerifyAllIsNotFooled(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		seq   uint64
-		value []byte
+		seq       uint64
+		value     []byte
+		misplaced bool // which a read of this entry alone can tell
 	}{
-		"bad signature":     {2, ledger.StoredEntry(forgedEntry)},
-		"another log":       {2, stored(liar.chain(t, 3)[2])},
-		"another place":     {2, stored(chain[1])},
-		"other branch":      {2, stored(d.extend(t, chain[:2], 1, "x")[2])},
-		"other first entry": {0, stored(d.entry(t, 0, ledger.ID{}, "x"))},
-		"other head":        {3, stored(d.extend(t, chain[:3], 1, "x")[3])},
+		"bad signature":     {2, ledger.StoredEntry(forgedEntry), false},
+		"another log":       {2, stored(liar.chain(t, 3)[2]), true},
+		"another place":     {2, stored(chain[1]), true},
+		"other branch":      {2, stored(d.extend(t, chain[:2], 1, "x")[2]), false},
+		"other first entry": {0, stored(d.entry(t, 0, ledger.ID{}, "x")), false},
+		"other head":        {3, stored(d.extend(t, chain[:3], 1, "x")[3]), false},
 	} {
 		store := memstore.New()
 		l := open(t, store, everyone(), ledger.Limits{})
@@ -142,6 +150,9 @@ func TestVerifyAllIsNotFooled(t *testing.T) {
 		rep, err := l.VerifyAll(ctx, nil)
 		if err != nil || rep.OK() || rep.Logs[0].Failures == 0 {
 			t.Errorf("%s: %+v %v", name, rep, err)
+		}
+		if _, err := l.Entry(ctx, d.id, c.seq); c.misplaced && !errors.Is(err, ledger.ErrDamaged) {
+			t.Errorf("%s: Entry: %v", name, err)
 		}
 	}
 }

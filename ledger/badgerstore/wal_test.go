@@ -216,6 +216,20 @@ func TestWALZeroedSectors(t *testing.T) {
 	}
 }
 
+// TestWALZeroedHead: the beginning of a record in the middle is zeros up to the
+// next sector, as if it had never been written; what follows says otherwise.
+func TestWALZeroedHead(t *testing.T) {
+	dir, ends := writeWAL(t, 4, func(int) int { return 1500 })
+	whole := dir.wal()
+	for _, start := range ends[:3] {
+		d := with(whole)
+		clear(d.files[walName].data[start : start+sector-start%sector])
+		if _, n, cut, err := readWAL(t, d, mark{}); !errors.Is(err, ledger.ErrDamaged) {
+			t.Fatalf("record at %d: %d batches, %d bytes cut, %v", start, n, cut, err)
+		}
+	}
+}
+
 // TestWALShuffled: records cannot be left out, exchanged or brought back.
 func TestWALShuffled(t *testing.T) {
 	dir, ends := writeWAL(t, 4, small)
