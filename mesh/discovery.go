@@ -125,15 +125,22 @@ func (f *finder) learn(p peer.ID, addrs []ma.Multiaddr, mark func(*contact)) {
 	}
 }
 
-// add puts addrs in front, without doubles, and reports a change.
+// add puts the addresses that are new in front and reports whether there were
+// any. Known ones keep their places: a peer tells of its addresses in any order, and
+// that is no change worth writing down.
 func (c *contact) add(addrs []ma.Multiaddr) bool {
-	old := c.addrs
-	merged := ma.Unique(slices.Concat(addrs, old))
-	if len(merged) > maxAddrsPerContact {
-		merged = merged[:maxAddrsPerContact]
+	var fresh []ma.Multiaddr
+	for _, a := range addrs {
+		if len(fresh) < maxAddrsPerContact && !ma.Contains(c.addrs, a) && !ma.Contains(fresh, a) {
+			fresh = append(fresh, a)
+		}
 	}
-	c.addrs = merged
-	return !slices.EqualFunc(old, merged, func(a, b ma.Multiaddr) bool { return a.Equal(b) })
+	if len(fresh) == 0 {
+		return false
+	}
+	all := append(fresh, c.addrs...)
+	c.addrs = all[:min(len(all), maxAddrsPerContact)]
+	return true
 }
 
 // makeRoom forgets one peer that was never any good.
