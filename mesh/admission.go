@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -31,10 +32,13 @@ const admissionVersion = 1
 // tagSize is the length of the mesh tag in a hello.
 const tagSize = 16
 
+// runSize is the length of a run in a ticket message.
+const runSize = 8
+
 // maxHello and maxTicketMessage bound the two messages, framing excluded.
 const (
 	maxHello         = 1 + tagSize + 2 + MaxChain
-	maxTicketMessage = 1 + 2 + MaxTicket
+	maxTicketMessage = 1 + runSize + 2 + MaxTicket
 )
 
 // hello is the first message:
@@ -73,33 +77,44 @@ func parseHello(b []byte) (hello, error) {
 	return h, nil
 }
 
-// A ticket message, the second one, is
+// ticketMessage is the second message:
 //
-//	struct { uint8 version = 1; opaque ticket<0..MaxTicket>; } Ticket;
+//	struct { uint8 version = 1; opaque run[8]; opaque ticket<0..MaxTicket>; } Ticket;
 //
-// Empty means: this device was never unlocked. It is refused by the ticket's
-// verifier, not by its parser.
-func marshalTicket(ticket []byte) ([]byte, error) {
+// run is drawn anew by every start of a device. A device that was killed leaves
+// connections behind that look open for half a minute; when it is back under
+// another run, they are known to be dead. An empty ticket means: this
+// device was never unlocked. It is refused by the ticket's verifier, not by this
+// parser.
+type ticketMessage struct {
+	run    [runSize]byte
+	ticket []byte
+}
+
+func (m ticketMessage) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(admissionVersion)
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(ticket) })
+	b.AddBytes(m.run[:])
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(m.ticket) })
 	return b.Bytes()
 }
 
-func parseTicket(b []byte) ([]byte, error) {
+func parseTicketMessage(b []byte) (ticketMessage, error) {
+	var m ticketMessage
 	s := cryptobyte.String(b)
 	var version uint8
 	var ticket cryptobyte.String
 	if !s.ReadUint8(&version) || version != admissionVersion {
-		return nil, refused(reasonMessage, errors.New("the ticket message is of another version"))
+		return m, refused(reasonMessage, errors.New("the ticket message is of another version"))
 	}
-	if !s.ReadUint16LengthPrefixed(&ticket) || !s.Empty() {
-		return nil, refused(reasonMessage, errors.New("the ticket message is cut short or has bytes after its end"))
+	if !s.CopyBytes(m.run[:]) || !s.ReadUint16LengthPrefixed(&ticket) || !s.Empty() {
+		return m, refused(reasonMessage, errors.New("the ticket message is cut short or has bytes after its end"))
 	}
 	if len(ticket) > MaxTicket {
-		return nil, refused(reasonMessage, fmt.Errorf("a ticket of %d bytes is over the limit of %d", len(ticket), MaxTicket))
+		return m, refused(reasonMessage, fmt.Errorf("a ticket of %d bytes is over the limit of %d", len(ticket), MaxTicket))
 	}
-	return ticket, nil
+	m.ticket = ticket
+	return m, nil
 }
 
 // writeMessage writes a 16-bit length and body in one Write, so that Noise makes
@@ -214,6 +229,7 @@ func interrupted(ctx context.Context) error {
 type proof struct {
 	peer          peer.ID
 	chain, ticket []byte
+	run           [runSize]byte       // of the process at the other end
 	adm           *identity.Admission // nil only under Unsafe.NoAdmission
 }
 
@@ -223,6 +239,7 @@ type desk struct {
 	self   peer.ID
 	tag    [tagSize]byte
 	hello  []byte // our own, encoded
+	run    [runSize]byte
 	trust  *identity.TrustStore
 	ticket func() []byte
 	clock  Clock
@@ -237,6 +254,7 @@ func newDesk(cfg *Config, self peer.ID, counts *counters) (*desk, error) {
 		open: cfg.Unsafe.NoAdmission, counts: counts, log: cfg.Logger,
 	}
 	d.tag = [tagSize]byte(derive("mesh tag", cfg.Trust.MeshID()))
+	rand.Read(d.run[:]) // never fails (crypto/rand)
 	var err error
 	d.hello, err = hello{tag: d.tag, chain: cfg.Chain}.marshal()
 	if err != nil {
@@ -292,15 +310,15 @@ func (d *desk) checkHello(raw []byte, remote peer.ID) (*proof, error) {
 
 // checkTicket verifies the other side's ticket and completes p.
 func (d *desk) checkTicket(p *proof, raw []byte) error {
-	ticket, err := parseTicket(raw)
+	m, err := parseTicketMessage(raw)
 	if err != nil {
 		return err
 	}
-	p.ticket = ticket
+	p.run, p.ticket = m.run, m.ticket
 	if d.open {
 		return nil
 	}
-	if err := d.trust.VerifyTicket(ticket, p.adm, d.clock.Now()); err != nil {
+	if err := d.trust.VerifyTicket(m.ticket, p.adm, d.clock.Now()); err != nil {
 		return refused(reasonOf(err), err)
 	}
 	return nil
@@ -345,7 +363,7 @@ func (d *desk) exchangeHellos(rw io.ReadWriter, remote peer.ID, dialler bool) (*
 // exchangeTickets runs the second round. With alone the stream holds nothing but
 // the tickets and must end after the other side's.
 func (d *desk) exchangeTickets(rw io.ReadWriter, p *proof, dialler, alone bool) error {
-	ours, err := marshalTicket(d.ticket())
+	ours, err := ticketMessage{run: d.run, ticket: d.ticket()}.marshal()
 	if err != nil {
 		return err
 	}

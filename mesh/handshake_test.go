@@ -131,7 +131,7 @@ func TestMalformedHandshakeTCP(t *testing.T) {
 		poll(t, name, func() bool { return victim.Stats().Refused[c.reason] == before+1 })
 	}
 	// The second round: the chain is good, the ticket is not.
-	ticket, err := marshalTicket(dev.ticket(t, time.Now(), time.Hour))
+	ticket, err := ticketMessage{ticket: dev.ticket(t, time.Now(), time.Hour)}.marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestMalformedHandshakeQUIC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := marshalTicket(dev.ticket(t, time.Now(), time.Hour))
+	ticket, err := ticketMessage{ticket: dev.ticket(t, time.Now(), time.Hour)}.marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestFlippedBits(t *testing.T) {
 			t.Errorf("hello with bit %d flipped passes", i)
 		}
 	}
-	ticket, err := marshalTicket(dev.ticket(t, time.Now(), time.Hour))
+	ticket, err := ticketMessage{ticket: dev.ticket(t, time.Now(), time.Hour)}.marshal()
 	if err != nil {
 		t.Fatal(err)
 	}

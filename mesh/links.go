@@ -138,10 +138,30 @@ func (l *links) Connected(_ network.Network, c network.Conn) {
 	k.up = true
 	l.peers[k.proof.peer]++
 	first := l.peers[k.proof.peer] == 1
+	dead := l.earlierRuns(k)
 	l.mu.Unlock()
-	if first {
+	if len(dead) > 0 {
+		// It is another process now, which knows nothing of what we told the last.
+		l.watch(c.RemotePeer(), false)
+	}
+	for _, conn := range dead {
+		conn.CloseWithError(network.ConnShutdown)
+	}
+	if first || len(dead) > 0 {
 		l.watch(c.RemotePeer(), true)
 	}
+}
+
+// earlierRuns returns the connections that k's peer left behind when it was
+// killed: those of another run. l.mu is held.
+func (l *links) earlierRuns(k *link) []network.Conn {
+	var dead []network.Conn
+	for _, other := range l.open {
+		if other.up && other.proof.peer == k.proof.peer && other.proof.run != k.proof.run {
+			dead = append(dead, other.conn)
+		}
+	}
+	return dead
 }
 
 // Disconnected implements network.Notifiee.

@@ -35,7 +35,7 @@ func FuzzHello(f *testing.F) {
 
 func FuzzTicketMessage(f *testing.F) {
 	for _, ticket := range [][]byte{nil, {1}, bytes.Repeat([]byte{7}, MaxTicket)} {
-		raw, err := marshalTicket(ticket)
+		raw, err := ticketMessage{ticket: ticket}.marshal()
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -44,11 +44,11 @@ func FuzzTicketMessage(f *testing.F) {
 		f.Add(append(raw, 0))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		ticket, err := parseTicket(b)
+		m, err := parseTicketMessage(b)
 		if err != nil {
 			return
 		}
-		again, err := marshalTicket(ticket)
+		again, err := m.marshal()
 		if err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("%x became %x (%v)", b, again, err)
 		}

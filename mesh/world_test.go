@@ -368,7 +368,13 @@ func (w *world) config(t testing.TB, dev *device, c carrier) (Config, *station) 
 
 func (w *world) start(t testing.TB, c carrier, change func(*Config)) *station {
 	t.Helper()
-	cfg, s := w.config(t, w.member(t), c)
+	return w.startAs(t, w.member(t), c, change)
+}
+
+// startAs starts a station with the keys of dev, of which there may be another.
+func (w *world) startAs(t testing.TB, dev *device, c carrier, change func(*Config)) *station {
+	t.Helper()
+	cfg, s := w.config(t, dev, c)
 	if change != nil {
 		change(&cfg)
 	}
