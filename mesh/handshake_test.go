@@ -356,6 +356,9 @@ func TestFlippedBits(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 8 * len(ticket) {
+		if at := i / 8; at >= 1 && at < 1+runSize {
+			continue // any run is as good as another; the channel protects it
+		}
 		b := bytes.Clone(ticket)
 		b[i/8] ^= 1 << (i % 8)
 		if err := d.checkTicket(proof, b); err == nil {
