@@ -115,6 +115,9 @@ type Config struct {
 	// Remember, if set, is handed the good addresses whenever they change: at most
 	// 256 peers of at most 8 addresses. It is called from one goroutine.
 	Remember func([]peer.AddrInfo)
+	// PeerChange, if set, is told when a first connection to a peer was admitted and
+	// when the last one has ended. It must return at once.
+	PeerChange func(p peer.ID, connected bool)
 	// MDNS looks for devices of the same mesh on the local network by multicast.
 	MDNS bool
 	// SyncInterval is the wait between pulls from one neighbour, with jitter;

@@ -153,11 +153,16 @@ func (l *links) Connected(_ network.Network, c network.Conn) {
 }
 
 // earlierRuns returns the connections that k's peer left behind when it was
-// killed: those of another run. l.mu is held.
+// killed: those of another run. A run of zeros is none: without admission
+// (Unsafe) some connections tell of no run. l.mu is held.
 func (l *links) earlierRuns(k *link) []network.Conn {
+	none := [runSize]byte{}
+	if k.proof.run == none {
+		return nil
+	}
 	var dead []network.Conn
 	for _, other := range l.open {
-		if other.up && other.proof.peer == k.proof.peer && other.proof.run != k.proof.run {
+		if other.up && other.proof.peer == k.proof.peer && other.proof.run != k.proof.run && other.proof.run != none {
 			dead = append(dead, other.conn)
 		}
 	}

@@ -29,6 +29,7 @@ type Mesh struct {
 	clock  Clock
 	counts *counters
 	links  *links
+	change func(p peer.ID, connected bool) // Config.PeerChange, may be nil
 	gossip *gossip
 	syncer *syncer
 	finder *finder
@@ -75,7 +76,7 @@ func New(ctx context.Context, cfg Config) (*Mesh, error) {
 		cfg.Logger.Warn("UNSAFE test hooks are on; this device must not be used for anything real",
 			"no_admission", cfg.Unsafe.NoAdmission, "no_sync", cfg.Unsafe.NoSync)
 	}
-	m := &Mesh{log: cfg.Logger, clock: cfg.Clock, counts: newCounters()}
+	m := &Mesh{log: cfg.Logger, clock: cfg.Clock, counts: newCounters(), change: cfg.PeerChange}
 	d, err := newDesk(&cfg, self, m.counts)
 	if err != nil {
 		return nil, err
@@ -161,6 +162,9 @@ func (m *Mesh) listen(addrs []listenAddr) error {
 // onPeer is told of the first connection to a peer and of the end of the last.
 func (m *Mesh) onPeer(p peer.ID, up bool) {
 	m.gossip.peer(p, up)
+	if m.change != nil {
+		m.change(p, up)
+	}
 	if up {
 		m.syncer.mail.put(syncEvent{kind: syncUp, peer: p})
 		m.finder.mail.put(findEvent{kind: findUp, peer: p})

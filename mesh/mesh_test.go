@@ -603,3 +603,30 @@ func TestDerived(t *testing.T) {
 		t.Error("labels do not matter")
 	}
 }
+
+// The node is told who comes and who goes, once for each.
+func TestPeerChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	type change struct {
+		p  peer.ID
+		up bool
+	}
+	told := make(chan change, 10)
+	a := w.start(t, tcpCarrier, func(cfg *Config) {
+		cfg.PeerChange = func(p peer.ID, up bool) { told <- change{p, up} }
+	})
+	b := w.start(t, tcpCarrier, func(cfg *Config) { cfg.Static = a.Addrs() })
+	if got := <-told; got != (change{b.ID(), true}) {
+		t.Errorf("told %v", got)
+	}
+	if err := b.SetOnline(false); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-told; got != (change{b.ID(), false}) {
+		t.Errorf("told %v", got)
+	}
+	if len(told) != 0 {
+		t.Errorf("told more: %v", <-told)
+	}
+}
