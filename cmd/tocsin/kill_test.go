@@ -181,13 +181,18 @@ func (k *killer) incomplete(ctx context.Context, c *clinician) (string, error) {
 			break
 		}
 	}
+	missing, example := 0, ""
 	for id, text := range k.texts {
 		if shown[id] == "" {
-			return fmt.Sprintf("%s does not have %q", c.name, text), nil
-		}
-		if shown[id] != text {
+			missing, example = missing+1, text
+		} else if shown[id] != text {
 			return "", fmt.Errorf("%s was shown %q instead of %q", c.name, shown[id], text)
 		}
+	}
+	if missing > 0 {
+		st, err := c.node.client.Status(ctx)
+		return fmt.Sprintf("%s does not have %d messages of %d, such as %q; it holds %d entries, %d wait for an epoch, %d peers",
+			c.name, missing, len(k.texts), example, st.Entries, st.Waiting, st.Peers), err
 	}
 	return "", nil
 }
