@@ -19,6 +19,7 @@ import (
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
 
 	"tocsin/ledger"
 	"tocsin/mesh"
@@ -125,7 +126,7 @@ func benchBare(b *testing.B) {
 	var hosts []host.Host
 	var topics []*pubsub.Topic
 	for range benchNodes {
-		h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.DisableRelay())
+		h, err := libp2p.New(libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.DisableRelay(), libp2p.Security(noise.ID, noise.New))
 		check(b, err)
 		defer h.Close()
 		for _, other := range hosts {

@@ -25,6 +25,9 @@ type session struct {
 	cursors map[identity.LogID]uint64
 	eager   map[group.ID]bool // groups whose members we changed: announce at once
 	waiting int               // entries sealed under epochs that we do not hold
+	// restored: this vault is older than the log beside it. What is in it can be
+	// read, and nothing can be sent.
+	restored bool
 }
 
 // Unlock opens the vault, rebuilds what reading needs, catches up with what
@@ -97,6 +100,9 @@ func (n *Node) reload() error {
 	}
 	for _, v := range keyring.Groups() {
 		n.showGroup(v.ID)
+	}
+	if _, s.restored, err = n.cfg.Vault.Get(keyRestored); err != nil {
+		return err
 	}
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),
@@ -174,12 +180,19 @@ func (n *Node) openLog(ctx context.Context) error {
 // and prekeys that are due are published (protocol §4).
 const upkeepInterval = time.Hour
 
+// compactHours is how often the vault's journal is rewritten, because until
+// then it keeps the chain keys that were replaced, sealed.
+const compactHours = 24
+
 // upkeepLoop does so while the device is unlocked; an unlock does it too.
 func (n *Node) upkeepLoop() {
 	defer n.wg.Done()
-	for n.wait(upkeepInterval) {
+	for hour := 1; n.wait(upkeepInterval); hour++ {
 		n.mu.Lock()
 		err := n.upkeep(n.ctx, upkeepInterval)
+		if err == nil && n.open != nil && hour%compactHours == 0 {
+			err = n.cfg.Vault.Compact()
+		}
 		n.mu.Unlock()
 		if err != nil && n.ctx.Err() == nil {
 			n.log.Error("hourly upkeep failed; it is tried again in an hour", "err", err)

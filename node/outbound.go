@@ -242,6 +242,9 @@ func (n *Node) writable() error {
 	if n.ctx.Err() != nil {
 		return errors.New("node: closed")
 	}
+	if n.open.restored {
+		return fmt.Errorf("%w: this device's vault was restored from a copy that is older than its log: read what is here, then enrol this device again with `tocsin init` in an empty directory", ErrReadOnly)
+	}
 	return n.clockProblem()
 }
 

@@ -18,12 +18,12 @@ import (
 // of its own under "group/".
 const (
 	keyVaultKeys  = "identity/vault-keys" // identity.VaultKeys; written at enrolment
-	prefixGroup   = "group/"
-	prefixMessage = "msg/"     // msg/<log>/<seq>: an opened message
-	prefixOut     = "out/"     // out/<seq>: sealed by us, not yet drained from our own log
-	prefixCursor  = "cursor/"  // cursor/<log>: the next sequence number to drain
-	prefixWait    = "wait/"    // wait/<tag>/<log>/<seq>: sealed under an epoch we do not hold
-	prefixReceipt = "receipt/" // receipt/<group>/<entry id>: a receipt that we owe
+	keyRestored   = "node/restored"       // set once this vault proved older than the log beside it
+	prefixMessage = "msg/"                // msg/<log>/<seq>: an opened message
+	prefixOut     = "out/"                // out/<seq>: sealed by us, not yet drained from our own log
+	prefixCursor  = "cursor/"             // cursor/<log>: the next sequence number to drain
+	prefixWait    = "wait/"               // wait/<tag>/<log>/<seq>: sealed under an epoch we do not hold
+	prefixReceipt = "receipt/"            // receipt/<group>/<entry id>: a receipt that we owe
 )
 
 func messageKey(log identity.LogID, seq uint64) string {

@@ -54,7 +54,11 @@ func (n *Node) ticketNotAfter() time.Time {
 // problem is one sentence for what keeps this device from doing its work. n.mu
 // is held.
 func (n *Node) problem(now time.Time) string {
-	if err := n.clockProblem(); err != nil {
+	err := n.clockProblem()
+	if n.open != nil {
+		err = n.writable()
+	}
+	if err != nil {
 		return err.Error()
 	}
 	if err := n.cred.ValidAt(now); err != nil {
