@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
 	"tocsin/mesh"
@@ -146,6 +148,7 @@ func (n *Node) startMesh() error {
 		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n,
 		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
+		PeerChange:  func(peer.ID, bool) { n.events.publish(Event{Type: EventPeers}) },
 		HostOptions: n.cfg.HostOptions, SyncInterval: n.cfg.SyncInterval,
 		Unsafe: mesh.Unsafe{NoAdmission: n.cfg.Unsafe.NoAdmission, NoSync: n.cfg.Unsafe.NoSync},
 	})
