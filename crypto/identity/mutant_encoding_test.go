@@ -191,6 +191,11 @@ func wireRaw(t *testing.T, list []byte) []byte {
 	})
 }
 
+// rawSponsored frames a list of sponsorships as it is.
+func rawSponsored(t *testing.T, list []byte) []byte {
+	return append([]byte{byte(FormSponsored), 0, 1, 0x30}, wireRaw(t, list)...)
+}
+
 func TestMutantForms(t *testing.T) {
 	h := newHouse(t)
 	chain := h.enrolment.Admission
@@ -219,12 +224,14 @@ func TestMutantForms(t *testing.T) {
 		{"form 3", append([]byte{3}, chain...), checkForm, nil},
 		{"sponsored, cut short", good[:len(good)-1], checkForm, nil},
 		{"sponsored, a byte after the end", append(bytes.Clone(good), 0), checkForm, nil},
+		{"sponsorship cut in its chain", rawSponsored(t, []byte{0, 9, 1}), checkForm, nil},
+		{"sponsorship cut in its signature", rawSponsored(t, append(wireRaw(t, chain), make([]byte, 63)...)), checkForm, nil},
 		{"sponsored without a leaf", encode(&sponsored{votes: sp.votes}), checkForm, nil},
 		{"sponsored with a leaf over 4 KiB", encode(&sponsored{leaf: make([]byte, MaxCertificate+1), votes: sp.votes}), checkForm, nil},
 		{"sponsored by nobody", encode(&sponsored{leaf: []byte{0x30}}), checkForm, nil},
 		{"sponsored by four", encode(four), checkForm, nil},
 		{"sponsored with a broken chain", encode(&sponsored{leaf: []byte{0x30}, votes: []sponsorship{{chain: []byte{0, 0}}}}), checkChainEncoding, nil},
-		{"over the limit", append([]byte{1}, make([]byte, MaxCredential)...), checkChainSize, nil},
+		{"sponsored, over 32 KiB", append([]byte{2}, make([]byte, MaxCredential)...), checkChainSize, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := h.store.ReadCredential(tc.raw)

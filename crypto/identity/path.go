@@ -117,7 +117,8 @@ func (p *path) credential() (*Credential, error) {
 		Issuer: p.issuer.cert.Subject.CommonName, Registrar: p.issuer.registrar,
 		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter,
 	}
-	if err := p.names(c); err != nil {
+	transport, err := p.names(c)
+	if err != nil {
 		return nil, err
 	}
 	raw, ok := octets(p.leaf, oidClaims())
@@ -129,44 +130,45 @@ func (p *path) credential() (*Credential, error) {
 		return nil, err
 	}
 	c.Claims = claims
-	return c, p.checkKeysAndRoles(c)
+	if err := p.checkKeysAndRoles(c, transport); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// names reads the three URIs: person, device, peer, in this order.
-func (p *path) names(c *Credential) error {
+// names reads the three URIs, person, device, peer, in this order, and returns
+// the transport key that the last one spells out.
+func (p *path) names(c *Credential) (Key, error) {
 	uris, err := altURIs(p.leaf, 3)
 	if err != nil {
-		return err
+		return Key{}, err
 	}
 	var kinds, values [3]string
 	for i, u := range uris {
 		if kinds[i], values[i], err = hostURI(u, p.issuer); err != nil {
-			return err
+			return Key{}, err
 		}
 	}
 	c.Person = Person{Org: p.issuer.host, Regulator: kinds[0], Number: values[0]}
 	if c.Person.Validate() != nil {
-		return refuse(checkPerson, "the first name of a credential is that of a person")
+		return Key{}, refuse(checkPerson, "the first name of a credential is that of a person")
 	}
 	if kinds[1] != "device" || values[1] != c.Device {
-		return refuse(checkDevice, "the second name of a credential is the device that its key makes")
+		return Key{}, refuse(checkDevice, "the second name of a credential is the device that its key makes")
 	}
 	id, err := peer.Decode(values[2])
 	if err != nil || kinds[2] != "peer" || id.String() != values[2] {
-		return refuse(checkPeer, "the third name of a credential is a peer")
+		return Key{}, refuse(checkPeer, "the third name of a credential is a peer")
 	}
-	if _, err := PeerKey(id); err != nil {
-		return refuse(checkPeer, "the peer of a credential cannot be used: %v", err)
+	transport, err := PeerKey(id)
+	if err != nil {
+		return Key{}, refuse(checkPeer, "the peer of a credential cannot be used: %v", err)
 	}
 	c.Peer = id
-	return nil
+	return transport, nil
 }
 
-func (p *path) checkKeysAndRoles(c *Credential) error {
-	transport, err := PeerKey(c.Peer)
-	if err != nil {
-		return err
-	}
+func (p *path) checkKeysAndRoles(c *Credential, transport Key) error {
 	if transport == c.SigningKey || transport == c.Claims.Witness || c.SigningKey == c.Claims.Witness {
 		return refuse(checkDistinct, "one key serves two purposes")
 	}

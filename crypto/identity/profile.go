@@ -218,7 +218,7 @@ func checkAuthority(c *x509.Certificate) (*issuerCert, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(c.RawIssuer, c.RawSubject) || checkSignedBy(c, c) != nil {
+	if checkSignedBy(c, c) != nil {
 		return nil, refuse(checkSelfSigned, "an authority's certificate is signed by its own key")
 	}
 	if _, _, ok := extension(c, oidExtendedUsage()); ok {
