@@ -41,6 +41,10 @@ func GossipParams() pubsub.GossipSubParams {
 	// Neighbours leave and come back as people walk through a building.
 	p.PruneBackoff = 15 * time.Second
 	p.GraftFloodThreshold = 5 * time.Second
+	// An IDONTWANT is an RPC of its own to every neighbour in the mesh. With ten
+	// nodes and frames of 1.3 kB it doubled the RPCs (10.9 a delivery in place of 5.2) and raised
+	// CPU by a third or more, and saved next to no duplicates; it pays for large frames.
+	p.IDontWantMessageThreshold = 8 << 10
 	return p
 }
 
@@ -55,6 +59,8 @@ func GossipOptions() []pubsub.Option {
 		pubsub.WithMessageSignaturePolicy(pubsub.StrictNoSign),
 		pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID),
+		// Our own frames go to every neighbour at once: in a small or half-formed mesh
+		// that is what reaches all, and in a mesh of ten it costs nothing measurable.
 		pubsub.WithFloodPublish(true),
 		pubsub.WithPeerExchange(false),
 		pubsub.WithPeerOutboundQueueSize(outboundQueue),
