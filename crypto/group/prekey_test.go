@@ -122,12 +122,21 @@ func TestExpire(t *testing.T) {
 	if elapsed > uint64(4*time.Hour/time.Second) {
 		t.Errorf("%d s counted", elapsed)
 	}
+	pass(-time.Hour, 0)
+	if d.k.clock.elapsed != elapsed {
+		t.Errorf("%d s counted while the clock went back an hour", d.k.clock.elapsed-elapsed)
+	}
+	pass(time.Hour, 72*time.Hour) // it was set back while the process ran
+	if got := d.k.clock.elapsed - elapsed; got != 72*3600 {
+		t.Errorf("%d s counted of 72 h", got)
+	}
+	elapsed = d.k.clock.elapsed
 	// A machine that ran on while locked: the process has counted.
 	pass(72*time.Hour, 72*time.Hour)
 	if got := d.k.clock.elapsed - elapsed; got != 72*3600 {
 		t.Errorf("%d s counted of 72 h", got)
 	}
-	for range 31 {
+	for range 28 {
 		pass(24*time.Hour, 0)
 	}
 	if !alive() {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -90,6 +91,13 @@ func (d *device) place() Place {
 // apply does what the caller must: disk first, then memory.
 func (d *device) apply(changes []Change) {
 	d.t.Helper()
+	named := make(map[string]bool)
+	for _, c := range changes {
+		if named[c.Key] {
+			d.t.Fatalf("changes name %s twice: their order would matter", c.Key)
+		}
+		named[c.Key] = true
+	}
 	store(d.disk, changes)
 	if err := d.k.Apply(changes...); err != nil {
 		d.t.Fatal(err)
@@ -304,6 +312,9 @@ func dump(t failer, k *Keyring) map[string][]byte {
 	}
 	for id, p := range k.partials {
 		keep(p.change(id))
+		if seen := bits.OnesCount32(p.states); !p.foreign() && seen != len(p.pages) || p.foreign() && len(p.pages) != 0 {
+			t.Fatalf("incomplete announce with %d pages of state seen and %d kept", seen, len(p.pages))
+		}
 		for i, data := range p.pages {
 			keep(Change{Key: id.pageKey(i), Value: data}, nil)
 		}
