@@ -34,9 +34,10 @@ const (
 	connsLow  = 192
 	connsHigh = 256
 	// maxConns is where the resource manager refuses, in either direction.
-	maxConns = 512
-	// maxTransient bounds connections whose handshake is not finished.
-	maxTransient = 256
+	maxConns = 768
+	// maxTransient bounds connections whose handshake is not finished. It is twice
+	// connsPerIPv4, so that one address that only knocks cannot shut out the rest.
+	maxTransient = 512
 	// connsPerIPv4 and connsPerIPv6 bound connections of one IPv4 address or one
 	// IPv6 /56. libp2p's default of 8 cuts off a hospital behind one NAT.
 	connsPerIPv4 = 256
