@@ -154,6 +154,12 @@ func TestMutantTimes(t *testing.T) {
 			t.Errorf("refused in its last second: %v", err)
 		}
 	}
+	// To crypto/x509 the zero time means now. Here it is a time like others.
+	h := newHouse(t)
+	_, err := h.store.VerifyAdmission(h.enrolment.Admission, h.relay.PeerID(), time.Time{})
+	assertRefused(t, err, checkTime, ErrExpired)
+	_, err = h.store.VerifyCredential(h.enrolment.Credential, time.Time{})
+	assertRefused(t, err, checkTime, ErrExpired)
 }
 
 func TestMutantChainFrames(t *testing.T) {

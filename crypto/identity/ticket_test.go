@@ -33,6 +33,8 @@ func TestTicketRules(t *testing.T) {
 	longer[len(longer)-65]++
 	version2 := bytes.Clone(good)
 	version2[0] = 2
+	afterAges := bytes.Clone(good) // after the year 9999
+	afterAges[len(afterAges)-72] = 0xff
 	padded := append(bytes.Clone(good), bytes.Repeat([]byte{0}, MaxTicket)...)
 	for _, tc := range []struct {
 		name   string
@@ -45,6 +47,7 @@ func TestTicketRules(t *testing.T) {
 		{"cut short", good[:len(good)-1], noon, checkTicketEncoding, nil},
 		{"a byte after the end", append(bytes.Clone(good), 0), noon, checkTicketEncoding, nil},
 		{"over 512 bytes", padded, noon, checkTicketEncoding, nil},
+		{"ends after the year 9999", afterAges, noon, checkTicketEncoding, nil},
 		{"version 2", version2, noon, checkTicketEncoding, nil},
 		{"signed by the transport key of a thief", byTransport, noon, checkTicketHolder, nil},
 		{"for another peer", forOther, noon, checkTicketPeer, nil},
