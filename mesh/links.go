@@ -200,13 +200,14 @@ func (l *links) admitted(p peer.ID) bool {
 	return l.peers[p] > 0
 }
 
-// snapshot returns the links that are up, oldest first for each peer.
+// snapshot returns the links that are up, in no order. One that has been closed is
+// not, even before the swarm has said so.
 func (l *links) snapshot() []*link {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	out := make([]*link, 0, len(l.open))
 	for _, k := range l.open {
-		if k.up {
+		if k.up && !k.conn.IsClosed() {
 			out = append(out, k)
 		}
 	}
