@@ -9,25 +9,23 @@ import (
 	"tocsin/ledger"
 )
 
-// Commit implements ledger.Store: one synced transaction. Own records that the
-// index lacks ride along, which costs no further sync.
+// inWALSize is the length from which in.wal is emptied when the index has all
+// of it: what an opening after a crash reads again at most.
+const inWALSize = 2 << 20
+
+// Commit implements ledger.Store: in.wal is appended to and synced. The index
+// follows when enough has gathered.
 func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	defer s.uses.Done()
-	if err := ledger.CheckBatch(batch); err != nil {
-		return err
-	}
-	if err := s.checkSpace(s.opt.MinFree); err != nil {
-		return err
-	}
-	return s.index(batch)
+	return s.commit(ctx, &s.in, batch)
 }
 
-// CommitOwn implements ledger.Store: own.wal is appended to and synced. The
-// index follows later, with the next Commit or when enough has gathered.
+// CommitOwn implements ledger.Store: the same with own.wal, which is never
+// emptied.
 func (s *Store) CommitOwn(ctx context.Context, batch []ledger.Record) error {
+	return s.commit(ctx, &s.own, batch)
+}
+
+func (s *Store) commit(ctx context.Context, j *journal, batch []ledger.Record) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -38,20 +36,22 @@ func (s *Store) CommitOwn(ctx context.Context, batch []ledger.Record) error {
 	if err := s.checkSpace(s.opt.MinFree); err != nil {
 		return err
 	}
-	full, err := s.appendOwn(batch)
-	if err != nil || !full || s.opt.Unsafe.LoseOwnEntriesWhenKilled {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	full, err := s.append(j, batch)
+	if err != nil || !full || j.wal.unsafeHold {
 		return err
 	}
-	if err := s.index(nil); err != nil {
-		// What was asked for is durable; the index will be brought up when the
-		// store is opened again, and until then takes nothing.
+	if err := s.follow(j); err != nil {
+		// What was asked for is durable. The index will be brought up to it when
+		// the store is opened again; until then nothing more is taken.
 		s.opt.Logger.Error("the index could not be written; restart when the disk is well", "error", err)
 	}
 	return nil
 }
 
-// appendOwn makes a batch durable in own.wal and visible.
-func (s *Store) appendOwn(batch []ledger.Record) (full bool, err error) {
+// append makes a batch durable in the journal's file and visible to readers.
+func (s *Store) append(j *journal, batch []ledger.Record) (full bool, err error) {
 	payload, err := marshalBatch(batch)
 	if err != nil {
 		return false, err
@@ -61,19 +61,37 @@ func (s *Store) appendOwn(batch []ledger.Record) (full bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	s.ownMu.Lock()
-	defer s.ownMu.Unlock()
 	if err := s.indexFault(); err != nil {
-		return false, err // else own records would gather in memory without end
+		return false, err // else records would gather in memory without end
 	}
-	m, err := s.wal.append(payload)
+	m, err := j.wal.append(payload)
 	if err != nil {
 		return false, err
 	}
 	s.pendMu.Lock()
 	defer s.pendMu.Unlock()
-	s.pending.add(m, kept)
-	return s.pending.full(), nil
+	j.pending.add(m, kept)
+	return j.pending.full(), nil
+}
+
+// follow gives the index what has gathered, and empties in.wal when it has
+// grown and nothing in it is needed any more.
+func (s *Store) follow(j *journal) error {
+	for {
+		s.pendMu.RLock()
+		full, empty := j.pending.full(), len(j.pending.batches) == 0
+		s.pendMu.RUnlock()
+		switch {
+		case full:
+			if err := s.index(); err != nil {
+				return err
+			}
+		case empty && j == &s.in && j.wal.size >= inWALSize:
+			return j.wal.reset()
+		default:
+			return nil
+		}
+	}
 }
 
 func (s *Store) indexFault() error {
@@ -82,23 +100,25 @@ func (s *Store) indexFault() error {
 	return s.fault
 }
 
-// index writes a batch to Badger, with as many pending own records as fit.
-func (s *Store) index(batch []ledger.Record) error {
+// index writes to Badger, in one synced transaction, the oldest pending records
+// of both journals, as many as fit. A batch is never split, and one always fits.
+func (s *Store) index() error {
 	s.indexMu.Lock()
 	defer s.indexMu.Unlock()
 	if err := s.indexFault(); err != nil {
 		return err
 	}
-	size := batchSize(batch)
-	var own []ownBatch
+	room, places := ledger.MaxBatchBytes, ledger.MaxBatchRecords
+	s.pendMu.RLock()
+	var own []walBatch
 	if !s.opt.Unsafe.LoseOwnEntriesWhenKilled {
-		s.pendMu.RLock()
-		own = s.pending.fitting(ledger.MaxBatchBytes-size, ledger.MaxBatchRecords-len(batch))
-		s.pendMu.RUnlock()
+		own = s.own.pending.fitting(&room, &places)
 	}
+	in := s.in.pending.fitting(&room, &places)
+	s.pendMu.RUnlock()
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	if err := fill(txn, batch, own); err != nil {
+	if err := fill(txn, own, in); err != nil {
 		return err
 	}
 	if err := txn.Commit(); err != nil {
@@ -111,39 +131,35 @@ func (s *Store) index(batch []ledger.Record) error {
 		s.pendMu.Unlock()
 		return err
 	}
-	if len(own) > 0 {
-		s.pendMu.Lock()
-		s.pending.indexed(own)
-		s.pendMu.Unlock()
-	}
+	s.pendMu.Lock()
+	defer s.pendMu.Unlock()
+	s.own.pending.indexed(own)
+	s.in.pending.indexed(in)
 	return nil
 }
 
-// fill puts records into a transaction.
-func fill(txn *badger.Txn, batch []ledger.Record, own []ownBatch) error {
-	set := func(records []ledger.Record) error {
-		for i := range records {
-			k, err := key(records[i].Table, records[i].Log, records[i].Seq)
-			if err != nil {
-				return err
-			}
-			if err := txn.Set(k, append([]byte{}, records[i].Value...)); err != nil {
-				return fmt.Errorf("badgerstore: cannot add to the transaction: %w", err)
+// fill puts batches into a transaction, and the mark of the last own one.
+func fill(txn *badger.Txn, own, in []walBatch) error {
+	for _, batches := range [][]walBatch{own, in} {
+		for _, b := range batches {
+			for _, r := range b.records {
+				k, err := key(r.Table, r.Log, r.Seq)
+				if err != nil {
+					return err
+				}
+				if err := txn.Set(k, r.Value); err != nil {
+					return fmt.Errorf("badgerstore: cannot add to the transaction: %w", err)
+				}
 			}
 		}
+	}
+	if len(own) == 0 {
 		return nil
 	}
-	for _, o := range own {
-		if err := set(o.records); err != nil {
-			return err
-		}
+	if err := txn.Set(keyWatermark, own[len(own)-1].mark.marshal()); err != nil {
+		return fmt.Errorf("badgerstore: cannot add to the transaction: %w", err)
 	}
-	if len(own) > 0 {
-		if err := txn.Set(keyWatermark, own[len(own)-1].mark.marshal()); err != nil {
-			return fmt.Errorf("badgerstore: cannot add to the transaction: %w", err)
-		}
-	}
-	return set(batch)
+	return nil
 }
 
 func batchSize(batch []ledger.Record) int {

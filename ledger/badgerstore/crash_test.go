@@ -26,7 +26,7 @@ import (
 func cloneDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, name := range []string{indexName, walName} {
+	for _, name := range []string{indexName, ownWAL.name, inWAL.name} {
 		err := filepath.WalkDir(filepath.Join(dir, name), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -1,14 +1,18 @@
 // Package badgerstore is the ledger.Store of real devices. In its directory:
 //
-//	own.wal   every record of this device's own log, appended and synced before
-//	          anything leaves the device (FORMAT.md of package ledger)
-//	index/    a Badger database with everything, others' entries and our own
+//	own.wal   every record of this device's own log, for ever
+//	in.wal    the newest records of others' logs, until the index has them
+//	index/    a Badger database with everything
 //	lock      held while a process uses the directory
 //
-// own.wal is the truth for the own log and Badger an index of it that can be
-// built again; the truth for others' logs is with the others. Badger is used
-// with one synced transaction for each commit; the ledger groups commits. What
-// Badger does wrong when disks fail or fill is guarded against here: tables
+// A commit is one append to a wal and one real sync of it (FORMAT.md of package
+// ledger); only then is it acknowledged, shown to readers, and allowed to leave
+// the device. Badger follows in larger steps, so that its memory maps, whose
+// syncs do nothing on Windows, carry no promise for what is new. own.wal is the
+// truth for the own log and the index of it can be built again at any time; the
+// truth for others' logs is with the others.
+//
+// What Badger does wrong when disks fail or fill is guarded against here: tables
 // without MANIFEST (it would delete them), a disk that runs full (it would be
 // killed by SIGBUS), and writes after a failed sync.
 package badgerstore

@@ -77,12 +77,12 @@ func (d *fakeFiles) crash() *fakeFiles {
 // with returns a directory that holds nothing but an own.wal of these bytes.
 func with(wal []byte) *fakeFiles {
 	d := newFakeFiles()
-	d.files[walName] = &fakeData{data: bytes.Clone(wal), synced: bytes.Clone(wal)}
-	d.durable[walName] = d.files[walName]
+	d.files[ownWAL.name] = &fakeData{data: bytes.Clone(wal), synced: bytes.Clone(wal)}
+	d.durable[ownWAL.name] = d.files[ownWAL.name]
 	return d
 }
 
-func (d *fakeFiles) wal() []byte { return bytes.Clone(d.files[walName].data) }
+func (d *fakeFiles) wal() []byte { return bytes.Clone(d.files[ownWAL.name].data) }
 
 type fakeFile struct {
 	d      *fakeData

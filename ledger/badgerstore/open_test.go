@@ -64,30 +64,36 @@ func other(n, size int) []ledger.Record {
 	return b
 }
 
-// TestOwnSurvivesPowerCut joins own.wal on a disk that forgets with a real
-// index: every acknowledged own batch is there afterwards. It fails if the sync
-// of own.wal is taken out.
-func TestOwnSurvivesPowerCut(t *testing.T) {
-	dir, wal := t.TempDir(), newFakeFiles()
+// TestPowerCut joins own.wal and in.wal on a disk that forgets with a real
+// index: every acknowledged batch is there afterwards. It fails if the sync is
+// taken out.
+func TestPowerCut(t *testing.T) {
+	dir, wals := t.TempDir(), newFakeFiles()
+	id := other(0, 0)[0].Log
 	for round := range 4 {
-		s, err := open(dir, Options{Key: walKey}, wal)
+		s, err := open(dir, Options{Key: walKey}, wals)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if n := count(t, s); n != round*10 {
 			t.Fatalf("%d own entries after %d power cuts, want %d", n, round, round*10)
 		}
-		for i := 1; i <= 10; i++ {
-			if err := s.CommitOwn(ctx, batchOf(round*10+i, 200)); err != nil {
-				t.Fatal(err)
-			}
-			if round == 2 {
-				if err := s.Commit(ctx, other(i, 50)); err != nil {
-					t.Fatal(err)
-				}
+		for i := range round * 10 {
+			if _, err := s.Get(ctx, ledger.TableEntries, id, uint64(i+1)); err != nil {
+				t.Fatalf("entry %d after %d power cuts: %v", i+1, round, err)
 			}
 		}
-		wal = wal.crash()
+		for i := round*10 + 1; i <= round*10+10; i++ {
+			if err := s.CommitOwn(ctx, batchOf(i, 200)); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Commit(ctx, other(i, 50)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wals = wals.crash()
+		// What a clean end would do must not help.
+		s.opt.Free = func(string) (uint64, error) { return 0, nil }
 		mustClose(t, s)
 	}
 }
@@ -216,7 +222,10 @@ func TestIndexForgotOwn(t *testing.T) {
 		if err := w.own(openLogs(t, s), 20); err != nil {
 			t.Fatal(err)
 		}
-		if err := foreign.foreign(openLogs(t, s), 3); err != nil { // takes the own ones along
+		if err := foreign.foreign(openLogs(t, s), 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.settle(); err != nil {
 			t.Fatal(err)
 		}
 		k, err := key(forget.table, w.id, forget.seq)
@@ -258,11 +267,8 @@ func TestOwnFileGone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Commit(ctx, other(1, 10)); err != nil { // takes the own ones along
-		t.Fatal(err)
-	}
-	mustClose(t, s)
-	if err := os.Remove(filepath.Join(dir, walName)); err != nil {
+	mustClose(t, s) // which brings the index up to date
+	if err := os.Remove(filepath.Join(dir, ownWAL.name)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir, Options{Key: walKey}); !errors.Is(err, ledger.ErrDamaged) {
@@ -330,10 +336,17 @@ func TestIndexFails(t *testing.T) {
 	if err := s.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if err := s.Commit(ctx, other(1, 10)); !errors.Is(err, ledger.ErrReadOnly) {
+	acked := 0
+	for i := 1; i <= 2*pendingBatches; i++ {
+		err := s.Commit(ctx, other(i, 10))
+		if err == nil {
+			acked = i
+		} else if !errors.Is(err, ledger.ErrReadOnly) {
 			t.Fatalf("%v, want ErrReadOnly", err)
 		}
+	}
+	if acked != pendingBatches {
+		t.Fatalf("%d batches were taken, want the %d that had to gather before Badger was asked", acked, pendingBatches)
 	}
 	if err := s.CommitOwn(ctx, batchOf(2, 10)); !errors.Is(err, ledger.ErrReadOnly) {
 		t.Fatalf("%v, want ErrReadOnly", err)
@@ -343,7 +356,85 @@ func TestIndexFails(t *testing.T) {
 	if n := count(t, s); n != 1 {
 		t.Fatalf("%d own entries, want 1", n)
 	}
+	for i := 1; i <= acked; i++ {
+		if _, err := s.Get(ctx, ledger.TableEntries, other(i, 0)[0].Log, uint64(i)); err != nil {
+			t.Fatalf("entry %d of %d that were acknowledged: %v", i, acked, err)
+		}
+	}
 	mustClose(t, s)
+}
+
+// TestInWALIsEmptied: in.wal does not grow without end, and what was in it is in
+// the index, also after a power cut at any moment.
+func TestInWALIsEmptied(t *testing.T) {
+	dir, wals := t.TempDir(), newFakeFiles()
+	s, err := open(dir, Options{Key: walKey}, wals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest, n := 0, 0
+	for resets, before := 0, 0; resets < 2; {
+		n++
+		if err := s.Commit(ctx, batchOf(n, 30_000)); err != nil {
+			t.Fatal(err)
+		}
+		size := len(wals.files[inWAL.name].data)
+		if size < before {
+			resets++
+		}
+		before, longest = size, max(longest, size)
+		if n%40 == 0 {
+			wals = wals.crash()
+			mustClose(t, s)
+			if s, err = open(dir, Options{Key: walKey}, wals); err != nil {
+				t.Fatal(err)
+			}
+			if got := count(t, s); got != n {
+				t.Fatalf("%d entries after a power cut, want %d", got, n)
+			}
+		}
+	}
+	if longest > 2*inWALSize {
+		t.Errorf("in.wal grew to %d bytes", longest)
+	}
+	mustClose(t, s)
+	if size := len(wals.files[inWAL.name].data); size != walFileHeader {
+		t.Errorf("in.wal has %d bytes after a clean close", size)
+	}
+	s = mustOpen(t, dir, Options{})
+	if got := count(t, s); got != n {
+		t.Errorf("%d entries in the index alone, want %d", got, n)
+	}
+	mustClose(t, s)
+}
+
+// TestInWALDamaged: the sentence says what to do, and doing it helps.
+func TestInWALDamaged(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{})
+	for i := 1; i <= 3; i++ {
+		if err := s.Commit(ctx, batchOf(i, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := cloneDir(t, dir)
+	mustClose(t, s)
+	name := filepath.Join(killed, inWAL.name)
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[len(b)/2] ^= 1
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(killed, Options{Key: walKey}); !errors.Is(err, ledger.ErrDamaged) || !strings.Contains(err.Error(), "move the file away") {
+		t.Fatalf("%v, want ErrDamaged and what to do", err)
+	}
+	if err := os.Remove(name); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, mustOpen(t, killed, Options{}))
 }
 
 func TestNewerFormat(t *testing.T) {

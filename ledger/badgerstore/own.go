@@ -15,58 +15,67 @@ import (
 // if the index lost something that it had, it is written again from the file,
 // because a sequence number that is forgotten would be used twice.
 func (s *Store) openOwn(dir files) error {
-	aead, err := newAEAD(s.opt.Key)
-	if err != nil {
-		return fmt.Errorf("badgerstore: %w", err)
-	}
 	from, err := s.watermark()
 	if err != nil {
 		return err
 	}
 	truth := make(ownTruth)
-	w, cut, err := openWAL(dir, aead, from, func(m mark, batch []ledger.Record) error {
+	err = s.openJournal(&s.own, dir, ownWAL, from, func(m mark, batch []ledger.Record) error {
 		truth.add(batch)
 		if m.Number <= from.Number {
 			return nil
 		}
-		return s.replay(m, batch)
+		return s.replay(&s.own, m, batch)
 	})
 	if err != nil {
 		return err
-	}
-	s.wal = w
-	if cut > 0 {
-		s.opt.Logger.Warn("the last append to own.wal was interrupted before it was acknowledged; it was cut off", "bytes", cut)
 	}
 	held, err := s.holds(truth)
 	if err != nil || held {
 		return err
 	}
 	s.opt.Logger.Error("the index lost some of this device's own entries; it is written again from own.wal")
-	return s.reindex(dir)
-}
-
-// replay gives a batch of own.wal to the index.
-func (s *Store) replay(m mark, batch []ledger.Record) error {
-	s.pending.add(m, batch)
-	if !s.pending.full() {
-		return nil
-	}
-	return s.index(nil)
-}
-
-// reindex gives all of own.wal to the index again.
-func (s *Store) reindex(dir files) error {
-	if err := s.wal.close(); err != nil {
+	if err := s.own.wal.close(); err != nil {
 		return diskError("cannot close own.wal", err)
 	}
-	s.wal, s.pending = nil, newPending()
-	aead, err := newAEAD(s.opt.Key)
+	s.own = journal{pending: newPending()}
+	return s.openJournal(&s.own, dir, ownWAL, mark{}, func(m mark, batch []ledger.Record) error {
+		return s.replay(&s.own, m, batch)
+	})
+}
+
+// openIn opens in.wal and gives all of it to the index again: it holds the
+// newest records of others without a gap, so whatever the index has of them
+// already ends as it was.
+func (s *Store) openIn(dir files) error {
+	return s.openJournal(&s.in, dir, inWAL, mark{}, func(m mark, batch []ledger.Record) error {
+		return s.replay(&s.in, m, batch)
+	})
+}
+
+func (s *Store) openJournal(j *journal, dir files, spec walSpec, from mark, fn func(mark, []ledger.Record) error) error {
+	aead, err := newAEAD(s.opt.Key, spec)
 	if err != nil {
 		return fmt.Errorf("badgerstore: %w", err)
 	}
-	s.wal, _, err = openWAL(dir, aead, mark{}, s.replay)
-	return err
+	w, cut, err := openWAL(dir, spec, aead, from, fn)
+	if err != nil {
+		return err
+	}
+	j.wal = w
+	if cut > 0 {
+		s.opt.Logger.Warn("the last append was interrupted before it was acknowledged; it was cut off", "file", spec.name, "bytes", cut)
+	}
+	return nil
+}
+
+// replay gives a batch of a file to the index.
+func (s *Store) replay(j *journal, m mark, batch []ledger.Record) error {
+	j.pending.add(m, batch)
+	if !j.pending.full() {
+		return nil
+	}
+	return s.index()
 }
 
 // ownTruth is what own.wal says about each log in it.
@@ -124,7 +133,7 @@ func (s *Store) holds(t ownTruth) (bool, error) {
 // countEntries counts the entries of a log from first to last, in Badger and
 // pending, by their keys.
 func (s *Store) countEntries(id ledger.LogID, first, last uint64) (n uint64, err error) {
-	for at := range s.pending.at {
+	for at := range s.own.pending.at {
 		if at.table == ledger.TableEntries && at.log == id && first <= at.seq && at.seq <= last {
 			n++
 		}
@@ -144,7 +153,7 @@ func (s *Store) countEntries(id ledger.LogID, first, last uint64) (n uint64, err
 		it := txn.NewIterator(opt)
 		defer it.Close()
 		for it.Seek(from); it.Valid() && bytes.Compare(it.Item().Key(), end) <= 0; it.Next() {
-			if _, ok := s.pending.at[placeOf(id, it.Item().Key())]; !ok {
+			if _, ok := s.own.pending.at[placeOf(id, it.Item().Key())]; !ok {
 				n++
 			}
 		}

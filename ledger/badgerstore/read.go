@@ -38,8 +38,12 @@ func (s *Store) get(t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error)
 	if t != ledger.TableEntries {
 		seq = 0
 	}
+	at := place{t, id, seq}
 	s.pendMu.RLock()
-	p, ok := s.pending.at[place{t, id, seq}]
+	p, ok := s.own.pending.at[at]
+	if !ok {
+		p, ok = s.in.pending.at[at]
+	}
 	s.pendMu.RUnlock()
 	if ok {
 		return append([]byte{}, p.value...), nil
@@ -146,15 +150,17 @@ func (s *Store) pendingIn(want func(place) bool) ([]pair, error) {
 	s.pendMu.RLock()
 	defer s.pendMu.RUnlock()
 	var pend []pair
-	for at, v := range s.pending.at {
-		if !want(at) {
-			continue
+	for _, j := range []*journal{&s.own, &s.in} {
+		for at, v := range j.pending.at {
+			if !want(at) {
+				continue
+			}
+			k, err := key(at.table, at.log, at.seq)
+			if err != nil {
+				return nil, err
+			}
+			pend = append(pend, pair{k, append([]byte{}, v.value...)})
 		}
-		k, err := key(at.table, at.log, at.seq)
-		if err != nil {
-			return nil, err
-		}
-		pend = append(pend, pair{k, append([]byte{}, v.value...)})
 	}
 	slices.SortFunc(pend, func(a, b pair) int { return bytes.Compare(a.key, b.key) })
 	return pend, nil

@@ -27,14 +27,20 @@ type Store struct {
 	closed bool
 	uses   sync.WaitGroup // operations under way
 
-	ownMu sync.Mutex // guards wal; taken before pendMu
-	wal   *wal
+	own journal
+	in  journal // others' records
 
-	indexMu sync.Mutex // held for each write to Badger
+	indexMu sync.Mutex // held for each write to Badger; taken after journal.mu
 
-	pendMu  sync.RWMutex // guards what follows
-	pending *pending     // own records that Badger does not have yet
-	fault   error        // set once it is no longer known what Badger wrote
+	pendMu sync.RWMutex // guards fault and journal.pending; taken last
+	fault  error        // set once it is no longer known what Badger wrote
+}
+
+// journal is a write-ahead log and what Badger does not have of it.
+type journal struct {
+	mu      sync.Mutex // guards wal
+	wal     *wal
+	pending *pending // guarded by Store.pendMu
 }
 
 // Open opens the store in dir, and creates it if there is none. Errors that
@@ -43,7 +49,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	return open(dir, opt, osFiles{dir})
 }
 
-// open takes the place of own.wal apart from the directory, for tests.
+// open takes the place of own.wal and in.wal apart, for tests.
 func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := opt.validate(); err != nil {
 		return nil, err
@@ -51,7 +57,8 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, indexName), 0o700); err != nil {
 		return nil, fmt.Errorf("badgerstore: cannot make the data directory: %w", err)
 	}
-	s := &Store{dir: dir, opt: opt, pending: newPending()}
+	s := &Store{dir: dir, opt: opt}
+	s.own.pending, s.in.pending = newPending(), newPending()
 	if s.lock, err = acquire(filepath.Join(dir, "lock")); err != nil {
 		return nil, err
 	}
@@ -71,8 +78,11 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := s.openOwn(walDir); err != nil {
 		return nil, err
 	}
+	if err := s.openIn(walDir); err != nil {
+		return nil, err
+	}
 	if opt.Unsafe.LoseOwnEntriesWhenKilled {
-		s.wal.unsafeHold = true
+		s.own.wal.unsafeHold = true
 		opt.Logger.Warn("UNSAFE: own entries are kept in memory only and are LOST if this process is killed; never use this with real messages")
 	}
 	return s, nil
@@ -142,7 +152,8 @@ func (s *Store) begin(ctx context.Context) error {
 }
 
 // Close implements ledger.Store: it refuses new operations, waits for those
-// under way, then closes own.wal, the index and the lock, in this order.
+// under way, brings the index up to date so that the next opening is quick, and
+// closes the files, the index and the lock, in this order.
 func (s *Store) Close() error {
 	s.useMu.Lock()
 	if s.closed {
@@ -152,14 +163,39 @@ func (s *Store) Close() error {
 	s.closed = true
 	s.useMu.Unlock()
 	s.uses.Wait()
+	if err := s.settle(); err != nil {
+		// Nothing is lost: the next opening reads it from the files.
+		s.opt.Logger.Warn("the index was not brought up to date at closing", "error", err)
+	}
 	return s.release()
+}
+
+// settle gives the index all that is pending and empties in.wal.
+func (s *Store) settle() error {
+	if err := s.checkSpace(s.opt.MinFree); err != nil {
+		return err
+	}
+	for s.unindexed() {
+		if err := s.index(); err != nil {
+			return err
+		}
+	}
+	return s.in.wal.reset()
+}
+
+func (s *Store) unindexed() bool {
+	s.pendMu.RLock()
+	defer s.pendMu.RUnlock()
+	return len(s.in.pending.batches) > 0 || len(s.own.pending.batches) > 0 && !s.opt.Unsafe.LoseOwnEntriesWhenKilled
 }
 
 // release closes whatever is open.
 func (s *Store) release() error {
 	var errs []error
-	if s.wal != nil {
-		errs = append(errs, s.wal.close())
+	for _, j := range []*journal{&s.own, &s.in} {
+		if j.wal != nil {
+			errs = append(errs, j.wal.close())
+		}
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

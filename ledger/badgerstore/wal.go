@@ -17,14 +17,12 @@ import (
 )
 
 const (
-	walName    = "own.wal"
-	walNewName = "own.wal.new"
-	walMagic   = "tocsin own.wal 1\n\x00\x00\x00"
+	walMagic = "tocsin wal 1\n\x00\x00\x00\x00\x00\x00\x00"
 
 	walIDSize     = 16
 	walTagSize    = 16 // of AES-GCM
 	walSealExtra  = 12 + walTagSize
-	walFileHeader = len(walMagic) + walIDSize + walSealExtra
+	walFileHeader = 20 + walIDSize + walSealExtra
 	walHeadSize   = 4 + 8 + 4
 	// maxWALPayload bounds one batch with what marshalBatch adds.
 	maxWALPayload = ledger.MaxBatchBytes + ledger.MaxBatchRecords*recordOverhead
@@ -34,16 +32,32 @@ const (
 	maxWALRecord = walHeadSize + 3 + maxWALPayload + walAlign + walSealExtra
 )
 
-// mark names a record of own.wal: how many there are up to it, in which file,
-// and its authentication tag. Badger keeps the mark of what it has indexed.
+// walSpec is what differs between the two files.
+type walSpec struct {
+	name   string
+	advice string // what to do when it is damaged
+}
+
+var (
+	// ownWAL keeps the whole own log: nobody else can be asked for it.
+	ownWAL = walSpec{"own.wal", "restore the file from a backup, or enrol this device again"}
+	// inWAL keeps what others sent until the index has it.
+	inWAL = walSpec{"in.wal", "move the file away; entries that were only in it are fetched again from other devices"}
+)
+
+// mark names a record of a wal: how many there are up to it, in which file,
+// and its authentication tag. Badger keeps the mark of what it
+// has indexed of own.wal.
 type mark struct {
 	File   [walIDSize]byte
 	Number uint64 // records up to and with this one; 0 for none
 	Tag    [walTagSize]byte
 }
 
-// wal is own.wal, open for appending. It is not safe for concurrent use.
+// wal is a write-ahead log, open for appending. It is not safe for concurrent
+// use.
 type wal struct {
+	walSpec
 	f     file
 	aead  cipher.AEAD
 	size  int64 // bytes that hold acknowledged records
@@ -55,10 +69,10 @@ type wal struct {
 	held       []byte
 }
 
-// newAEAD derives the key of own.wal. Nonces are random, 96 bits, one for each
+// newAEAD derives the key of a file. Nonces are random, 96 bits, one for each
 // record: a record that was cut off and written again never reuses one.
-func newAEAD(key [32]byte) (cipher.AEAD, error) {
-	k, err := hkdf.Key(sha256.New, key[:], nil, "tocsin/1 own.wal", 32)
+func newAEAD(key [32]byte, spec walSpec) (cipher.AEAD, error) {
+	k, err := hkdf.Key(sha256.New, key[:], nil, "tocsin/1 "+spec.name, 32)
 	if err != nil {
 		return nil, err
 	}
@@ -69,13 +83,13 @@ func newAEAD(key [32]byte) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// createWAL makes an empty own.wal whole or not at all.
-func createWAL(dir files, aead cipher.AEAD) (*wal, error) {
+// createWAL makes an empty file whole or not at all.
+func createWAL(dir files, spec walSpec, aead cipher.AEAD) (*wal, error) {
 	var id [walIDSize]byte
 	rand.Read(id[:]) // never fails (crypto/rand)
 	head := append([]byte(walMagic), id[:]...)
 	head = aead.Seal(head, nil, nil, head[:len(walMagic)+walIDSize])
-	f, err := dir.Create(walNewName)
+	f, err := dir.Create(spec.name + ".new")
 	if err != nil {
 		return nil, err
 	}
@@ -86,17 +100,17 @@ func createWAL(dir files, aead cipher.AEAD) (*wal, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
-	if err := dir.Rename(walNewName, walName); err != nil {
+	if err := dir.Rename(spec.name+".new", spec.name); err != nil {
 		return nil, err
 	}
 	if err := dir.SyncDir(); err != nil {
 		return nil, err
 	}
-	f, err = dir.Open(walName)
+	f, err = dir.Open(spec.name)
 	if err != nil {
 		return nil, err
 	}
-	return &wal{f: f, aead: aead, size: int64(len(head)), last: mark{File: id}}, nil
+	return &wal{walSpec: spec, f: f, aead: aead, size: int64(len(head)), last: mark{File: id}}, nil
 }
 
 // append writes one batch behind the others and returns its mark when the file
@@ -125,21 +139,48 @@ func (w *wal) append(payload []byte) (mark, error) {
 func (w *wal) write(b []byte) error {
 	if _, err := w.f.WriteAt(b, w.size); err != nil {
 		if undo := w.f.Truncate(w.size); undo != nil {
-			w.fault = fmt.Errorf("%w: own.wal could neither be written nor cut back; restart when the disk is well: %w",
-				ledger.ErrReadOnly, errors.Join(err, undo))
+			w.fault = fmt.Errorf("%w: %s could neither be written nor cut back; restart when the disk is well: %w",
+				ledger.ErrReadOnly, w.name, errors.Join(err, undo))
 			return w.fault
 		}
-		return diskError("cannot write own.wal", err)
+		return diskError("cannot write "+w.name, err)
 	}
-	if err := w.f.Sync(); err != nil {
-		// The system may have dropped the pages and would say "synced" next time.
-		w.fault = fmt.Errorf("%w: own.wal could not be synced; restart when the disk is well: %w", ledger.ErrReadOnly, err)
-		if isFull(err) {
-			w.fault = fmt.Errorf("%w: %w", ledger.ErrFull, w.fault)
-		}
-		return w.fault
+	if err := w.sync(); err != nil {
+		return err
 	}
 	w.size += int64(len(b))
+	return nil
+}
+
+// sync makes the file durable, or gives it up.
+func (w *wal) sync() error {
+	err := w.f.Sync()
+	if err == nil {
+		return nil
+	}
+	// The system may have dropped the pages and would say "synced" next time.
+	w.fault = fmt.Errorf("%w: %s could not be synced; restart when the disk is well: %w", ledger.ErrReadOnly, w.name, err)
+	if isFull(err) {
+		w.fault = fmt.Errorf("%w: %w", ledger.ErrFull, w.fault)
+	}
+	return w.fault
+}
+
+// reset empties the file, all of which the index has. It is synced before
+// anything else is written: what a crash leaves is either all or nothing of the
+// old records, never new ones over old ones.
+func (w *wal) reset() error {
+	if w.fault != nil {
+		return w.fault
+	}
+	if err := w.f.Truncate(walFileHeader); err != nil {
+		w.fault = fmt.Errorf("%w: %s could not be emptied; restart when the disk is well: %w", ledger.ErrReadOnly, w.name, err)
+		return w.fault
+	}
+	if err := w.sync(); err != nil {
+		return err
+	}
+	w.size, w.last = walFileHeader, mark{File: w.last.File}
 	return nil
 }
 
@@ -179,7 +220,7 @@ func unpad(b []byte) ([]byte, error) {
 
 // headCheck tells a record's head that was written from one that was not.
 func headCheck(id [walIDSize]byte, head []byte) [4]byte {
-	sum := sha256.Sum256(append(append([]byte("tocsin/1 own.wal head\x00"), id[:]...), head[:12]...))
+	sum := sha256.Sum256(append(append([]byte("tocsin/1 wal head\x00"), id[:]...), head[:12]...))
 	return [4]byte(sum[:4])
 }
 

@@ -21,7 +21,7 @@ var walKey = [32]byte{7, 7, 7}
 
 func aeadFor(t testing.TB, key [32]byte) cipher.AEAD {
 	t.Helper()
-	aead, err := newAEAD(key)
+	aead, err := newAEAD(key, ownWAL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func batchOf(n, size int) []ledger.Record {
 func writeWAL(t testing.TB, n int, size func(int) int) (*fakeFiles, []int) {
 	t.Helper()
 	dir := newFakeFiles()
-	w, err := createWAL(dir, aeadFor(t, walKey))
+	w, err := createWAL(dir, ownWAL, aeadFor(t, walKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +69,7 @@ func writeWAL(t testing.TB, n int, size func(int) int) (*fakeFiles, []int) {
 func readWAL(t testing.TB, dir *fakeFiles, from mark) (*wal, int, int64, error) {
 	t.Helper()
 	n := 0
-	w, cut, err := openWAL(dir, aeadFor(t, walKey), from, func(m mark, batch []ledger.Record) error {
+	w, cut, err := openWAL(dir, ownWAL, aeadFor(t, walKey), from, func(m mark, batch []ledger.Record) error {
 		n++
 		if m.Number != uint64(n) || len(batch) != 1 || batch[0].Seq != uint64(n) ||
 			!bytes.Equal(batch[0].Value, batchOf(n, len(batch[0].Value))[0].Value) {
@@ -106,7 +106,7 @@ func TestWALReadsBack(t *testing.T) {
 // cut. It fails if append does not sync.
 func TestWALSync(t *testing.T) {
 	dir := newFakeFiles()
-	w, err := createWAL(dir, aeadFor(t, walKey))
+	w, err := createWAL(dir, ownWAL, aeadFor(t, walKey))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,10 +127,10 @@ func TestWALSync(t *testing.T) {
 // TestWALCreateCrash: a power cut right after the creation leaves a whole file.
 func TestWALCreateCrash(t *testing.T) {
 	dir := newFakeFiles()
-	if _, err := createWAL(dir, aeadFor(t, walKey)); err != nil {
+	if _, err := createWAL(dir, ownWAL, aeadFor(t, walKey)); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := dir.crash().files[walName]; !ok {
+	if _, ok := dir.crash().files[ownWAL.name]; !ok {
 		t.Fatal("own.wal is gone after a power cut: its name was not synced")
 	}
 	if _, _, _, err := readWAL(t, dir.crash(), mark{}); err != nil {
@@ -169,7 +169,7 @@ func TestWALUnwrittenSectors(t *testing.T) {
 	whole := dir.wal()
 	for start := ends[2] - ends[2]%sector; start < ends[3]; start += sector {
 		d := with(whole)
-		data := d.files[walName].data
+		data := d.files[ownWAL.name].data
 		clear(data[max(start, ends[2]):min(start+sector, ends[3])])
 		_, n, gone, err := readWAL(t, d, mark{})
 		if err != nil || n != 2 || gone != int64(ends[3]-ends[2]) {
@@ -191,7 +191,7 @@ func TestWALDamage(t *testing.T) {
 	for i := range whole {
 		for _, bit := range []byte{1, 0x80} {
 			d := with(whole)
-			d.files[walName].data[i] ^= bit
+			d.files[ownWAL.name].data[i] ^= bit
 			if _, n, cut, err := readWAL(t, d, mark{}); err == nil {
 				t.Fatalf("byte %d changed: %d batches, %d bytes cut, no error", i, n, cut)
 			}
@@ -209,7 +209,7 @@ func TestWALZeroedSectors(t *testing.T) {
 	whole := dir.wal()
 	for start := 0; start < ends[3]; start += sector {
 		d := with(whole)
-		clear(d.files[walName].data[start:min(start+sector, ends[3])])
+		clear(d.files[ownWAL.name].data[start:min(start+sector, ends[3])])
 		if _, n, cut, err := readWAL(t, d, mark{}); err == nil {
 			t.Fatalf("sector at %d zeroed: %d batches, %d bytes cut, no error", start, n, cut)
 		}
@@ -223,7 +223,7 @@ func TestWALZeroedHead(t *testing.T) {
 	whole := dir.wal()
 	for _, start := range ends[:3] {
 		d := with(whole)
-		clear(d.files[walName].data[start : start+sector-start%sector])
+		clear(d.files[ownWAL.name].data[start : start+sector-start%sector])
 		if _, n, cut, err := readWAL(t, d, mark{}); !errors.Is(err, ledger.ErrDamaged) {
 			t.Fatalf("record at %d: %d batches, %d bytes cut, %v", start, n, cut, err)
 		}
@@ -283,7 +283,7 @@ func TestWALBehindTheIndex(t *testing.T) {
 
 func TestWALWrongKey(t *testing.T) {
 	dir, _ := writeWAL(t, 2, small)
-	_, _, err := openWAL(dir, aeadFor(t, [32]byte{9}), mark{}, nil)
+	_, _, err := openWAL(dir, ownWAL, aeadFor(t, [32]byte{9}), mark{}, nil)
 	if !errors.Is(err, errKey) {
 		t.Fatalf("%v, want a word about the key", err)
 	}
@@ -351,7 +351,7 @@ func TestWALSyncFails(t *testing.T) {
 }
 
 func TestWALTooLong(t *testing.T) {
-	w, err := createWAL(newFakeFiles(), aeadFor(t, walKey))
+	w, err := createWAL(newFakeFiles(), ownWAL, aeadFor(t, walKey))
 	if err != nil {
 		t.Fatal(err)
 	}

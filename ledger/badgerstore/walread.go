@@ -13,7 +13,7 @@ import (
 // errKey is the sentence for a key that does not fit the files.
 var errKey = errors.New("badgerstore: the store key does not fit this data directory: it belongs to another device or the key file was replaced")
 
-// openWAL reads own.wal from the start, checks that the batch that the mark from
+// openWAL reads a file from the start, checks that the batch that the mark from
 // names is in it, and calls fn for each batch. It returns the file ready for
 // appending and the number of bytes of a torn record that it cut off.
 //
@@ -21,21 +21,21 @@ var errKey = errors.New("badgerstore: the store key does not fit this data direc
 // never returned, hence was never acknowledged: it is the last thing in the
 // file, and either the file ends within it, or part of it was never written
 // (see torn). Everything else is damage, and an error.
-func openWAL(dir files, aead cipher.AEAD, from mark, fn func(mark, []ledger.Record) error) (*wal, int64, error) {
-	f, err := dir.Open(walName)
+func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark, []ledger.Record) error) (*wal, int64, error) {
+	f, err := dir.Open(spec.name)
 	if ok, err := exists(err); err != nil {
-		return nil, 0, diskError("cannot open own.wal", err)
+		return nil, 0, diskError("cannot open "+spec.name, err)
 	} else if !ok {
 		if from.Number > 0 {
-			return nil, 0, fmt.Errorf("%w: own.wal is missing, and %d batches of this device's own entries were in it: restore the file, or enrol this device again", ledger.ErrDamaged, from.Number)
+			return nil, 0, fmt.Errorf("%w: %s is missing, and %d batches were in it: %s", ledger.ErrDamaged, spec.name, from.Number, spec.advice)
 		}
-		w, err := createWAL(dir, aead)
+		w, err := createWAL(dir, spec, aead)
 		if err != nil {
-			return nil, 0, diskError("cannot create own.wal", err)
+			return nil, 0, diskError("cannot create "+spec.name, err)
 		}
 		return w, 0, nil
 	}
-	w := &wal{f: f, aead: aead}
+	w := &wal{walSpec: spec, f: f, aead: aead}
 	cut, err := w.recover(from, fn)
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
@@ -47,13 +47,13 @@ func openWAL(dir files, aead cipher.AEAD, from mark, fn func(mark, []ledger.Reco
 func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, error) {
 	end, err := w.f.Size()
 	if err != nil {
-		return 0, diskError("cannot read own.wal", err)
+		return 0, diskError("cannot read "+w.name, err)
 	}
 	if err := w.readFileHeader(); err != nil {
 		return 0, err
 	}
 	if from.Number > 0 && from.File != w.last.File {
-		return 0, fmt.Errorf("%w: own.wal is not the file that the index was built from: restore both from the same backup", ledger.ErrDamaged)
+		return 0, fmt.Errorf("%w: %s is not the file that the index was built from: restore both from the same backup", ledger.ErrDamaged, w.name)
 	}
 	for w.size < end {
 		payload, length, err := w.readRecord(end)
@@ -65,7 +65,7 @@ func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, e
 		}
 		w.size += length
 		if w.last.Number == from.Number && w.last != from {
-			return 0, fmt.Errorf("%w: own.wal differs from the index at batch %d: restore both from the same backup", ledger.ErrDamaged, from.Number)
+			return 0, fmt.Errorf("%w: %s differs from the index at batch %d: restore both from the same backup", ledger.ErrDamaged, w.name, from.Number)
 		}
 		payload, err = unpad(payload)
 		var batch []ledger.Record
@@ -73,7 +73,7 @@ func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, e
 			batch, err = parseBatch(payload)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("%w: own.wal, batch %d: %w", ledger.ErrDamaged, w.last.Number, err)
+			return 0, fmt.Errorf("%w: %s, batch %d: %w", ledger.ErrDamaged, w.name, w.last.Number, err)
 		}
 		if err := fn(w.last, batch); err != nil {
 			return 0, err
@@ -85,7 +85,7 @@ func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, e
 // checkReaches fails if the file ends before what the index has seen of it.
 func (w *wal) checkReaches(from mark) error {
 	if w.last.Number < from.Number {
-		return fmt.Errorf("%w: own.wal ends after batch %d and the index has %d: it was cut or comes from an older backup", ledger.ErrDamaged, w.last.Number, from.Number)
+		return fmt.Errorf("%w: %s ends after batch %d and the index has %d: it was cut or comes from an older backup", ledger.ErrDamaged, w.name, w.last.Number, from.Number)
 	}
 	return nil
 }
@@ -100,7 +100,7 @@ func (w *wal) cut(from mark, end int64) (int64, error) {
 		err = w.f.Sync()
 	}
 	if err != nil {
-		return 0, diskError("cannot cut the torn record off own.wal", err)
+		return 0, diskError("cannot cut the torn record off "+w.name, err)
 	}
 	return end - w.size, nil
 }
@@ -108,11 +108,11 @@ func (w *wal) cut(from mark, end int64) (int64, error) {
 func (w *wal) readFileHeader() error {
 	head := make([]byte, walFileHeader)
 	if n, err := w.f.ReadAt(head, 0); n < len(head) {
-		return fmt.Errorf("%w: own.wal has no header: restore it from a backup: %w", ledger.ErrDamaged, err)
+		return fmt.Errorf("%w: %s has no header: %s: %w", ledger.ErrDamaged, w.name, w.advice, err)
 	}
 	clear := head[:len(walMagic)+walIDSize]
 	if !bytes.HasPrefix(head, []byte(walMagic)) {
-		return fmt.Errorf("%w: own.wal is not a file of this program or of a newer one", ledger.ErrDamaged)
+		return fmt.Errorf("%w: %s is not a file of this program, or of a newer one", ledger.ErrDamaged, w.name)
 	}
 	if _, err := w.aead.Open(nil, nil, head[len(clear):], clear); err != nil {
 		return errKey
@@ -131,7 +131,7 @@ func (w *wal) readRecord(end int64) ([]byte, int64, error) {
 	rest := end - w.size
 	buf := make([]byte, min(rest, maxWALRecord))
 	if n, err := w.f.ReadAt(buf, w.size); n < len(buf) {
-		return nil, 0, diskError("cannot read own.wal", err)
+		return nil, 0, diskError("cannot read "+w.name, err)
 	}
 	length, headOK := w.head(buf)
 	if headOK && length <= rest {
@@ -146,7 +146,7 @@ func (w *wal) readRecord(end int64) ([]byte, int64, error) {
 	if w.torn(buf, rest, length, headOK) {
 		return nil, 0, errTorn
 	}
-	return nil, 0, fmt.Errorf("%w: own.wal, batch %d of this device's own entries at byte %d: restore the file from a backup, or enrol this device again", ledger.ErrDamaged, w.last.Number+1, w.size)
+	return nil, 0, fmt.Errorf("%w: %s, batch %d at byte %d: %s", ledger.ErrDamaged, w.name, w.last.Number+1, w.size, w.advice)
 }
 
 // head reads the head of the record that should follow w.last.
