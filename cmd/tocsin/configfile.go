@@ -50,7 +50,8 @@ func (f *configFile) table(prefix string, tree map[string]toml.Primitive) error 
 		switch {
 		case prefix == "" && f.tables[key]:
 			var inner map[string]toml.Primitive
-			if err := f.md.PrimitiveDecode(tree[name], &inner); err != nil {
+			// The decoder leaves a map alone when the value is something else.
+			if err := f.md.PrimitiveDecode(tree[name], &inner); err != nil || inner == nil {
 				return fail(exitInput, "Write the line ["+key+"] and its settings below it.", "%s: %q is a table of settings", at, key)
 			}
 			if err := f.table(key+".", inner); err != nil {
