@@ -71,11 +71,6 @@ func (r *Request) validate() error {
 	if err := r.wish.Claims.validate(); err != nil {
 		return err
 	}
-	for _, k := range []Key{r.transport, r.signing} {
-		if err := CheckKey(k); err != nil {
-			return err
-		}
-	}
 	if w := r.wish.Claims.Witness; r.transport == r.signing || r.transport == w || r.signing == w {
 		return refuse(checkDistinct, "one key serves two purposes")
 	}

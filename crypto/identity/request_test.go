@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,20 +44,29 @@ func TestParseRequestErrors(t *testing.T) {
 	raw := h.request.Marshal()
 	version := bytes.Clone(raw)
 	version[0] = 2
-	for name, b := range map[string][]byte{
-		"nothing": nil, "cut in the body": raw[:40], "cut in the signatures": raw[:len(raw)-1],
-		"a byte after the end": append(bytes.Clone(raw), 0), "version 2": version, "over 4 KiB": make([]byte, MaxRequest+1),
-		"broken claims": bytes.Replace(raw, []byte("Amara"), []byte("A\nara"), 1),
+	for name, tc := range map[string]struct {
+		raw  []byte
+		says string
+	}{
+		"nothing":                        {nil, "cut short"},
+		"cut in the body":                {raw[:40], "cut short"},
+		"cut in the signatures":          {raw[:len(raw)-1], "cut short"},
+		"a byte after the end":           {append(bytes.Clone(raw), 0), "cut short"},
+		"version 2":                      {version, "newer than this program"},
+		"over 4 KiB":                     {make([]byte, MaxRequest+1), "over the limit"},
+		"broken claims":                  {bytes.Replace(raw, []byte("Amara"), []byte("A\nara"), 1), "display name"},
+		"a transport key of small order": {slices.Replace(bytes.Clone(raw), 33, 65, badKeys(t)["identity"]...), "transport key"},
 	} {
-		if r, err := ParseRequest(b); err == nil || r != nil {
-			t.Errorf("%s: accepted", name)
+		if r, err := ParseRequest(tc.raw); err == nil || r != nil || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: %v, want a word about %q", name, err, tc.says)
 		}
 	}
 }
 
 func TestNewRequestErrors(t *testing.T) {
 	h := newHouse(t)
-	relayTwins, vaultTwin := *h.relay, *h.vault
+	relayTwins, vaultTwin, vaultWitness := *h.relay, *h.vault, *h.vault
+	vaultWitness.Signing = h.relay.Witness
 	relayTwins.Witness = relayTwins.Transport
 	vaultTwin.Signing = h.relay.Transport
 	for name, tc := range map[string]struct {
@@ -70,6 +80,7 @@ func TestNewRequestErrors(t *testing.T) {
 		"no name":              {func(w *Wish) { w.Claims.Name = "" }, h.relay, h.vault},
 		"one key twice":        {func(*Wish) {}, &relayTwins, h.vault},
 		"signing is transport": {func(*Wish) {}, h.relay, &vaultTwin},
+		"signing is witness":   {func(*Wish) {}, h.relay, &vaultWitness},
 	} {
 		w := h.wish()
 		tc.change(&w)
