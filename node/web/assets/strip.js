@@ -47,6 +47,9 @@ export function start() {
       say(byId('strip'), 'The node on this computer does not answer. Trying again …');
     }
   });
+  // Who is in reach changes without anything being said.
+  setInterval(() => document.visibilityState === 'visible' && refresh(), 10000);
+  document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && refresh());
   byId('lock').addEventListener('click', async () => {
     await call('POST', '/v1/lock');
     leave();
