@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
@@ -51,6 +52,11 @@ func (b *batch) put(key string, value []byte) {
 
 func (b *batch) drop(key string) { b.changes = append(b.changes, vault.Change{Key: key}) }
 
+// drainPause is how long the drain rests after each turn, so that what arrives
+// in a burst shares one record and one sync. The first message after a quiet
+// moment is shown at once.
+const drainPause = 20 * time.Millisecond
+
 // drainLoop is the one goroutine that drains while the node runs.
 func (n *Node) drainLoop() {
 	defer n.wg.Done()
@@ -65,6 +71,9 @@ func (n *Node) drainLoop() {
 		n.mu.Unlock()
 		if err != nil && n.ctx.Err() == nil {
 			n.log.Error("opening messages stopped; it goes on at the next entry or unlock", "err", err)
+		}
+		if !n.wait(drainPause) {
+			return
 		}
 	}
 }
