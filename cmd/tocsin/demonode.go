@@ -38,6 +38,7 @@ type demoNode struct {
 	tether io.Closer     // its standard input: it ends when this is closed
 	ended  chan struct{} // closed when the process has ended
 	err    error         // how it ended; read after ended is closed
+	killed bool          // it was killed on purpose
 	stderr *tail
 }
 
@@ -135,6 +136,7 @@ func (n *demoNode) started(ctx context.Context, first <-chan []byte) error {
 
 // kill ends the process as a power cut would: it gets no chance to do anything.
 func (n *demoNode) kill() error {
+	n.killed = true
 	if err := n.cmd.Process.Kill(); err != nil {
 		return fmt.Errorf("the node cannot be killed: %w", err)
 	}
@@ -149,6 +151,9 @@ func (n *demoNode) stop() error {
 	}
 	select {
 	case <-n.ended:
+		if n.err != nil && !n.killed {
+			return errors.Join(fmt.Errorf("a node did not end well: %w: %s", n.err, n.stderr), n.release())
+		}
 		return n.release()
 	case <-time.After(stopPatience):
 	}
