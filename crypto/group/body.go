@@ -28,24 +28,23 @@ type envelope struct {
 
 // parseEnvelope reads a body. Everything in it but these few fields is
 // ciphertext.
-func parseEnvelope(body []byte) (*envelope, error) {
+func parseEnvelope(body []byte) (e envelope, err error) {
 	if len(body) > MaxBody {
-		return nil, invalid("body of %d bytes, more than %d", len(body), MaxBody)
+		return e, invalid("body of %d bytes, more than %d", len(body), MaxBody)
 	}
 	s := cryptobyte.String(body)
-	e := new(envelope)
 	var version uint8
 	if !s.ReadUint8(&version) || !s.ReadBytes(&e.salt, saltSize) || !s.ReadUint32(&e.generation) || !s.ReadBytes(&e.kc, 32) {
-		return nil, invalid("body cut short")
+		return e, invalid("body cut short")
 	}
 	if version != suite {
-		return nil, invalid("body of suite %d; this version knows suite %d", version, suite)
+		return e, invalid("body of suite %d; this version knows suite %d", version, suite)
 	}
 	if e.generation >= MaxGeneration {
-		return nil, invalid("generation %d; a chain ends at %d", e.generation, MaxGeneration)
+		return e, invalid("generation %d; a chain ends at %d", e.generation, MaxGeneration)
 	}
 	if n := len(s) - gcmTag; n < padFloor || n > maxPadded || n != padded(n) {
-		return nil, invalid("ciphertext of %d bytes, which is no padded size", len(s))
+		return e, invalid("ciphertext of %d bytes, which is no padded size", len(s))
 	}
 	e.prefix, e.sealed = body[:bodyPrefix], s
 	return e, nil

@@ -126,22 +126,29 @@ func (e *epochKeys) destroy() {
 // ratchet yields the two children of a chain key. Expand to 32 bytes is one
 // block of RFC 5869, HMAC(key, info ‖ 1), so that one keyed hash serves both: it
 // is on the way of every message, and of every generation skipped.
-type ratchet struct{ h hash.Hash }
+type ratchet struct {
+	h    hash.Hash
+	used bool
+	buf  secret // of one allocation with h, for labels and sums
+}
 
-func newRatchet(ck secret) ratchet { return ratchet{hmac.New(sha256.New, ck[:])} }
+func newRatchet(ck secret) *ratchet { return &ratchet{h: hmac.New(sha256.New, ck[:])} }
 
-func (r ratchet) expand(label string) (out secret) {
-	r.h.Reset()
-	r.h.Write(append([]byte(label), 1))
-	r.h.Sum(out[:0])
-	return out
+func (r *ratchet) expand(label string) secret {
+	if r.used {
+		r.h.Reset()
+	}
+	r.used = true
+	r.h.Write(append(append(r.buf[:0], label...), 1))
+	r.h.Sum(r.buf[:0])
+	return r.buf
 }
 
 // seed is ms = Expand(ck,"seed").
-func (r ratchet) seed() secret { return r.expand(labelSeed) }
+func (r *ratchet) seed() secret { return r.expand(labelSeed) }
 
 // next is ck' = Expand(ck,"next").
-func (r ratchet) next() secret { return r.expand(labelNext) }
+func (r *ratchet) next() secret { return r.expand(labelNext) }
 
 const (
 	saltSize    = 16

@@ -70,8 +70,8 @@ func names(s string, sizes ...int) ([][]byte, error) {
 		if len(s) < n {
 			return nil, errKey
 		}
-		raw, err := hex.DecodeString(s[:n])
-		if err != nil {
+		raw := make([]byte, size)
+		if !unhex(raw, s[:n]) {
 			return nil, errKey
 		}
 		out[i], s = raw, s[n:]
@@ -130,6 +130,40 @@ func (k *Keyring) chain(id EpochID, member identity.LogID) *chain {
 	return nil
 }
 
+// chainName reads <epoch>/<log>. It is [names] for the one record that every
+// message writes.
+func chainName(rest string) (EpochID, identity.LogID, error) {
+	const log = 2*len(EpochID{}) + 1
+	var id EpochID
+	var member [identity.LogIDSize]byte
+	if len(rest) != log+2*len(member) || rest[log-1] != '/' || !unhex(id[:], rest[:log-1]) || !unhex(member[:], rest[log:]) {
+		return EpochID{}, identity.LogID{}, errKey
+	}
+	return id, logName(member[:]), nil
+}
+
+// unhex reads lower-case hexadecimal without a detour over the heap.
+func unhex(dst []byte, s string) bool {
+	for i := range dst {
+		hi, lo := nibble(s[2*i]), nibble(s[2*i+1])
+		if hi > 15 || lo > 15 {
+			return false
+		}
+		dst[i] = hi<<4 | lo
+	}
+	return true
+}
+
+func nibble(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 255
+}
+
 // generationName reads <epoch>/<log>/<generation>.
 func generationName(rest string) (EpochID, identity.LogID, uint32, error) {
 	n, err := names(rest, 32, identity.LogIDSize, 4)
@@ -140,11 +174,10 @@ func generationName(rest string) (EpochID, identity.LogID, uint32, error) {
 }
 
 func (b *batch) addChain(rest string, value []byte) error {
-	n, err := names(rest, 32, identity.LogIDSize)
+	id, member, err := chainName(rest)
 	if err != nil {
 		return err
 	}
-	id, member := EpochID(n[0]), logName(n[1])
 	if value == nil { // goes with its epoch
 		return nil
 	}
