@@ -335,6 +335,7 @@ func (n *Node) commitBatch(b *batch) error {
 func (n *Node) show(b *batch) {
 	for _, g := range b.groups {
 		n.showGroup(g)
+		n.events.publish(Event{Type: EventGroup, Group: g.String()})
 	}
 	owed := false
 	for _, o := range b.opened {
