@@ -57,6 +57,9 @@ func TestDemo(t *testing.T) {
 // TestDemoNotices switches one protection off after the other: the demo must
 // fail, and say in which step.
 func TestDemoNotices(t *testing.T) {
+	if testing.Short() {
+		t.Skip("four demos are not short")
+	}
 	for _, c := range []struct {
 		protection string
 		step       int

@@ -60,7 +60,7 @@ func (d *demo) newSecret(name string) (string, error) {
 	return path, writeFile(path, []byte(words+"\n"), 0o600)
 }
 
-// mesh is what an authority of the demo needs to certify.
+// meshFiles is what is needed to certify devices for one mesh.
 type meshFiles struct {
 	secret string            // file with the passphrase of its authorities
 	dirs   map[string]string // directory of each authority, by organisation
@@ -101,8 +101,7 @@ func (d *demo) foundMeshOf(ctx context.Context, name string, hospitals ...hospit
 	})
 }
 
-// enrolIn takes a clinician from nothing to a data directory that `up` can run.
-// issuing is serialised by the authority's own lock, so one at a time for each.
+// initDevice makes the device of a clinician and its request.
 func (d *demo) initDevice(ctx context.Context, c *clinician) (err error) {
 	handle := strings.ToLower(c.first())
 	c.dir = filepath.Join(d.dir, handle)
@@ -113,11 +112,14 @@ func (d *demo) initDevice(ctx context.Context, c *clinician) (err error) {
 		"--number", c.number, "--name", c.name, "--role", c.role)
 }
 
+// certify has the clinician's own hospital answer the request. An authority's
+// directory is locked while it works: one at a time for each.
 func (d *demo) certify(ctx context.Context, m *meshFiles, c *clinician) error {
 	return d.run(ctx, m.secret, nil, "authority", "issue", filepath.Join(c.dir, requestFile), "--yes",
 		"--dir", m.dirs[c.org], "--days", "30", "--out", c.dir+".response.pem")
 }
 
+// enrolDevice imports the answer, and checks what it says.
 func (d *demo) enrolDevice(ctx context.Context, m *meshFiles, c *clinician) error {
 	var e enrolment
 	if err := d.run(ctx, c.secret, &e, "enrol", c.dir+".response.pem", "--data", c.dir); err != nil {
