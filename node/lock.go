@@ -205,6 +205,12 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 	if n.writable() != nil {
 		return nil
 	}
+	n.receiptsSoon() // those that could not be sent when they fell due
+	if n.ticketNotAfter().Sub(n.cfg.Clock.Now()) < ticketLife-ticketAge {
+		if err := n.renewTicket(); err != nil {
+			return err
+		}
+	}
 	if err := n.saveGroup(n.open.keyring.Expire(n.cfg.Clock.Now(), running)); err != nil {
 		return err
 	}
@@ -246,10 +252,12 @@ func (n *Node) closeSession() {
 	n.cfg.Vault.Lock()
 }
 
-// The ticket is the lease of protocol §1: each unlock renews it, and
-// neighbours refuse a device whose ticket has run out.
+// The ticket is the lease of protocol §1: each unlock renews it, and so does a
+// device that stays unlocked once it is a day old; neighbours refuse a device
+// whose ticket has run out.
 const (
 	ticketLife = 7 * 24 * time.Hour
+	ticketAge  = 24 * time.Hour
 	ticketFile = "ticket.bin"
 )
 

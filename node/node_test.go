@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -224,6 +225,34 @@ func (c *testClock) After(d time.Duration) <-chan time.Time {
 		return nil
 	}
 	return c.Clock.After(d)
+}
+
+// TestTicketIsRenewedWhileUnlocked: a device that nobody locks for a week must
+// not fall out of the mesh.
+func TestTicketIsRenewedWhileUnlocked(t *testing.T) {
+	var clock testClock
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	first := a.ticketNotAfter()
+	upkeep := func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		check(t, a.upkeep(t.Context(), upkeepInterval))
+	}
+	upkeep()
+	if got := a.ticketNotAfter(); !got.Equal(first) {
+		t.Fatalf("a fresh ticket was renewed: %v, then %v", first, got)
+	}
+	clock.by.Store(int64(25 * time.Hour))
+	upkeep()
+	if got := a.ticketNotAfter(); got.Sub(first) < 24*time.Hour {
+		t.Fatalf("a day later the ticket still ends on %v", got)
+	}
+	check(t, a.Lock())
+	clock.by.Store(int64(9 * 24 * time.Hour))
+	upkeep()
+	if !strings.Contains(a.Status().Problem, "unlock") {
+		t.Fatalf("a locked device renewed its lease: %q", a.Status().Problem)
+	}
 }
 
 func TestAcceptVerdicts(t *testing.T) {
