@@ -35,7 +35,8 @@ type batch struct {
 	cursors map[identity.LogID]uint64
 	opened  []opened
 	groups  []group.ID
-	waiting int // change in the number of entries that wait for an epoch
+	people  bool // a prekey was learnt: somebody can be reached who could not
+	waiting int  // change in the number of entries that wait for an epoch
 }
 
 // opened is a message on its way to the inbox.
@@ -192,6 +193,7 @@ func (n *Node) drainControl(b *batch, e *ledger.Entry) error {
 		n.log.Warn("a device published prekeys that cannot be used", "log", e.Header.Log(), "err", err)
 		return nil
 	}
+	b.people = true
 	return n.fold(b, changes)
 }
 
@@ -336,6 +338,9 @@ func (n *Node) show(b *batch) {
 	for _, g := range b.groups {
 		n.showGroup(g)
 		n.events.publish(Event{Type: EventGroup, Group: g.String()})
+	}
+	if b.people {
+		n.events.publish(Event{Type: EventPeople})
 	}
 	owed := false
 	for _, o := range b.opened {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
 	"tocsin/mesh"
@@ -91,6 +92,24 @@ func TestLockedNodeReceivesAndShowsOnceUnlocked(t *testing.T) {
 	check(t, b.Lock())
 	check(t, b.Unlock(t.Context(), []byte(passphrase)))
 	shows(t, b, g, want...)
+}
+
+func TestDirectConversationNeedsNoName(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	c, err := a.CreateGroup(t.Context(), GroupSpec{Kind: "direct", Members: []string{"Ben"}})
+	check(t, err)
+	g := group.ID(c.ID).String()
+	say(t, a, g, "Are you free?")
+	shows(t, b, g, "Are you free?")
+	if _, err := a.CreateGroup(t.Context(), GroupSpec{Kind: "direct", Members: []string{"Zoe"}}); !errors.Is(err, ErrInvalid) {
+		t.Fatalf("a group with a stranger: %v", err)
+	}
+	if _, err := a.CreateGroup(t.Context(), GroupSpec{Kind: "club"}); !errors.Is(err, ErrInvalid) {
+		t.Fatalf("a group of no known kind: %v", err)
+	}
 }
 
 func TestPartitionHealsWithEverything(t *testing.T) {

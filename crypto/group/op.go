@@ -200,7 +200,7 @@ func readCreate(s *cryptobyte.String, o *Op) error {
 	if len(o.Deps) != 0 {
 		return invalid("a create operation depends on nothing")
 	}
-	if err := checkName(c.Name); err != nil {
+	if err := checkName(c.Kind, c.Name); err != nil {
 		return invalid("%w", err)
 	}
 	o.Create = c
@@ -224,9 +224,10 @@ func readAdd(s *cryptobyte.String, o *Op) error {
 	return nil
 }
 
-// checkName refuses names that could deceive on a screen or break its lines.
-func checkName(name string) error {
-	if len(name) == 0 || len(name) > MaxName {
+// checkName refuses names that could deceive on a screen or break its lines. A
+// direct group is called by its members and may go without.
+func checkName(kind Kind, name string) error {
+	if len(name) == 0 && kind != KindDirect || len(name) > MaxName {
 		return fmt.Errorf("the name of a group has 1 to %d bytes, not %d", MaxName, len(name))
 	}
 	if !utf8.ValidString(name) {

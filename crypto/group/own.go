@@ -15,7 +15,7 @@ func (k *Keyring) CreateOp(kind Kind, name string) (ID, []byte, error) {
 	if !kind.valid() {
 		return ID{}, nil, fmt.Errorf("group: unknown kind of group %d", uint8(kind))
 	}
-	if err := checkName(name); err != nil {
+	if err := checkName(kind, name); err != nil {
 		return ID{}, nil, fmt.Errorf("group: %w", err)
 	}
 	c := &Create{Kind: kind, Name: name}
