@@ -227,7 +227,9 @@ func TestClockBeforeCredentialRefusesToSign(t *testing.T) {
 type testClock struct {
 	Clock
 	by      atomic.Int64
-	stopped atomic.Bool // no wait that begins now ever ends
+	stopped atomic.Bool // no wait that begins now ends but by gate
+	gate    chan time.Time
+	waits   atomic.Int64 // waits begun since then
 }
 
 func withClock(c *testClock) func(*Config) {
@@ -241,9 +243,40 @@ func (c *testClock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.b
 
 func (c *testClock) After(d time.Duration) <-chan time.Time {
 	if c.stopped.Load() {
-		return nil
+		c.waits.Add(1)
+		return c.gate
 	}
 	return c.Clock.After(d)
+}
+
+// TestLockedWhileWaitingForAnEpoch: a device may be locked while a send of its
+// own waits whether another member announces an epoch first.
+func TestLockedWhileWaitingForAnEpoch(t *testing.T) {
+	clock := testClock{gate: make(chan time.Time)}
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	clock.by.Store(int64(25 * time.Hour)) // the daily rotation is due
+	clock.stopped.Store(true)             // and the wait does not end by itself
+	sent := make(chan error)
+	go func() {
+		_, err := a.Send(t.Context(), g, message.NewText("x", time.Time{}), "routine")
+		sent <- err
+	}()
+	eventually(t, "the send waits", func() bool { return clock.waits.Load() > 0 })
+	check(t, a.Lock())
+	for {
+		select {
+		case clock.gate <- time.Now():
+		case err := <-sent:
+			if !errors.Is(err, ErrLocked) {
+				t.Fatalf("the send: %v", err)
+			}
+			return
+		}
+	}
 }
 
 // TestTicketIsRenewedWhileUnlocked: a device that nobody locks for a week must

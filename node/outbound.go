@@ -99,18 +99,21 @@ func (n *Node) ensureEpoch(ctx context.Context, id group.ID) error {
 }
 
 // pause lets go of n.mu for d, so that entries keep being drained meanwhile.
+// The device may have been locked when it returns; then that is its error.
 func (n *Node) pause(ctx context.Context, d time.Duration) error {
 	n.mu.Unlock()
-	defer n.mu.Lock()
+	var err error
 	select {
 	case <-n.cfg.Clock.After(d):
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	case <-n.ctx.Done():
-		return n.ctx.Err()
+		err = n.ctx.Err()
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	return n.writable()
 }
 
