@@ -274,9 +274,33 @@ func TestAssembleRefusesOthersLeaves(t *testing.T) {
 	if _, err := AssembleEnrolment(req, h.bundle, h.meshKey, adm, cred); err == nil {
 		t.Error("another person's leaves make an enrolment")
 	}
+	// The same device in name, with another witness key or another bundle key.
+	other, err := newHouseKeys(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relay, vault := *h.relay, *h.vault
+	relay.Witness, vault.Bundle = other.relay.Witness, other.vault.Bundle
+	for name, keys := range map[string]keySet{"witness": {relay: &relay, vault: h.vault}, "bundle": {relay: h.relay, vault: &vault}} {
+		req, err := NewRequest(h.wish(), keys.relay, keys.vault)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := AssembleEnrolment(req, h.bundle, h.meshKey, adm, cred); err == nil {
+			t.Errorf("leaves with another %s key make an enrolment", name)
+		}
+	}
 	if _, err := AssembleEnrolment(h.request, h.bundle, h.meshKey, cred, adm); err == nil {
 		t.Error("leaves the wrong way round make an enrolment")
 	}
+}
+
+func newHouseKeys(h *house) (k keySet, err error) {
+	if k.relay, err = NewRelayKeys(h.rand); err != nil {
+		return k, err
+	}
+	k.vault, err = NewVaultKeys(h.rand)
+	return k, err
 }
 
 // TestAdmissionNamesNobody looks for the person in what a stranger sees.
