@@ -16,6 +16,9 @@ type chain struct {
 	seeds map[uint32]secret
 	gaps  []gap  // ascending, apart from each other
 	key   string // of the stored record; filled in when first needed
+	// stored is set once the record of next and ck was read. Seeds and gaps alone
+	// make no chain: its key would be zeros, which everybody knows.
+	stored bool
 }
 
 // gap is a run of skipped generations [from, to) kept as its first chain key:

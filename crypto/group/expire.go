@@ -20,6 +20,9 @@ import (
 // step of the wall clock counts as the time measured, so that setting the
 // clock destroys nothing, and a device that was switched off for weeks still has
 // the keys to what was sent to it meanwhile.
+//
+// The changes may be stored in several commits, in their order: [Load] takes
+// what is left after any of them, and the next Expire destroys the rest.
 func (k *Keyring) Expire(now time.Time, running time.Duration) []Change {
 	c := k.clock.advance(now, running)
 	out := []Change{c.change()}
@@ -54,22 +57,24 @@ func (c clock) advance(now time.Time, running time.Duration) clock {
 	return clock{set: true, wall: now.Unix(), elapsed: c.elapsed + uint64(counted/time.Second)}
 }
 
-// drop deletes every record of e.
+// drop deletes every record of e. Its own is the last, and a chain's comes after
+// the seeds and gaps of the chain: where a long list is stored in several
+// commits and the last of them are lost, what is left still has its epoch.
 func (e *epoch) drop() []Change {
-	out := []Change{{Key: epochKey(e.id)}}
+	var out []Change
 	for _, m := range e.members {
 		out = append(out, e.chains[m].drop(e.id, m)...)
 	}
-	return out
+	return append(out, Change{Key: epochKey(e.id)})
 }
 
 func (c *chain) drop(id EpochID, member identity.LogID) []Change {
-	out := []Change{{Key: chainKey(id, member)}}
+	var out []Change
 	for _, gen := range slices.Sorted(maps.Keys(c.seeds)) {
 		out = append(out, Change{Key: seedKey(id, member, gen)})
 	}
 	for _, g := range c.gaps {
 		out = append(out, Change{Key: gapKey(id, member, g.from)})
 	}
-	return out
+	return append(out, Change{Key: chainKey(id, member)})
 }

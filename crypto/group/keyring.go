@@ -88,6 +88,7 @@ func Load(cfg Config, scan func(prefix string, fn func(key string, value []byte)
 	if err != nil {
 		return nil, fmt.Errorf("group: load: %w", err)
 	}
+	b.endDropped()
 	if err := b.commit(); err != nil {
 		return nil, fmt.Errorf("group: load: %w", err)
 	}
@@ -118,6 +119,7 @@ type batch struct {
 	epochs  map[EpochID]*epoch // new ones of this batch
 	dirty   map[ID]*groupState // operations to be, where they change
 	recheck map[ID]bool        // groups whose usable epochs change
+	elapsed uint64             // of the clock in this batch
 	inline  [4]func()
 }
 
@@ -169,6 +171,25 @@ func (b *batch) epoch(id EpochID) *epoch {
 	return e
 }
 
+// endDropped completes the epochs that [Keyring.Expire] was destroying when the
+// process ended. The clock is stored before anything goes, so that a chain may
+// be missing only from an epoch that is due; it counts as at its end.
+func (b *batch) endDropped() {
+	for _, e := range b.epochs {
+		if e.due > b.elapsed {
+			continue
+		}
+		for _, m := range e.members {
+			if e.chains[m] == nil {
+				e.chains[m] = new(chain)
+			}
+			if c := e.chains[m]; !c.stored {
+				c.stored, c.next = true, MaxGeneration
+			}
+		}
+	}
+}
+
 func (b *batch) commit() error {
 	for id, g := range b.dirty {
 		view, err := g.ops.evaluate(id)
@@ -182,7 +203,7 @@ func (b *batch) commit() error {
 			return fmt.Errorf("group: chains of epoch %s are stored, but not the epoch", id)
 		}
 		for _, m := range e.members {
-			if e.chains[m] == nil || len(e.chains) != len(e.members) {
+			if c := e.chains[m]; c == nil || !c.stored || len(e.chains) != len(e.members) {
 				return fmt.Errorf("group: the chains stored for epoch %s are not those of its members", id)
 			}
 		}
@@ -232,6 +253,13 @@ func (b *batch) add(c Change) error {
 		return fmt.Errorf("group: stored record %q: %w", c.Key, err)
 	}
 	return nil
+}
+
+// Knows reports whether an epoch with this tag is held, so that a message under
+// it can be tried.
+func (k *Keyring) Knows(tag Tag) bool {
+	_, ok := k.tags[tag]
+	return ok
 }
 
 // Groups returns the view of every group, in order of id.

@@ -193,11 +193,11 @@ func (w *work) forget() []Change {
 }
 
 func (p *partial) drop(id partialID) []Change {
-	out := []Change{{Key: id.key()}}
+	var out []Change
 	for _, index := range slices.Sorted(maps.Keys(p.pages)) {
 		out = append(out, Change{Key: id.pageKey(index)})
 	}
-	return out
+	return append(out, Change{Key: id.key()}) // last, as in epoch.drop
 }
 
 // crowdOut gives up the oldest incomplete announce of a log that has too many.

@@ -99,6 +99,7 @@ func (b *batch) addClock(rest string, value []byte) error {
 		return errRecord
 	}
 	c := clock{set: true, wall: int64(binary.BigEndian.Uint64(value)), elapsed: binary.BigEndian.Uint64(value[8:])}
+	b.elapsed = c.elapsed
 	b.do(func() { b.k.clock = c })
 	return nil
 }

@@ -189,6 +189,7 @@ func (b *batch) addChain(rest string, value []byte) error {
 	if err != nil {
 		return err
 	}
+	c.stored = true
 	b.do(func() { c.next, c.ck = next, ck })
 	return nil
 }
