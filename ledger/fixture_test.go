@@ -89,6 +89,9 @@ func (a *authors) Admit(e *ledger.Entry) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked++
+	if a.admit == nil && (a.open || a.known[e.Header.Author]) {
+		return nil
+	}
 	if a.admit == nil {
 		return errors.New("nobody is admitted")
 	}

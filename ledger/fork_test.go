@@ -188,3 +188,43 @@ func TestOwnLogForked(t *testing.T) {
 		t.Fatal("the own head moved")
 	}
 }
+
+// TestForkMeetsThePen: one branch waits when the other comes in a row.
+func TestForkMeetsThePen(t *testing.T) {
+	store := memstore.New()
+	l := open(t, store, everyone(), ledger.Limits{})
+	d := newDevice("a")
+	x := d.chain(t, 6)
+	y := d.extend(t, x[:5], 4, "other")
+	addAll(t, l, x[:4], ledger.Appended)
+	addAll(t, l, y[5:], ledger.Penned)
+	out, err := l.AppendBatch(context.Background(), x[4:], noon)
+	if err != nil || out[0] != ledger.Appended || out[1] != ledger.Appended {
+		t.Fatalf("%v: %v", out, err)
+	}
+	checkFork(t, l, x[5], y[5])
+	if s := l.Stats(); s.Penned != 0 || s.PennedBytes != 0 || s.Forks != 1 {
+		t.Fatalf("entries wait for a log that is closed: %+v", s)
+	}
+	if !l.Closed(d.id) {
+		t.Fatal("the log is not closed")
+	}
+	checkFork(t, open(t, store.Reopen(), everyone(), ledger.Limits{}), x[5], y[5])
+}
+
+// TestForkClearsThePen: what waits beyond a fork goes, what waits before stays.
+func TestForkClearsThePen(t *testing.T) {
+	l := openMem(t)
+	d := newDevice("a")
+	x := d.chain(t, 8)
+	y := d.extend(t, x[:5], 1, "other")
+	addAll(t, l, x[4:], ledger.Penned)
+	add(t, l, y[5], ledger.Forked)
+	if s := l.Stats(); s.Penned != 1 {
+		t.Fatalf("%d wait, want the 1 before the fork", s.Penned)
+	}
+	addAll(t, l, x[:4], ledger.Appended)
+	if next(l, d.id) != 5 {
+		t.Fatalf("%d entries, want 5", next(l, d.id))
+	}
+}

@@ -43,6 +43,13 @@ const (
 	maxRoundBytes = MaxBatchBytes / 2
 )
 
+// MaxIncarnations is the number of logs beyond incarnation 0 that are held of
+// one author, whichever come first. A device opens one when it was restored;
+// without a limit its key could open thousands a day, each of which costs every
+// device memory for good. More of them are [OverBudget] until the issuer signs
+// for more, which comes with the issuer's log of trust.
+const MaxIncarnations = 3
+
 // maxClockAhead is how far ahead of our clock a received hybrid time may be
 // and still move ours (protocol §3).
 const maxClockAhead = 24 * time.Hour

@@ -12,12 +12,14 @@ import (
 
 // Authors tells who may have a log. It must not call back into [Logs].
 type Authors interface {
-	// Known reports whether entries of k's logs are taken. It is asked about
-	// logs of which nothing is held yet.
+	// Known reports whether k has been admitted: whether the first entry of one
+	// of its logs was. It is asked about logs of which nothing is held yet.
 	Known(k identity.Key) bool
-	// Admit is shown the entry at seq 0 of a log whose author is not known: a
-	// control entry with the author's credential. If it returns nil the author
-	// is known from now on; otherwise the entry waits in the pen.
+	// Admit is shown the entry at seq 0 of each log before it is appended, also
+	// of an author who is known already: a control entry with the author's
+	// credential. If it returns nil the author is known from now on. Otherwise
+	// the entry of an author who is not known waits in the pen, and that of
+	// another is [OverBudget]. It may be shown the same entry again.
 	Admit(first *Entry) error
 }
 
@@ -97,6 +99,31 @@ func (l *Logs) setState(id LogID, st *logState) {
 		l.sorted = slices.Insert(l.sorted, i, id)
 	}
 	l.logs[id] = st
+}
+
+// crowded reports whether nothing of log id can be taken because as many logs of
+// its author beyond incarnation 0 as [MaxIncarnations] have an entry or the
+// proof of a fork in l or in changed, which goes before l. The caller holds mu.
+func (l *Logs) crowded(id LogID, changed map[LogID]*logState) bool {
+	if id.Incarnation == 0 {
+		return false
+	}
+	counts := func(other LogID, st *logState) bool {
+		return other.Author == id.Author && other.Incarnation > 0 && other != id && (st.next > 0 || st.fork != nil)
+	}
+	n := 0
+	for other, st := range changed {
+		if counts(other, st) {
+			n++
+		}
+	}
+	i, _ := slices.BinarySearchFunc(l.sorted, LogID{Author: id.Author, Incarnation: 1}, LogID.Compare)
+	for ; i < len(l.sorted) && l.sorted[i].Author == id.Author; i++ {
+		if other := l.sorted[i]; changed[other] == nil && counts(other, l.logs[other]) {
+			n++
+		}
+	}
+	return n >= MaxIncarnations
 }
 
 // Head is the newest entry held of a log.

@@ -19,6 +19,7 @@ type Log struct {
 
 	mu       sync.Mutex // held across a write; taken before Logs.mu
 	reserved Place      // guarded by mu; Log is zero if there is none
+	unsaved  bool       // guarded by mu: that we were rolled back is not stored yet
 }
 
 // Place is where the next own entry goes.
@@ -223,18 +224,18 @@ func (g *Log) moved(st *logState, vs []Verified) {
 }
 
 // markRollback closes the log for writing, durably: its author's key has signed
-// what this device does not hold.
+// what this device does not hold. If it cannot be stored, the next call tries again.
 func (g *Log) markRollback(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.l.mu.RLock()
 	st := *g.l.logs[g.id]
 	g.l.mu.RUnlock()
-	if st.rollback {
+	if st.rollback && !g.unsaved {
 		return nil
 	}
 	// In memory first: if the disk refuses, we must stop writing all the more.
-	st.rollback = true
+	st.rollback, g.unsaved = true, true
 	g.l.mu.Lock()
 	st.fork = g.l.logs[g.id].fork
 	g.l.setState(g.id, &st)
@@ -243,6 +244,7 @@ func (g *Log) markRollback(ctx context.Context) error {
 	if err := g.l.store.CommitOwn(ctx, []Record{record}); err != nil {
 		return fmt.Errorf("ledger: cannot record that our own log is behind: %w", err)
 	}
+	g.unsaved = false
 	return nil
 }
 

@@ -302,3 +302,42 @@ func TestEarlierIncarnation(t *testing.T) {
 	addAll(t, l, earlier, ledger.Appended)
 	write(t, g, &second, "x")
 }
+
+// refusing is a Store whose own commits fail while err is set.
+type refusing struct {
+	ledger.Store
+	err error
+}
+
+func (r *refusing) CommitOwn(ctx context.Context, batch []ledger.Record) error {
+	if r.err != nil {
+		return r.err
+	}
+	return r.Store.CommitOwn(ctx, batch)
+}
+
+// TestRollbackIsStoredInTheEnd: if the disk refuses the mark, the log is closed
+// all the same and the mark is stored when next it can be.
+func TestRollbackIsStoredInTheEnd(t *testing.T) {
+	ctx := context.Background()
+	disk := memstore.New()
+	store := &refusing{Store: disk, err: errors.New("disk broke")}
+	l := open(t, store, everyone(), ledger.Limits{})
+	d := newDevice("own")
+	g := own(t, l, d)
+	chain := d.chain(t, 2)
+	for range 2 {
+		if _, err := l.Append(ctx, chain[1], noon); !errors.Is(err, store.err) {
+			t.Fatalf("%v, want the disk's error", err)
+		}
+		if _, err := g.Reserve(noon); !errors.Is(err, ledger.ErrRollback) {
+			t.Fatalf("%v, want ErrRollback", err)
+		}
+	}
+	store.err = nil
+	add(t, l, chain[1], ledger.OwnAhead)
+	g = own(t, open(t, disk.Reopen(), everyone(), ledger.Limits{}), d)
+	if _, err := g.Reserve(noon); !errors.Is(err, ledger.ErrRollback) {
+		t.Fatalf("after a restart: %v, want ErrRollback", err)
+	}
+}

@@ -152,6 +152,19 @@ func (p *pen) remove(e *Entry) {
 	}
 }
 
+// removeFrom takes out what waits of a log at seq and after it.
+func (p *pen) removeFrom(id LogID, seq uint64) {
+	a := p.authors[id.Author]
+	if a == nil {
+		return
+	}
+	for at, e := range a.logs[id] {
+		if at >= seq {
+			p.remove(e)
+		}
+	}
+}
+
 func (p *pen) forgetOldest() {
 	a := p.waiting.Front().Value.(*penAuthor)
 	p.forgotten += uint64(a.n)

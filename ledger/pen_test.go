@@ -322,3 +322,96 @@ func TestMissing(t *testing.T) {
 		t.Errorf("the next day: %+v", got)
 	}
 }
+
+// TestSyncEmptiesThePen: what waited and then comes in a row with what was
+// missing does not wait on.
+func TestSyncEmptiesThePen(t *testing.T) {
+	l := openMem(t)
+	d := newDevice("a")
+	chain := d.chain(t, 11)
+	addAll(t, l, chain[:4], ledger.Appended)
+	addAll(t, l, chain[5:], ledger.Penned)
+	out, err := l.AppendBatch(context.Background(), chain[4:], noon)
+	if err != nil || slices.ContainsFunc(out, func(o ledger.Outcome) bool { return o != ledger.Appended }) {
+		t.Fatalf("%v: %v", out, err)
+	}
+	if s := l.Stats(); s.Penned != 0 || s.PennedBytes != 0 || next(l, d.id) != 11 {
+		t.Fatalf("%d entries, and %d still wait: %+v", next(l, d.id), s.Penned, s)
+	}
+}
+
+// further returns a device's incarnation.
+func further(name string, incarnation uint32) *device {
+	d := newDevice(name)
+	d.id.Incarnation = incarnation
+	return d
+}
+
+// TestIncarnations: one author cannot make everybody hold logs without end, in
+// one commit, over several, or as proofs of forks, also after a restart.
+func TestIncarnations(t *testing.T) {
+	ctx := context.Background()
+	store := memstore.New()
+	l := open(t, store, everyone(), ledger.Limits{})
+	var firsts []ledger.Verified
+	for i := range uint32(10) {
+		firsts = append(firsts, further("a", i+1).chain(t, 1)[0])
+	}
+	out, err := l.AppendBatch(ctx, firsts, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, o := range out {
+		if want := map[bool]ledger.Outcome{true: ledger.Appended, false: ledger.OverBudget}[i < ledger.MaxIncarnations]; o != want {
+			t.Errorf("further log %d: %s, want %s", i+1, o, want)
+		}
+	}
+	l = open(t, store.Reopen(), everyone(), ledger.Limits{})
+	add(t, l, firsts[9], ledger.OverBudget)
+	late := further("a", 10)
+	add(t, l, late.entry(t, 5, ledger.ID{1}, "x"), ledger.OverBudget)
+	add(t, l, late.entry(t, 5, ledger.ID{1}, "y"), ledger.OverBudget)
+	if s := l.Stats(); s.Forks != 0 || s.Penned != 0 {
+		t.Errorf("a log too many left something: %+v", s)
+	}
+	if got := l.Missing(ledger.Frontier{{Log: late.id, Next: 9}}, noon); len(got) != 0 {
+		t.Errorf("a log too many is asked for: %+v", got)
+	}
+	// Others, the first log and those that are held carry on.
+	add(t, l, newDevice("a").chain(t, 1)[0], ledger.Appended)
+	add(t, l, further("a", 2).chain(t, 2)[1], ledger.Appended)
+	add(t, l, further("b", 10).chain(t, 1)[0], ledger.Appended)
+}
+
+// TestForkProofsCountAsIncarnations: logs of which only a proof is held count.
+func TestForkProofsCountAsIncarnations(t *testing.T) {
+	l := openMem(t)
+	for i := range uint32(ledger.MaxIncarnations) {
+		d := further("a", i+1)
+		add(t, l, d.entry(t, 5, ledger.ID{1}, "x"), ledger.Penned)
+		add(t, l, d.entry(t, 5, ledger.ID{1}, "y"), ledger.Forked)
+	}
+	add(t, l, further("a", 9).chain(t, 1)[0], ledger.OverBudget)
+}
+
+// TestEachLogIsAdmitted: an author who is known from one log still has to begin
+// the next with a credential, within the budget.
+func TestEachLogIsAdmitted(t *testing.T) {
+	var refuse error
+	who := &authors{admit: func(*ledger.Entry) error { return refuse }}
+	l := open(t, memstore.New(), who, ledger.Limits{DayHeaders: 3})
+	add(t, l, newDevice("a").chain(t, 1)[0], ledger.Appended)
+	second := further("a", 1)
+	refuse = errors.New("no credential")
+	add(t, l, second.chain(t, 1)[0], ledger.OverBudget)
+	if s := l.Stats(); s.Logs != 1 || s.Penned != 0 {
+		t.Fatalf("%+v", s)
+	}
+	refuse = nil
+	addAll(t, l, second.chain(t, 2), ledger.Appended)
+	asked := who.asked
+	add(t, l, further("a", 2).chain(t, 1)[0], ledger.OverBudget)
+	if asked != 3 || who.asked != asked {
+		t.Fatalf("Admit was asked %d times, want 3, and %d times for what no budget was left for", asked, who.asked-asked)
+	}
+}

@@ -50,8 +50,9 @@ func Diff(mine, theirs Frontier) (want, behind []Want, forks []LogID) {
 }
 
 // Missing returns what is worth asking of a node with this frontier: what
-// [Diff] says we lack, without logs that are closed by a fork or whose author's
-// budget of today is used up, and no more of a log than could be kept. Of our
+// [Diff] says we lack, without logs that are closed by a fork, that are one too
+// many of their author ([MaxIncarnations]) or whose author's budget of today is
+// used up, and no more of a log than could be kept. Of our
 // own log it asks for one entry, which if it exists proves that we were rolled
 // back ([OwnAhead]).
 func (l *Logs) Missing(theirs Frontier, at time.Time) []Want {
@@ -73,6 +74,9 @@ func (l *Logs) worth(w Want, at time.Time) (Want, bool) {
 	st := l.logs[w.Log]
 	if st != nil && st.fork != nil {
 		w.To = min(w.To, st.fork.Seq)
+	}
+	if w.From == 0 && l.crowded(w.Log, nil) {
+		return w, false
 	}
 	use := l.usage[w.Log.Author]
 	if use.day == dayOf(at) && (use.headers >= l.limits.DayHeaders || use.bytes >= l.limits.DayBytes) {

@@ -129,11 +129,15 @@ func (r *round) add(ctx context.Context, e *Entry, penned bool) (Outcome, error)
 		return OwnAhead, own.markRollback(ctx)
 	case st.closedAt(seq):
 		return r.evidence(st, e, st.fork.First, st.fork.Second), nil
-	case seq > st.next || (st.next == 0 && !r.admitted(e)):
+	case st.next == 0 && r.crowded(id):
+		return OverBudget, nil
+	case seq > st.next:
 		if penned {
 			return Penned, nil
 		}
 		return r.wait(st, e), nil
+	case seq == 0:
+		return r.first(id, st, e, penned), nil
 	case e.Header.Prev != st.head:
 		// The author signed another entry before this one than the one we hold.
 		// Who is wrong cannot be told from here, and the neighbour is not.
@@ -186,16 +190,33 @@ func (r *round) evidence(st *logState, e *Entry, others ...*Entry) Outcome {
 	return Forked
 }
 
-// admitted decides whether the author of the first entry of a log is known.
-func (r *round) admitted(e *Entry) bool {
-	if r.l.authors.Known(e.Header.Author) {
-		return true
+// crowded reports whether id would be one log too many of its author.
+func (r *round) crowded(id LogID) bool {
+	r.l.mu.RLock()
+	defer r.l.mu.RUnlock()
+	return r.l.crowded(id, r.states)
+}
+
+// first decides the first entry of a log: its author must be admitted with it,
+// even if it is known from another log. Budgets come before that, because
+// Authors takes a log that it admits for one that is held.
+func (r *round) first(id LogID, st *logState, e *Entry, penned bool) Outcome {
+	if _, ok := r.budget(e); !ok {
+		return OverBudget
 	}
-	if r.l.authors.Admit(e) != nil {
-		return false
+	known := r.l.authors.Known(e.Header.Author)
+	switch {
+	case r.l.authors.Admit(e) == nil:
+		if !known {
+			r.drainable = append(r.drainable, r.l.penLogs(e.Header.Author)...)
+		}
+		return r.append(id, st, e)
+	case known:
+		return OverBudget
+	case penned:
+		return Penned
 	}
-	r.drainable = append(r.drainable, r.l.penLogs(e.Header.Author)...)
-	return true
+	return r.wait(st, e)
 }
 
 // wait puts an entry into the pen.
@@ -215,6 +236,8 @@ func (r *round) wait(st *logState, e *Entry) Outcome {
 }
 
 // append takes the entry that is next, if the author's budget of the day allows.
+// What waited at its place leaves the pen; if that was another entry, the two
+// prove a fork.
 func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
 	use, ok := r.charge(e)
 	if !ok {
@@ -230,11 +253,27 @@ func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
 	if limit := hlcAt(r.at.Add(maxClockAhead)); e.Header.HLC <= limit {
 		r.hlc = max(r.hlc, e.Header.HLC)
 	}
+	if held := r.l.penned(id, e.Header.Seq); held != nil {
+		r.taken = append(r.taken, held)
+		if held.id != e.id {
+			r.evidence(&cp, e, held)
+		}
+	}
 	return Appended
 }
 
 // charge counts e against its author's budget.
 func (r *round) charge(e *Entry) (usage, bool) {
+	use, ok := r.budget(e)
+	if ok {
+		r.usage[e.Header.Author] = use
+	}
+	return use, ok
+}
+
+// budget returns what the author of e will have used with it, and whether that
+// is within the limits.
+func (r *round) budget(e *Entry) (usage, bool) {
 	author := e.Header.Author
 	use, ok := r.usage[author]
 	if !ok {
@@ -250,7 +289,6 @@ func (r *round) charge(e *Entry) (usage, bool) {
 	if use.headers > r.l.limits.DayHeaders || use.bytes > r.l.limits.DayBytes {
 		return usage{}, false
 	}
-	r.usage[author] = use
 	return use, true
 }
 
@@ -274,7 +312,6 @@ func (r *round) drain(ctx context.Context) (more bool) {
 		case o == Appended:
 			r.count.appended++
 			r.credit(e)
-			r.taken = append(r.taken, e)
 		default:
 			r.l.unpen(e) // it will never fit
 			r.drainable = r.drainable[1:]
@@ -323,6 +360,9 @@ func (r *round) apply() {
 	}
 	for _, id := range r.order {
 		st := r.states[id]
+		if st.fork != nil {
+			l.pen.removeFrom(id, st.fork.Seq) // it will never fit
+		}
 		if l.own != nil && l.own.id == id {
 			// Only Log moves its own head; this round may have found its fork.
 			cp := *l.logs[id]

@@ -135,7 +135,9 @@ func (w *wal) append(payload []byte) (mark, error) {
 	return next, nil
 }
 
-// write puts bytes at the end of the file and syncs it.
+// write puts bytes at the end of the file and syncs it. If the sync fails it
+// cuts them off again: the system may take the lost pages for written from now
+// on, and the next opening would read as durable what never reached the disk.
 func (w *wal) write(b []byte) error {
 	if _, err := w.f.WriteAt(b, w.size); err != nil {
 		if undo := w.f.Truncate(w.size); undo != nil {
@@ -146,7 +148,10 @@ func (w *wal) write(b []byte) error {
 		return diskError("cannot write "+w.name, err)
 	}
 	if err := w.sync(); err != nil {
-		return err
+		if undo := w.f.Truncate(w.size); undo != nil {
+			w.fault = fmt.Errorf("%w; nor could the record be cut off: %w", err, undo)
+		}
+		return w.fault
 	}
 	w.size += int64(len(b))
 	return nil

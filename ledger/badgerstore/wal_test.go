@@ -347,6 +347,38 @@ func TestWALSyncFails(t *testing.T) {
 		if _, n, _, err := readWAL(t, dir.crash(), mark{}); err != nil || n != 2 {
 			t.Fatalf("%s: %d batches: %v", name, n, err)
 		}
+		// Started again without a power cut, the system may still show the pages.
+		if _, n, _, err := readWAL(t, dir, mark{}); err != nil || n != 2 {
+			t.Fatalf("%s: %d batches when started again: %v", name, n, err)
+		}
+	}
+}
+
+// TestWALKilledBeforeSync: a process was killed after it wrote batch 3 and
+// before it synced; the next one reads it from the system's memory. From the
+// moment it is read, it has to survive a power cut, and so has the file's name.
+func TestWALKilledBeforeSync(t *testing.T) {
+	dir, ends := writeWAL(t, 3, small)
+	f := dir.files[ownWAL.name]
+	f.synced = f.synced[:ends[2]]
+	clear(dir.durable)
+	_, _, err := openWAL(dir, ownWAL, aeadFor(t, walKey), mark{}, func(m mark, _ []ledger.Record) error {
+		if after := dir.crash().files[ownWAL.name]; after == nil || len(after.data) < ends[m.Number] {
+			t.Errorf("batch %d was read and a power cut would lose it", m.Number)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, n, _, err := readWAL(t, dir.crash(), mark{}); err != nil || n != 3 {
+		t.Fatalf("%d batches after the power cut, want 3: %v", n, err)
+	}
+
+	broken := errors.New("disk broke")
+	dir.faults.sync = broken
+	if _, n, _, err := readWAL(t, dir, mark{}); !errors.Is(err, broken) || n != 0 {
+		t.Fatalf("%d batches were read from a file that could not be synced: %v", n, err)
 	}
 }
 

@@ -14,8 +14,11 @@ import (
 var errKey = errors.New("badgerstore: the store key does not fit this data directory: it belongs to another device or the key file was replaced")
 
 // openWAL reads a file from the start, checks that the batch that the mark from
-// names is in it, and calls fn for each batch. It returns the file ready for
-// appending and the number of bytes of a torn record that it cut off.
+// names is in it, and calls fn for each batch. Before it reads, it syncs the file
+// and its name: what a process wrote that was killed before its sync is still in
+// the system's memory, and a batch read from there, indexed and sent on could be
+// lost in the next power cut, and its sequence numbers used twice. It returns
+// the file ready for appending and the number of bytes of a torn record that it cut off.
 //
 // A record that is not whole is cut off only if it can be shown that its append
 // never returned, hence was never acknowledged: it is the last thing in the
@@ -36,6 +39,9 @@ func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark,
 		return w, 0, nil
 	}
 	w := &wal{walSpec: spec, f: f, aead: aead}
+	if err := errors.Join(f.Sync(), dir.SyncDir()); err != nil {
+		return nil, 0, errors.Join(diskError("cannot sync "+spec.name+" before it is read", err), f.Close())
+	}
 	cut, err := w.recover(from, fn)
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
