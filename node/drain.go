@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"tocsin/crypto/group"
@@ -31,12 +32,23 @@ const drainBatch = 256
 // batch collects what one journal record will hold.
 type batch struct {
 	entries int
+	bytes   int // of the values in changes
 	changes []vault.Change
 	cursors map[identity.LogID]uint64
 	opened  []opened
 	groups  []group.ID
-	people  bool // a prekey was learnt: somebody can be reached who could not
-	waiting int  // change in the number of entries that wait for an epoch
+	learnt  []group.Tag // epochs that entries may have waited for
+	people  bool        // a prekey was learnt: somebody can be reached who could not
+	waiting int         // change in the number of entries that wait for an epoch
+}
+
+func newBatch() *batch { return &batch{cursors: make(map[identity.LogID]uint64)} }
+
+// full says when a batch must be written. One entry adds at most 60 KiB and,
+// where it skips generations, some thousand changes, so that half of what one
+// record may hold leaves room for it.
+func (b *batch) full() bool {
+	return b.entries >= drainBatch || len(b.changes) >= vault.MaxChanges/2 || b.bytes >= vault.MaxCommit/2
 }
 
 // opened is a message on its way to the inbox.
@@ -49,6 +61,7 @@ type opened struct {
 
 func (b *batch) put(key string, value []byte) {
 	b.changes = append(b.changes, vault.Change{Key: key, Value: value})
+	b.bytes += len(value)
 }
 
 func (b *batch) drop(key string) { b.changes = append(b.changes, vault.Change{Key: key}) }
@@ -57,6 +70,10 @@ func (b *batch) drop(key string) { b.changes = append(b.changes, vault.Change{Ke
 // in a burst shares one record and one sync. The first message after a quiet
 // moment is shown at once.
 const drainPause = 20 * time.Millisecond
+
+// drainRetry is the rest after a turn that failed: a full disk does not get
+// better by being asked often.
+const drainRetry = 5 * time.Second
 
 // drainLoop is the one goroutine that drains while the node runs.
 func (n *Node) drainLoop() {
@@ -70,10 +87,12 @@ func (n *Node) drainLoop() {
 		n.mu.Lock()
 		err := n.drainAll(n.ctx)
 		n.mu.Unlock()
+		pause := drainPause
 		if err != nil && n.ctx.Err() == nil {
-			n.log.Error("opening messages stopped; it goes on at the next entry or unlock", "err", err)
+			n.log.Error("opening messages stopped; it is tried again in a moment", "err", err)
+			pause = drainRetry
 		}
-		if !n.wait(drainPause) {
+		if !n.wait(pause) {
 			return
 		}
 	}
@@ -95,21 +114,24 @@ func (n *Node) drainAll(ctx context.Context) error {
 		if n.open == nil || ctx.Err() != nil {
 			return ctx.Err() // an unlock starts with all logs again
 		}
-		b := batch{cursors: make(map[identity.LogID]uint64)}
-		for len(logs) > 0 && b.entries < drainBatch {
-			done, err := n.drainLog(ctx, &b, logs[0])
+		b := newBatch()
+		for len(logs) > 0 && !b.full() {
+			done, err := n.drainLog(ctx, b, logs[0])
 			if errors.Is(err, errUnreadable) {
 				skipped, err, done = append(skipped, err), nil, true
 			}
 			if err != nil {
 				n.due.addAll()
-				return errors.Join(err, n.reload())
+				return n.fallBack(err)
 			}
 			if done {
 				logs = logs[1:]
 			}
 		}
-		if err := n.finish(&b); err != nil {
+		if err := n.finish(b); err != nil {
+			return err
+		}
+		if err := n.openWaiting(ctx, b.learnt); err != nil {
 			return err
 		}
 		n.mu.Unlock()
@@ -125,9 +147,11 @@ var errUnreadable = errors.New("node: stored entries cannot be read")
 // drainLog adds entries of one log to b, and says whether its head is reached.
 func (n *Node) drainLog(ctx context.Context, b *batch, id identity.LogID) (bool, error) {
 	head, _ := n.logs.Head(id)
-	from := n.open.cursors[id]
-	to := min(head.Next, from+uint64(drainBatch-b.entries))
-	for seq := from; seq < to; seq++ {
+	seq := n.open.cursors[id]
+	if next, ok := b.cursors[id]; ok {
+		seq = next
+	}
+	for ; seq < head.Next && !b.full(); seq++ {
 		e := n.due.entry(id, seq)
 		if e == nil {
 			var err error
@@ -141,7 +165,7 @@ func (n *Node) drainLog(ctx context.Context, b *batch, id identity.LogID) (bool,
 		b.entries++
 		b.cursors[id] = seq + 1
 	}
-	return to == head.Next, nil
+	return seq >= head.Next, nil
 }
 
 // finish writes the batch's one record, moves the cursors and shows what was
@@ -211,13 +235,14 @@ func (n *Node) drainEpoch(b *batch, e *ledger.Entry) error {
 		return nil
 	}
 	b.groups = append(b.groups, learned.Group)
-	return n.retryWaiting(b, learned.Tag)
+	b.learnt = append(b.learnt, learned.Tag)
+	return nil
 }
 
 // fold moves the keyring and adds the same changes to the record.
 func (n *Node) fold(b *batch, changes []group.Change) error {
 	for _, c := range changes {
-		b.changes = append(b.changes, vault.Change(c))
+		b.put(c.Key, c.Value)
 	}
 	return n.open.keyring.Apply(changes...)
 }
@@ -271,32 +296,62 @@ func (n *Node) drainData(b *batch, e *ledger.Entry) error {
 	})
 }
 
-// retryWaiting opens the entries that waited for the epoch with this tag.
-func (n *Node) retryWaiting(b *batch, tag group.Tag) error {
-	var keys []string
-	err := n.cfg.Vault.Scan(waitPrefix(tag), func(key string, _ []byte) error {
-		keys = append(keys, key)
-		return nil
-	})
-	if err != nil {
-		return err
+// openWaiting opens the entries that waited for epochs which are held now; no
+// tags means any. It works from the journal, in batches of its own, and runs
+// again at every unlock, so that a crash between two batches loses nothing.
+func (n *Node) openWaiting(ctx context.Context, tags []group.Tag) error {
+	prefixes := []string{prefixWait}
+	if tags != nil {
+		prefixes = prefixes[:0]
+		for _, tag := range tags {
+			prefixes = append(prefixes, waitPrefix(tag))
+		}
 	}
-	for _, key := range keys {
-		_, log, seq, err := parseWaitKey(key)
+	var keys []string
+	for _, prefix := range prefixes {
+		err := n.cfg.Vault.Scan(prefix, func(key string, _ []byte) error {
+			keys = append(keys, key)
+			return nil
+		})
 		if err != nil {
 			return err
 		}
-		e, err := n.logs.Entry(n.ctx, log, seq)
-		if err != nil {
-			return err
+	}
+	slices.Sort(keys)
+	keys = slices.Compact(keys) // two pages may complete one epoch
+	for len(keys) > 0 {
+		b := newBatch()
+		for ; len(keys) > 0 && !b.full(); keys = keys[1:] {
+			if err := n.drainWaiting(ctx, b, keys[0]); err != nil {
+				return n.fallBack(err)
+			}
 		}
-		b.drop(key)
-		b.waiting--
-		if err := n.drainData(b, e); err != nil {
+		if err := n.finish(b); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// drainWaiting opens one entry that waited, if its epoch is held now. One that
+// cannot be read goes on waiting.
+func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
+	tag, log, seq, err := parseWaitKey(key)
+	if err != nil {
+		return err
+	}
+	if !n.open.keyring.Knows(tag) {
+		return nil
+	}
+	e, err := n.logs.Entry(ctx, log, seq)
+	if err != nil {
+		n.log.Error("an entry that waited cannot be read", "log", log, "seq", seq, "err", err)
+		return nil
+	}
+	b.drop(key)
+	b.waiting--
+	b.entries++
+	return n.drainData(b, e)
 }
 
 // add puts an opened message into the record, with the receipt that we now owe
@@ -323,11 +378,24 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 	return nil
 }
 
+// fallBack takes the session back to what the journal says after err, or locks
+// the device where that fails: a keyring that is ahead of the journal would
+// lose messages.
+func (n *Node) fallBack(err error) error {
+	rerr := n.reload()
+	if rerr == nil {
+		return err
+	}
+	n.closeSession()
+	n.events.publish(Event{Type: EventLock})
+	return errors.Join(err, rerr)
+}
+
 // commitBatch writes the one record. If that fails nothing was shown and the
 // keyring goes back to what the journal holds.
 func (n *Node) commitBatch(b *batch) error {
 	if err := n.cfg.Vault.Commit(b.changes...); err != nil {
-		return errors.Join(fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err), n.reload())
+		return n.fallBack(fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err))
 	}
 	n.open.waiting += b.waiting
 	return nil

@@ -109,8 +109,8 @@ func (n *Node) addDevices(ctx context.Context, id group.ID, devices []identity.L
 			return err
 		}
 	}
-	n.open.eager[id] = true
-	return n.ensureEpoch(ctx, id)
+	n.open.eager[id] = true // also where announcing fails now
+	return n.ensureEpoch(ctx, id, true)
 }
 
 func (n *Node) isMember(id group.ID, d identity.LogID) bool {

@@ -85,6 +85,7 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
 	if err != nil {
 		n.count(func(m *Metrics) { m.StoreErrors++ })
 		n.log.Error("entries could not be saved; they will be asked for again", "entries", len(verified), "err", err)
+		n.recover(ctx, verified)
 		return results
 	}
 	n.cfg.Step("inbound:appended")
@@ -93,6 +94,16 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
 		r.outcome, r.verdict = o, n.settle(ctx, r.entry, o)
 	}
 	return results
+}
+
+// recover sees to what an append that failed may have saved all the same.
+func (n *Node) recover(ctx context.Context, verified []ledger.Verified) {
+	for _, v := range verified {
+		if v.Entry().Header.Seq == 0 {
+			n.release(context.WithoutCancel(ctx), v.Entry().Header.Author)
+		}
+	}
+	n.due.addAll()
 }
 
 // settle turns what the ledger did into a verdict, and wakes who waits for it.

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
@@ -73,17 +75,28 @@ func (n *Node) startSession(ctx context.Context) error {
 	if err := n.reload(); err != nil {
 		return err
 	}
-	if n.cred.Claims.Relay {
-		return n.renewTicket()
-	}
-	if err := n.openLog(ctx); err != nil {
-		return err
-	}
+	// From here on what fails must not keep the owner from reading.
 	if err := n.renewTicket(); err != nil {
-		return err
+		n.log.Error("neighbours will refuse this device when its ticket runs out", "err", err)
+	}
+	if n.cred.Claims.Relay {
+		return nil
+	}
+	if err := n.upkeep(ctx, 0); err != nil {
+		n.log.Error("some of what an unlock does was not done; it is tried again within the hour", "err", err)
 	}
 	n.due.addAll()
-	return n.drainAll(ctx)
+	err = n.drainAll(ctx)
+	if n.open == nil {
+		return err // the journal cannot be read any more
+	}
+	if err == nil {
+		err = n.openWaiting(ctx, nil)
+	}
+	if err != nil {
+		n.log.Error("some messages could not be opened; it is tried again in a moment", "err", err)
+	}
+	return nil
 }
 
 // reload takes the session back to what the journal says.
@@ -160,39 +173,21 @@ func verifyOp(signedHeader []byte) (group.OpProof, error) {
 	}, nil
 }
 
-// openLog begins this device's log with its credential where it is new, and
-// publishes prekeys where they are due.
-func (n *Node) openLog(ctx context.Context) error {
-	if err := n.clockProblem(); err != nil {
-		n.log.Warn("nothing can be sent", "err", err)
-		return nil
-	}
-	if head, ok := n.logs.Head(n.self); !ok || head.Next == 0 {
-		if err := n.commitControl(ctx, controlCredential, n.cfg.Credential); err != nil {
-			return err
-		}
-		n.events.publish(Event{Type: EventPeople})
-	}
-	return n.upkeep(ctx, 0)
-}
-
 // upkeepInterval is how often secrets that have lived their time are destroyed
 // and prekeys that are due are published (protocol §4).
 const upkeepInterval = time.Hour
 
-// compactHours is how often the vault's journal is rewritten, because until
-// then it keeps the chain keys that were replaced, sealed.
-const compactHours = 24
+// compactAge is how long the vault's journal may keep, sealed, the chain keys
+// that were replaced: then it is rewritten without them. When a secret has
+// lived its time it is rewritten at once.
+const compactAge = 24 * time.Hour
 
 // upkeepLoop does so while the device is unlocked; an unlock does it too.
 func (n *Node) upkeepLoop() {
 	defer n.wg.Done()
-	for hour := 1; n.wait(upkeepInterval); hour++ {
+	for n.wait(upkeepInterval) {
 		n.mu.Lock()
 		err := n.upkeep(n.ctx, upkeepInterval)
-		if err == nil && n.open != nil && hour%compactHours == 0 {
-			err = n.cfg.Vault.Compact()
-		}
 		n.mu.Unlock()
 		if err != nil && n.ctx.Err() == nil {
 			n.log.Error("hourly upkeep failed; it is tried again in an hour", "err", err)
@@ -200,9 +195,12 @@ func (n *Node) upkeepLoop() {
 	}
 }
 
-// upkeep is told how much time ran since the last call. n.mu is held.
+// upkeep begins this device's log with its credential where it is new, destroys
+// what has lived its time and publishes prekeys that are due. running is the
+// time since the last call. n.mu is held.
 func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
-	if n.writable() != nil {
+	if err := n.writable(); err != nil {
+		n.log.Warn("nothing can be sent", "err", err)
 		return nil
 	}
 	n.receiptsSoon() // those that could not be sent when they fell due
@@ -211,10 +209,47 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 			return err
 		}
 	}
-	if err := n.saveGroup(n.open.keyring.Expire(n.cfg.Clock.Now(), running)); err != nil {
+	if err := n.destroyExpired(running); err != nil {
 		return err
 	}
+	if head, ok := n.logs.Head(n.self); !ok || head.Next == 0 {
+		if err := n.commitControl(ctx, controlCredential, n.cfg.Credential); err != nil {
+			return err
+		}
+		n.events.publish(Event{Type: EventPeople})
+	}
 	return n.publishPreKeys(ctx)
+}
+
+// destroyExpired deletes secrets that have lived their time, and rewrites the
+// journal so that it does not keep them.
+func (n *Node) destroyExpired(running time.Duration) error {
+	now := n.cfg.Clock.Now()
+	expired := n.open.keyring.Expire(now, running)
+	for part := range slices.Chunk(expired, vault.MaxChanges) {
+		if err := n.saveGroup(part); err != nil {
+			return err
+		}
+	}
+	gone := slices.ContainsFunc(expired, func(c group.Change) bool { return c.Value == nil })
+	raw, _, err := n.cfg.Vault.Get(keyCompacted)
+	if err != nil {
+		return err
+	}
+	last, err := strconv.ParseInt(string(raw), 10, 64)
+	if err == nil && !gone && now.Sub(time.Unix(last, 0)).Abs() < compactAge {
+		return nil
+	}
+	// The mark goes first, so that it is in what is kept; where rewriting fails it
+	// is taken back.
+	mark := vault.Change{Key: keyCompacted, Value: strconv.AppendInt(nil, now.Unix(), 10)}
+	if err := n.cfg.Vault.Commit(mark); err != nil {
+		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	}
+	if err := n.cfg.Vault.Compact(); err != nil {
+		return errors.Join(err, n.cfg.Vault.Commit(vault.Change{Key: keyCompacted}))
+	}
+	return nil
 }
 
 // publishPreKeys makes new prekeys durable before they are published: a key

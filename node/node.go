@@ -39,6 +39,12 @@ type Node struct {
 	open *session    // nil while locked
 	own  *ledger.Log // this device's log; nothing can be signed while locked
 
+	// sendMu keeps the messages of this device in the order in which they were
+	// given, also where one waits for an epoch. It is taken before mu.
+	sendMu sync.Mutex
+
+	met    chan struct{} // closed by pulled once a neighbour's logs were compared with ours
+	pulled sync.Once
 	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
 
 	due  *due          // work for drainLoop
@@ -108,7 +114,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust), events: newHub(),
 		rand: secureRand(), cred: cred, self: identity.LogID{Author: cred.SigningKey},
-		start: cfg.Clock.Now(), joined: make(chan struct{}), due: newDue(), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), owed: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, n.loadTicket()

@@ -112,6 +112,32 @@ func TestDirectConversationNeedsNoName(t *testing.T) {
 	}
 }
 
+// TestMessageDrainedBeforeItsEpoch: logs are drained in an order of their own, so
+// that a message can come before the announcement that opens it, in the same
+// batch. It must be shown all the same.
+func TestMessageDrainedBeforeItsEpoch(t *testing.T) {
+	w := newWorld(t)
+	late := w.enrol("Chidi", orgHospital).start(t)
+	low := w.enrol("Amal", orgHospital).start(t, knows(late))
+	high := w.enrol("Ben", orgAmbulance).start(t, knows(late, low))
+	if low.self.Compare(high.self) > 0 {
+		low, high = high, low
+	}
+	ready(t, 2, late, low, high)
+	check(t, late.Lock())
+	g := makeGroup(t, high, low, late) // the epoch stands in the log that is drained last
+	eventually(t, "the group is known", func() bool { c, err := low.Conversations(); return err == nil && len(c) == 1 })
+	say(t, low, g, "first drained")
+	eventually(t, "the locked device holds all", func() bool {
+		return late.logs.Frontier().Hash() == high.logs.Frontier().Hash() && late.logs.Frontier().Hash() == low.logs.Frontier().Hash()
+	})
+	check(t, late.Unlock(t.Context(), []byte(passphrase)))
+	shows(t, late, g, "first drained")
+	if n := late.Status().Waiting; n != 0 {
+		t.Fatalf("%d entries are said to wait", n)
+	}
+}
+
 func TestPartitionHealsWithEverything(t *testing.T) {
 	w := newWorld(t)
 	a := w.enrol("Amal", orgHospital).start(t)

@@ -43,6 +43,11 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, invalid("%v", err)
 	}
+	n.sendMu.Lock()
+	defer n.sendMu.Unlock()
+	if err := n.meetFirst(ctx); err != nil {
+		return Sent{}, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	e, err := n.sendPayload(ctx, id, payload, p)
@@ -53,18 +58,40 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	return Sent{ID: e.ID().String(), Log: h.Log().String(), Seq: h.Seq, Time: now, State: "saved"}, nil
 }
 
+// meetLimit bounds how long the first message after a start waits for a first
+// comparison of logs with a neighbour.
+const meetLimit = 3 * time.Second
+
+// meetFirst lets a device that has neighbours compare its log with theirs
+// before it signs anything: one that was restored from a copy learns so before
+// it uses a place twice (protocol §3). A device alone does not wait.
+func (n *Node) meetFirst(ctx context.Context) error {
+	if n.cfg.Unsafe.NoSync || len(n.mesh.Peers()) == 0 {
+		return nil
+	}
+	select {
+	case <-n.met:
+	case <-n.cfg.Clock.After(meetLimit):
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return n.ctx.Err()
+	}
+	return nil
+}
+
 // sendPayload runs the flow for one encoded message. n.mu is held.
-func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p ledger.Priority, also ...vault.Change) (*ledger.Entry, error) {
+func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p ledger.Priority) (*ledger.Entry, error) {
 	if err := n.writable(); err != nil {
 		return nil, err
 	}
 	if _, ok := n.open.keyring.Group(id); !ok {
 		return nil, noGroup(id)
 	}
-	if err := n.ensureEpoch(ctx, id); err != nil {
+	if err := n.ensureEpoch(ctx, id, p == ledger.Stat); err != nil {
 		return nil, err
 	}
-	h, body, err := n.seal(id, payload, p, also)
+	h, body, err := n.seal(id, payload, p)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +109,12 @@ const maxAnnounceWait = 5 * time.Second
 
 // ensureEpoch announces a new epoch where the group has none that fits. Only a
 // device about to send does so, and it first gives an equal announcement of
-// another member a moment to arrive.
-func (n *Node) ensureEpoch(ctx context.Context, id group.ID) error {
+// another member a moment to arrive, unless the message cannot wait (atOnce).
+func (n *Node) ensureEpoch(ctx context.Context, id group.ID, atOnce bool) error {
 	if !n.open.keyring.NeedsEpoch(id, n.cfg.Clock.Now()) {
 		return nil
 	}
-	if !n.open.eager[id] && len(n.mesh.Peers()) > 0 {
+	if !atOnce && !n.open.eager[id] && len(n.mesh.Peers()) > 0 {
 		if err := n.pause(ctx, rand.N(maxAnnounceWait)); err != nil {
 			return err
 		}
@@ -158,7 +185,7 @@ func (n *Node) reserve(k ledger.Kind, p ledger.Priority) (ledger.Header, error) 
 // seal seals payload at the next place of our log and makes the sender's state
 // durable together with the payload, so that the drain can show it once the
 // entry stands in the log.
-func (n *Node) seal(id group.ID, payload []byte, p ledger.Priority, also []vault.Change) (ledger.Header, []byte, error) {
+func (n *Node) seal(id group.ID, payload []byte, p ledger.Priority) (ledger.Header, []byte, error) {
 	h, err := n.reserve(ledger.KindData, p)
 	if err != nil {
 		return h, nil, err
@@ -178,7 +205,7 @@ func (n *Node) seal(id group.ID, payload []byte, p ledger.Priority, also []vault
 	if err != nil {
 		return h, nil, err
 	}
-	if err := n.saveGroup(s.Changes, append(also, vault.Change{Key: outKey(h.Seq), Value: raw})...); err != nil {
+	if err := n.saveGroup(s.Changes, vault.Change{Key: outKey(h.Seq), Value: raw}); err != nil {
 		return h, nil, err
 	}
 	n.cfg.Step("outbound:state")

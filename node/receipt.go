@@ -54,8 +54,9 @@ func (n *Node) wait(d time.Duration) bool {
 	}
 }
 
-// sendReceipts pays what is owed: the receipt and the deletion of the debt
-// share a journal record, so that no receipt is forgotten by a crash.
+// sendReceipts pays what is owed. A debt is deleted once its receipt stands in
+// the log: a crash in between repeats a receipt, which changes nothing, and
+// forgets none.
 func (n *Node) sendReceipts(ctx context.Context) error {
 	if n.open == nil {
 		return ErrLocked
@@ -77,9 +78,9 @@ func (n *Node) sendReceipts(ctx context.Context) error {
 	}
 	var errs []error
 	for d, ids := range owed {
-		errs = append(errs, n.sendReceipt(ctx, d, ids))
-		if len(ids) == message.MaxReceiptEntries {
-			n.receiptsSoon()
+		err := n.sendReceipt(ctx, d, ids)
+		if errs = append(errs, err); err == nil && len(ids) == message.MaxReceiptEntries {
+			n.receiptsSoon() // more may be owed
 		}
 	}
 	return errors.Join(errs...)
@@ -112,12 +113,25 @@ func (n *Node) sendReceipt(ctx context.Context, d debt, ids [][32]byte) error {
 	if err != nil {
 		return err
 	}
-	paid := make([]vault.Change, 0, len(ids))
-	for _, id := range ids {
-		paid = append(paid, vault.Change{Key: receiptKey(d.group, id)})
+	if _, err := n.sendPayload(ctx, d.group, payload, ledger.Routine); err != nil {
+		return err
 	}
-	_, err = n.sendPayload(ctx, d.group, payload, ledger.Routine, paid...)
-	return err
+	var paid []vault.Change
+	for _, id := range ids {
+		key := receiptKey(d.group, id)
+		value, ok, err := n.cfg.Vault.Get(key)
+		if err != nil {
+			return err
+		}
+		// More may be owed than when this receipt began to wait for an epoch.
+		if ok && len(value) == 1 && value[0] == d.owed {
+			paid = append(paid, vault.Change{Key: key})
+		}
+	}
+	if err := n.cfg.Vault.Commit(paid...); err != nil {
+		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	}
+	return nil
 }
 
 // MarkRead notes that this device's user has seen a group up to now. The

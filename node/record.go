@@ -18,6 +18,7 @@ import (
 // of its own under "group/".
 const (
 	keyVaultKeys  = "identity/vault-keys" // identity.VaultKeys; written at enrolment
+	keyCompacted  = "node/compacted"      // when the journal was last rewritten, Unix seconds
 	keyRestored   = "node/restored"       // set once this vault proved older than the log beside it
 	prefixMessage = "msg/"                // msg/<log>/<seq>: an opened message
 	prefixOut     = "out/"                // out/<seq>: sealed by us, not yet drained from our own log

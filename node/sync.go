@@ -50,8 +50,10 @@ func (n *Node) Pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error 
 	err := n.pull(ctx, s)
 	if err != nil {
 		n.count(func(m *Metrics) { m.PullFailures++ })
+		return err
 	}
-	return err
+	n.pulled.Do(func() { close(n.met) })
+	return nil
 }
 
 func (n *Node) pull(ctx context.Context, s mesh.SyncStream) error {
@@ -121,7 +123,7 @@ func (n *Node) pullRange(ctx context.Context, s mesh.SyncStream, w ledger.Want) 
 		frame, err := s.Receive()
 		if err != nil {
 			// What did come is good: keep it, and resume from there.
-			n.accept(ctx, frames...)
+			n.accept(context.WithoutCancel(ctx), frames...)
 			return err
 		}
 		if frame.Type != frameDone && (frame.Type != frameEntry || left == 0) {
@@ -161,9 +163,13 @@ func (n *Node) Serve(ctx context.Context, to peer.ID, s mesh.SyncStream) error {
 				return err
 			}
 		case frameBehind:
-			<-n.joined
-			n.mesh.SyncSoon(to)
-			return nil
+			select {
+			case <-n.joined:
+				n.mesh.SyncSoon(to)
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		default:
 			return fmt.Errorf("%w: frame type %d in place of a want", errSync, frame.Type)
 		}
@@ -206,6 +212,11 @@ func (n *Node) serveRange(ctx context.Context, s mesh.SyncStream, payload []byte
 		err = n.logs.Entries(ctx, w.Log, w.From, min(w.To, head.Next), func(e *ledger.Entry) error {
 			return s.Send(mesh.Frame{Type: frameEntry, Class: uint8(e.Header.Priority), Payload: e.Frame()})
 		})
+		if errors.Is(err, ledger.ErrDamaged) {
+			// What came before it is good; for the rest the client asks others.
+			n.log.Error("a stored entry is damaged and is not served", "log", w.Log, "err", err)
+			err = nil
+		}
 		if err != nil {
 			return err
 		}
