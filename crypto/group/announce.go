@@ -109,9 +109,9 @@ type Announce struct {
 // crash in between, [Keyring.LearnEpoch] learns the epoch from the log, for one
 // wrap is our own.
 //
-// Missing lists members who cannot open it: no prekey of theirs is held, or
-// only one whose private half is due to be destroyed (that one is used all the
-// same). They are on the list of members; once a prekey of theirs is learnt,
+// Missing lists members who cannot open it: no prekey of theirs is held, or one
+// that cannot be sealed to, or only one whose private half is due to be
+// destroyed (that one is used all the same). They are on the list of members; once a prekey of theirs is learnt,
 // [Keyring.NeedsEpoch] is true and the next announce reaches them.
 func (k *Keyring) Announce(id ID, now time.Time) (*Announce, error) {
 	g, ok := k.groups[id]
@@ -179,31 +179,53 @@ func (d *draft) address(g *groupState, now time.Time) error {
 func (d *draft) finish(g *groupState, now time.Time) (*Announce, error) {
 	es := secret(d.random[:32])
 	defer clear(d.random[:])
-	state, err := d.st.marshal()
-	if err != nil {
-		return nil, err
+	for {
+		state, err := d.st.marshal()
+		if err != nil {
+			return nil, err
+		}
+		if err := d.fillHeader(es, g.members, len(state)); err != nil {
+			return nil, err
+		}
+		id := d.header.id()
+		a := &Announce{Epoch: id, Missing: d.missing}
+		failed, err := d.wrapPages(a, es)
+		if err != nil {
+			return nil, err
+		}
+		if len(failed) > 0 {
+			// Who is reached stands in the state and the header: begin again.
+			d.leaveOut(failed)
+			continue
+		}
+		keys, err := deriveEpoch(id, es)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.statePages(a, keys.state, state); err != nil {
+			return nil, err
+		}
+		e, err := d.k.newEpoch(id, keys, &d.st, d.k.cfg.Self, g.view.Heads, now)
+		if err != nil {
+			return nil, err
+		}
+		a.Changes, err = e.changes()
+		return a, err
 	}
-	if err := d.fillHeader(es, g.members, len(state)); err != nil {
-		return nil, err
+}
+
+// leaveOut makes members missing who cannot be sealed to: one bad key must not
+// keep the others from their epoch.
+func (d *draft) leaveOut(failed []identity.LogID) {
+	d.recipients = slices.DeleteFunc(d.recipients, func(r recipient) bool { return slices.Contains(failed, r.device) })
+	d.missing = nil
+	for i := range d.st.members {
+		m := &d.st.members[i]
+		m.reached = m.reached && !slices.Contains(failed, m.device)
+		if !m.reached {
+			d.missing = append(d.missing, m.device)
+		}
 	}
-	id := d.header.id()
-	keys, err := deriveEpoch(id, es)
-	if err != nil {
-		return nil, err
-	}
-	a := &Announce{Epoch: id, Missing: d.missing}
-	if err := d.wrapPages(a, es); err != nil {
-		return nil, err
-	}
-	if err := d.statePages(a, keys.state, state); err != nil {
-		return nil, err
-	}
-	e, err := d.k.newEpoch(id, keys, &d.st, d.k.cfg.Self, g.view.Heads, now)
-	if err != nil {
-		return nil, err
-	}
-	a.Changes, err = e.changes()
-	return a, err
 }
 
 func (d *draft) fillHeader(es secret, members []identity.LogID, state int) (err error) {
@@ -229,21 +251,29 @@ func wrapInfo(id EpochID, device identity.LogID, key [32]byte) []byte {
 	return slices.Concat([]byte(labelWrap), id[:], who[:], key[:])
 }
 
-func (d *draft) wrapPages(a *Announce, es secret) error {
+// wrapPages adds the pages of wraps, and returns whom it could not seal to.
+func (d *draft) wrapPages(a *Announce, es secret) (failed []identity.LogID, err error) {
 	for i := 0; i*WrapsPerPage < len(d.recipients); i++ {
 		p := page{header: d.header, kind: bodyWraps, index: uint8(i)}
 		for _, r := range d.recipients[i*WrapsPerPage : min((i+1)*WrapsPerPage, len(d.recipients))] {
 			wrap, err := hpke.Seal(r.public, hpke.HKDFSHA256(), hpke.AES256GCM(), wrapInfo(a.Epoch, r.device, r.key), es[:])
-			if err != nil {
-				return fmt.Errorf("group: wrap the epoch for %s: %w", r.device, err)
+			switch {
+			case err != nil && r.device == d.k.cfg.Self:
+				return nil, fmt.Errorf("group: wrap the epoch for this device: %w", err)
+			case err != nil:
+				failed = append(failed, r.device)
+				continue
 			}
 			p.data = append(p.data, wrap...)
 		}
+		if len(failed) > 0 {
+			continue // these pages will not leave
+		}
 		if err := a.add(&p); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return failed, nil
 }
 
 func (d *draft) statePages(a *Announce, key secret, state []byte) error {

@@ -27,8 +27,8 @@ func (f *announcer) pages(t *testing.T) [][]byte {
 	id := d.header.id()
 	keys := must(deriveEpoch(id, f.es))
 	a := &Announce{Epoch: id}
-	if err := d.wrapPages(a, f.wrapped); err != nil {
-		t.Fatal(err)
+	if failed, err := d.wrapPages(a, f.wrapped); err != nil || len(failed) > 0 {
+		t.Fatal(failed, err)
 	}
 	if err := d.statePages(a, keys.state, must(d.st.marshal())); err != nil {
 		t.Fatal(err)

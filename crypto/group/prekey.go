@@ -46,6 +46,28 @@ func (p *PreKeys) Marshal() []byte {
 
 // ParsePreKeys reads what [PreKeys.Marshal] writes, and checks each key.
 func ParsePreKeys(payload []byte) (*PreKeys, error) {
+	p, err := readPreKeys(payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// check refuses keys that cannot be sealed to.
+func (p *PreKeys) check() error {
+	for i := range p.Public {
+		if err := identity.CheckHPKEKey(p.Public[i][:]); err != nil {
+			return invalid("prekey of week %d: %w", p.FirstWeek+uint32(i), err)
+		}
+	}
+	return nil
+}
+
+// readPreKeys reads the encoding alone.
+func readPreKeys(payload []byte) (*PreKeys, error) {
 	if len(payload) != preKeysSize {
 		return nil, invalid("prekeys of %d bytes, not %d", len(payload), preKeysSize)
 	}
@@ -62,9 +84,6 @@ func ParsePreKeys(payload []byte) (*PreKeys, error) {
 	}
 	for i := range p.Public {
 		s.CopyBytes(p.Public[i][:])
-		if _, err := hpke.MLKEM768X25519().NewPublicKey(p.Public[i][:]); err != nil {
-			return nil, invalid("prekey of week %d: %w", p.FirstWeek+uint32(i), err)
-		}
 	}
 	return p, nil
 }

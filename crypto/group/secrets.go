@@ -72,9 +72,15 @@ func (b *batch) addPreKeys(rest string, value []byte) error {
 		return err
 	}
 	device := logName(n[0])
-	set, err := ParsePreKeys(value)
+	set, err := readPreKeys(value)
 	if err != nil {
 		return err
+	}
+	if set.check() != nil {
+		// Stored before such keys were refused: as good as none. The next set
+		// of this device replaces the record.
+		b.do(func() { delete(b.k.prekeys, device) })
+		return nil
 	}
 	b.do(func() { b.k.prekeys[device] = set })
 	return nil

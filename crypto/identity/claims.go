@@ -115,28 +115,36 @@ func checkRoleList(roles []string) error {
 	return nil
 }
 
-// checkBundle refuses HPKE keys that cannot be sealed to: those whose ML-KEM
-// half is not reduced (FIPS 203 §7.2), and those whose X25519 half gives the
-// same secret to everybody.
 func checkBundle(key []byte) error {
+	if err := CheckHPKEKey(key); err != nil {
+		return refuse(checkBundleKey, "the bundle key cannot be used: %v", err)
+	}
+	return nil
+}
+
+// CheckHPKEKey refuses MLKEM768-X25519 public keys (of [BundleKeySize] bytes)
+// that cannot be sealed to: those whose ML-KEM half is not reduced (FIPS 203
+// §7.2), and those whose X25519 half gives the same secret to everybody, for
+// which hpke.NewPublicKey does not look.
+func CheckHPKEKey(key []byte) error {
 	if len(key) != BundleKeySize {
-		return refuse(checkBundleKey, "the bundle key has %d bytes, not %d", len(key), BundleKeySize)
+		return fmt.Errorf("identity: HPKE key of %d bytes, not %d", len(key), BundleKeySize)
 	}
 	if _, err := hpke.MLKEM768X25519().NewPublicKey(key); err != nil {
-		return refuse(checkBundleKey, "the bundle key cannot be used: %v", err)
+		return fmt.Errorf("identity: HPKE key: %w", err)
 	}
 	classic, err := ecdh.X25519().NewPublicKey(key[BundleKeySize-32:])
 	if err != nil {
-		return refuse(checkBundleKey, "the bundle key cannot be used: %v", err)
+		return fmt.Errorf("identity: HPKE key: %w", err)
 	}
 	// Any scalar shows a point of small order: the product is zero, which ECDH
 	// reports as an error (RFC 7748 §6.1).
 	probe, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
 	if err != nil {
-		return err
+		return fmt.Errorf("identity: HPKE key: %w", err)
 	}
 	if _, err := probe.ECDH(classic); err != nil {
-		return refuse(checkBundleKey, "the bundle key is of small order")
+		return fmt.Errorf("identity: HPKE key of small order: %w", err)
 	}
 	return nil
 }

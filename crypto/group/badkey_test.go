@@ -1,0 +1,65 @@
+package group
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"testing"
+)
+
+// spoil makes the X25519 half of the prekeys a point of small order, to which
+// nothing can be sealed although the standard library takes it for a key.
+func spoil(p *PreKeys) {
+	for i := range p.Public {
+		clear(p.Public[i][preKeySize-32:])
+	}
+}
+
+// A member cannot stop the announces of its groups with a prekey that cannot be
+// sealed to.
+func TestPreKeyOfSmallOrder(t *testing.T) {
+	ds, id := meet(t, 3, start)
+	a, b, eve := ds[0], ds[1], ds[2]
+	bad := *a.k.prekeys[eve.log]
+	spoil(&bad)
+	for i := range bad.Public { // each week is looked at
+		one := *a.k.prekeys[eve.log]
+		one.Public[i] = bad.Public[i]
+		if _, err := ParsePreKeys(one.Marshal()); !errors.Is(err, ErrInvalid) {
+			t.Errorf("prekey %d of small order: %v", i, err)
+		}
+	}
+	if changes, err := a.k.LearnPreKeys(eve.log, bad.Marshal(), start); !errors.Is(err, ErrInvalid) || changes != nil {
+		t.Errorf("learnt: %v", err)
+	}
+
+	// One that came by other ways than this leaves out its device alone.
+	good := *a.k.prekeys[eve.log]
+	*a.k.prekeys[eve.log] = bad
+	e, err := a.k.Announce(id, start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(e.Missing, []secretLog{eve.log}) {
+		t.Errorf("missing: %v", e.Missing)
+	}
+	a.apply(e.Changes)
+	if l := b.learn(a, e.Pages, start); !l.Complete {
+		t.Errorf("the others learnt %+v", l)
+	}
+	if u := b.k.epochs[e.Epoch].unreached; !slices.Equal(u, []secretLog{eve.log}) {
+		t.Errorf("the others think unreached: %v", u)
+	}
+
+	// One on the disk counts as none, until the next set comes.
+	a.disk[preKeyKey(eve.log)] = bad.Marshal()
+	a.reload()
+	if a.k.HasPreKey(eve.log, start) || a.k.NeedsEpoch(id, start) {
+		t.Error("a stored prekey that cannot be sealed to counts")
+	}
+	a.apply(must(a.k.LearnPreKeys(eve.log, good.Marshal(), start)))
+	if !a.k.HasPreKey(eve.log, start) || !bytes.Equal(a.disk[preKeyKey(eve.log)], good.Marshal()) {
+		t.Error("a good set does not replace it")
+	}
+	a.checkDisk()
+}
