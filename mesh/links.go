@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -40,21 +41,27 @@ type links struct {
 
 	mu      sync.Mutex
 	online  bool
-	pending map[place]*proof
-	open    map[string]*link // by network.Conn.ID
-	peers   map[peer.ID]int  // number of links that are up
+	pending map[place][]*proof // two QUIC connections may share a place for a moment
+	open    map[string]*link   // by network.Conn.ID
+	peers   map[peer.ID]int    // number of links that are up
 
+	// watchMu spans the decision to give a notice and the notice, so that notices
+	// of one peer come in the order of what they tell. It is taken before mu; no
+	// connection is closed under it, for Close may call Disconnected.
+	watchMu sync.Mutex
+	told    map[peer.ID]bool // peers of which watch was last told that they are up
 	// watch is told of the first connection to a peer and of the end of the last. Set before
-	// the host listens. Called without the lock, must not block.
+	// the host listens. Called under watchMu without mu, must not block.
 	watch func(p peer.ID, up bool)
 }
 
 func newLinks(d *desk) *links {
 	return &links{
 		desk: d, online: true,
-		pending: make(map[place]*proof),
+		pending: make(map[place][]*proof),
 		open:    make(map[string]*link),
 		peers:   make(map[peer.ID]int),
+		told:    make(map[peer.ID]bool),
 	}
 }
 
@@ -62,16 +69,23 @@ func newLinks(d *desk) *links {
 func (l *links) expect(at place, p *proof) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pending[at] = p
+	l.pending[at] = append(l.pending[at], p)
 }
 
 // forget drops p if nobody picked it up.
 func (l *links) forget(at place, p *proof) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.pending[at] == p {
+	l.setPending(at, slices.DeleteFunc(l.pending[at], func(held *proof) bool { return held == p }))
+}
+
+// setPending leaves no empty list behind. l.mu is held.
+func (l *links) setPending(at place, proofs []*proof) {
+	if len(proofs) == 0 {
 		delete(l.pending, at)
+		return
 	}
+	l.pending[at] = proofs
 }
 
 func (l *links) isOnline() bool {
@@ -108,8 +122,13 @@ func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 	at := placeOf(c, c.RemotePeer())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p, ok := l.pending[at]
-	delete(l.pending, at)
+	var p *proof
+	waiting := l.pending[at]
+	ok := len(waiting) > 0
+	if ok {
+		p = waiting[0]
+		l.setPending(at, waiting[1:])
+	}
 	switch {
 	case !l.online:
 		l.desk.counts.refuse(reasonOffline)
@@ -128,28 +147,63 @@ func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 
 // Connected implements network.Notifiee. Streams start after it returns.
 func (l *links) Connected(_ network.Network, c network.Conn) {
-	l.mu.Lock()
-	k := l.open[c.ID()]
-	if k == nil || !l.online {
-		l.mu.Unlock()
+	p, dead, ok := l.connect(c)
+	if !ok {
 		c.Close() // went offline between the gate and here
 		return
 	}
-	k.up = true
-	l.peers[k.proof.peer]++
-	first := l.peers[k.proof.peer] == 1
-	dead := l.earlierRuns(k)
-	l.mu.Unlock()
-	if len(dead) > 0 {
-		// It is another process now, which knows nothing of what we told the last.
-		l.watch(c.RemotePeer(), false)
+	if len(dead) == 0 {
+		return
 	}
 	for _, conn := range dead {
 		conn.CloseWithError(network.ConnShutdown)
 	}
-	if first || len(dead) > 0 {
-		l.watch(c.RemotePeer(), true)
+	l.watchMu.Lock()
+	defer l.watchMu.Unlock()
+	l.settle(p)
+}
+
+// connect counts c in and gives notice. It returns the connections that are to
+// be closed before the peer is up again, and false if c may not stay.
+func (l *links) connect(c network.Conn) (p peer.ID, dead []network.Conn, ok bool) {
+	l.watchMu.Lock()
+	defer l.watchMu.Unlock()
+	l.mu.Lock()
+	k := l.open[c.ID()]
+	if k == nil || !l.online {
+		l.mu.Unlock()
+		return "", nil, false
 	}
+	p = k.proof.peer
+	k.up = true
+	l.peers[p]++
+	dead = l.earlierRuns(k)
+	l.mu.Unlock()
+	switch {
+	case len(dead) == 0:
+		l.settle(p)
+	case l.told[p]:
+		// It is another process now, which knows nothing of what we told the last.
+		l.tell(p, false)
+	}
+	return p, dead, true
+}
+
+// settle gives the notice that is due, if any. l.watchMu is held.
+func (l *links) settle(p peer.ID) {
+	if up := l.admitted(p); up != l.told[p] {
+		l.tell(p, up)
+	}
+}
+
+// tell gives notice. l.watchMu is held.
+func (l *links) tell(p peer.ID, up bool) {
+	if up {
+		l.told[p] = true
+	} else {
+		delete(l.told, p)
+	}
+	l.watch(p, up)
 }
 
 // earlierRuns returns the connections that k's peer left behind when it was
@@ -171,6 +225,8 @@ func (l *links) earlierRuns(k *link) []network.Conn {
 
 // Disconnected implements network.Notifiee.
 func (l *links) Disconnected(_ network.Network, c network.Conn) {
+	l.watchMu.Lock()
+	defer l.watchMu.Unlock()
 	l.mu.Lock()
 	k := l.open[c.ID()]
 	delete(l.open, c.ID())
@@ -183,7 +239,7 @@ func (l *links) Disconnected(_ network.Network, c network.Conn) {
 	}
 	l.mu.Unlock()
 	if last {
-		l.watch(c.RemotePeer(), false)
+		l.settle(k.proof.peer)
 	}
 }
 
