@@ -112,7 +112,7 @@ func prepare(cfg Config) (*Node, error) {
 		return nil, errors.New("node: the credential names another transport key: import the answer to this device's own request with `tocsin enrol`")
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust), events: newHub(),
+		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust, cred), events: newHub(),
 		rand: secureRand(), cred: cred, self: identity.LogID{Author: cred.SigningKey},
 		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), owed: make(chan struct{}, 1),
 	}
@@ -120,11 +120,8 @@ func prepare(cfg Config) (*Node, error) {
 	return n, n.loadTicket()
 }
 
-// openLogs opens every log and reads the credential at the head of each. Our
-// own credential is known from the start.
+// openLogs opens every log and reads the credential at the head of each.
 func (n *Node) openLogs(ctx context.Context) error {
-	n.people.creds[n.cred.SigningKey] = n.cred
-	n.people.logs[n.self] = struct{}{}
 	logs, err := ledger.Open(ctx, ledger.Config{Store: n.cfg.Store, Authors: n.people, Limits: n.cfg.Limits})
 	if err != nil {
 		return fmt.Errorf("node: opening the logs: %w", err)

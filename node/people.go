@@ -19,17 +19,19 @@ import (
 // not the same on every device (protocol §3).
 type directory struct {
 	trust *identity.TrustStore
+	self  identity.Key // this device, whose credential was handed in
 
 	mu    sync.RWMutex
 	creds map[identity.Key]*identity.Credential // guarded by mu
 	logs  map[identity.LogID]struct{}           // guarded by mu: logs whose seq 0 is held
 }
 
-func newDirectory(trust *identity.TrustStore) *directory {
+func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directory {
 	return &directory{
 		trust: trust,
-		creds: make(map[identity.Key]*identity.Credential),
-		logs:  make(map[identity.LogID]struct{}),
+		self:  own.SigningKey,
+		creds: map[identity.Key]*identity.Credential{own.SigningKey: own},
+		logs:  map[identity.LogID]struct{}{{Author: own.SigningKey}: {}},
 	}
 }
 
@@ -60,9 +62,23 @@ func (d *directory) Admit(first *ledger.Entry) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.creds[c.SigningKey] = c
-	d.logs[first.Header.Log()] = struct{}{}
+	log := first.Header.Log()
+	if d.newest(log) && log.Author != d.self {
+		d.creds[c.SigningKey] = c
+	}
+	d.logs[log] = struct{}{}
 	return nil
+}
+
+// newest reports whether no later incarnation of the log's author is known,
+// whose credential is the one that counts. d.mu is held.
+func (d *directory) newest(log identity.LogID) bool {
+	for other := range d.logs {
+		if other.Author == log.Author && other.Incarnation > log.Incarnation {
+			return false
+		}
+	}
+	return true
 }
 
 func (d *directory) credential(k identity.Key) *identity.Credential {
