@@ -80,7 +80,7 @@ func (n *Node) AddMember(ctx context.Context, groupID, member string) error {
 	return nil
 }
 
-// resolveAll finds the devices of every member named and our own other ones.
+// resolveAll finds the devices of every member named.
 func (n *Node) resolveAll(members []string) ([]identity.LogID, error) {
 	var out []identity.LogID
 	for _, m := range members {

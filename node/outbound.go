@@ -279,9 +279,6 @@ func (n *Node) writable() error {
 }
 
 func storeError(err error) error {
-	if err == nil {
-		return nil
-	}
 	return fmt.Errorf("%w: %w", ErrReadOnly, err)
 }
 
