@@ -30,13 +30,26 @@ type Author struct {
 	Name, Org, Role string
 	// Verified: the credential was valid when the message was witnessed.
 	Verified bool
+	// Badge is what there is to say of the credential now, one of the Badge constants; empty for nothing.
+	Badge string
 }
+
+// The badges. They say how somebody came to be trusted, or that they no longer are; they void nothing that was said before.
+const (
+	BadgeProvisional = "provisional" // the issuer marked the credential so
+	BadgeSponsored   = "sponsored"   // vouched for by colleagues; kept for ever
+	BadgeRegistrar   = "registrar"   // issued by a registrar, not by the authority itself
+	BadgeGrace       = "grace"       // ran out in a declared incident, and counts a little longer
+	BadgeExpired     = "expired"     // ran out
+	BadgeRevoked     = "revoked"     // taken back by its issuer
+	BadgeWiped       = "wiped"       // ordered to destroy its keys
+)
 
 // Group is a conversation's frame: what the group's operations say. Members are devices.
 type Group struct {
 	ID      GroupID
 	Name    string
-	Kind    string // direct, team or incident
+	Kind    string // direct, team, incident or broadcast
 	Members []Author
 	// HLC is the clock of the operation that made the group, 0 when unknown; it places a conversation without messages.
 	HLC uint64
@@ -55,6 +68,10 @@ type Item struct {
 	Priority       string    // routine, urgent or stat
 	Own            bool      // written by this device
 	Provable       bool      // the payload matches the commitment in the signed header
+	Removed        bool      // said after its author was removed from the group: kept, and flagged
+	Broadcast      bool      // sent to everybody admitted, past all groups; marked for ever
+	Reason         string    // of a broadcast: why its author sent it so
+	HandedOver     string    // display name of the member who handed it over later; empty when it came by itself
 
 	// Delivered and Read are the logs of the member devices whose signed receipts say so, sorted. Read devices are in both.
 	Delivered, Read []string
@@ -80,7 +97,7 @@ const (
 type Conversation struct {
 	ID      GroupID
 	Name    string
-	Kind    string // direct, team or incident; empty while the group's operations are not known yet
+	Kind    string // direct, team, incident or broadcast; empty while the group's operations are not known yet
 	Members []Author
 	Count   int   // messages shown
 	Unread  int   // of them, others' messages not yet marked as read
@@ -131,6 +148,7 @@ type marks struct {
 type Inbox struct {
 	mu            sync.RWMutex
 	seen          map[EntryID]place // every entry ever applied
+	erased        map[EntryID]bool  // messages that are shown no more, applied or not
 	conversations map[GroupID]*conversation
 	receipts      map[receiptKey]*marks
 }
@@ -139,6 +157,7 @@ type Inbox struct {
 func New() *Inbox {
 	return &Inbox{
 		seen:          map[EntryID]place{},
+		erased:        map[EntryID]bool{},
 		conversations: map[GroupID]*conversation{},
 		receipts:      map[receiptKey]*marks{},
 	}
@@ -172,10 +191,14 @@ func (in *Inbox) Apply(it Item) Change {
 	if _, known := in.seen[it.ID]; known {
 		return Change{}
 	}
-	in.seen[it.ID] = place{group: it.Group, hlc: it.HLC, shown: it.Message.Shown()}
+	shown := it.Message.Shown() && !in.erased[it.ID]
+	in.seen[it.ID] = place{group: it.Group, hlc: it.HLC, shown: shown}
 	c := in.conversation(it.Group)
 	if !it.Message.Shown() {
 		return Change{New: true, Delivery: in.applyReceipt(c, it)}
+	}
+	if !shown {
+		return Change{New: true}
 	}
 	// The second part of an item is ours to fill.
 	it.Delivered, it.Read, it.Recipients, it.State, it.Unread = nil, nil, 0, "", false
@@ -185,6 +208,28 @@ func (in *Inbox) Apply(it Item) Change {
 		c.unread++
 	}
 	return Change{New: true, Shown: true}
+}
+
+// Erase takes messages out, for good: they are shown no more, and applying one of them later shows nothing. Receipts are not taken
+// back, because they hold nothing that was said.
+func (in *Inbox) Erase(ids ...EntryID) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, id := range ids {
+		in.erased[id] = true
+		at := in.seen[id]
+		if !at.shown {
+			continue
+		}
+		c := in.conversations[at.group]
+		i := c.find(id, at)
+		if it := c.items[i]; !it.Own && !in.readHere(it) {
+			c.unread--
+		}
+		c.items = slices.Delete(c.items, i, i+1) // which clears the place it leaves at the end
+		at.shown = false
+		in.seen[id] = at
+	}
 }
 
 // before orders items as they are shown.

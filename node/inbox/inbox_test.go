@@ -216,6 +216,9 @@ func TestAnyOrder(t *testing.T) {
 			it.Group = gid(rapid.ByteRange(1, 2).Draw(t, "group"))
 			steps = append(steps, func(in *Inbox) { in.Apply(it) })
 		}
+		for _, b := range rapid.SliceOfN(rapid.ByteRange(0, byte(n)), 0, 3).Draw(t, "erased") {
+			steps = append(steps, func(in *Inbox) { in.Erase(eid(b)) })
+		}
 		repeated := append(steps, rapid.SliceOfN(rapid.SampledFrom(steps), 0, 5).Draw(t, "repeats")...)
 		want := play(steps)
 		if got := play(rapid.Permutation(repeated).Draw(t, "order")); !reflect.DeepEqual(got, want) {
@@ -260,6 +263,37 @@ func checkCounts(t *rapid.T, s state) {
 	}
 }
 
+// TestErased: what was erased is shown no more, whenever it is applied, and the counts say so.
+func TestErased(t *testing.T) {
+	in := New()
+	in.SetGroup(team())
+	for n := byte(1); n <= 3; n++ {
+		in.Apply(text(n, bob, uint64(10+n)))
+	}
+	in.Erase(eid(2), eid(2), eid(4))
+	if c := in.Apply(text(4, bob, 14)); !c.New || c.Shown {
+		t.Errorf("a message that was erased before it came is shown: %+v", c)
+	}
+	if c := in.Apply(text(2, bob, 12)); c.New {
+		t.Errorf("an erased message came back: %+v", c)
+	}
+	if _, ok := in.Message(eid(2)); ok {
+		t.Error("an erased message is still found")
+	}
+	got := in.Messages(gid(1), 0, 0)
+	if len(got) != 2 || got[0].ID != eid(1) || got[1].ID != eid(3) {
+		t.Errorf("shown are %v", got)
+	}
+	c, _ := in.Conversation(gid(1))
+	if c.Count != 2 || c.Unread != 2 || c.Last.ID != eid(3) {
+		t.Errorf("%d messages, %d unread, the last %v", c.Count, c.Unread, c.Last)
+	}
+	in.Apply(receipt(9, alice, message.Read, 2, 3))
+	if c, _ := in.Conversation(gid(1)); c.Unread != 1 {
+		t.Errorf("a receipt for an erased message counts: %d unread", c.Unread)
+	}
+}
+
 func TestNewerKindIsShown(t *testing.T) {
 	in := New()
 	it := text(1, bob, 10)
@@ -275,7 +309,7 @@ func TestNewerKindIsShown(t *testing.T) {
 func TestLogsHoldNoContent(t *testing.T) {
 	const canary = "CANARY-patient-in-bed-4"
 	it := text(1, bob, 10)
-	it.Message = message.NewText(canary, epoch)
+	it.Message, it.Reason = message.NewText(canary, epoch), canary
 	c := Conversation{ID: gid(1), Name: canary, Last: &it}
 	g := Group{ID: gid(1), Name: canary}
 	var out bytes.Buffer

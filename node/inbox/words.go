@@ -10,6 +10,8 @@ import (
 func (it Item) StateWords() string {
 	k, m, r := len(it.Delivered), it.Recipients, len(it.Read)
 	switch {
+	case it.Broadcast && it.Own && k == 0:
+		return "Saved on this device, for everybody"
 	case k == 0 && it.Own:
 		return "Saved on this device"
 	case k == 0:
@@ -31,6 +33,12 @@ func (it Item) LogValue() slog.Value {
 		slog.String("id", short(it.ID)), slog.String("group", short(it.Group)), slog.Uint64("seq", it.Seq),
 		slog.String("priority", it.Priority), slog.Bool("own", it.Own), slog.Any("message", it.Message))
 }
+
+// String names the message by its id: what was said, and why, is content.
+func (it Item) String() string { return "message " + short(it.ID) }
+
+// GoString does the same for %#v.
+func (it Item) GoString() string { return it.String() }
 
 // LogValue implements slog.LogValuer. A conversation's name is content.
 func (c Conversation) LogValue() slog.Value {
