@@ -14,6 +14,15 @@ const (
 	eventsKept     = 512      // events a stream may fall behind before it is told of a gap
 	triesPerMinute = 10       // wrong codes a minute, and wrong passphrases a minute
 
+	qrPart     = 64   // bytes of a sequence in one QR code
+	maxQRCodes = 600  // QR codes of one sequence: 37.5 KiB, some ten minutes of showing
+	qrScale    = 8    // pixels of a module in a picture of a code
+	qrSide     = 1600 // pixels of the longer side of what is looked at for codes
+	// MaxQRPixels bounds the pictures that a command reads: a large camera's.
+	MaxQRPixels = 64 << 20
+	// MaxQRBytes bounds their files.
+	MaxQRBytes = 32 << 20
+
 	codeLife    = 2 * time.Minute
 	sessionLife = 12 * time.Hour
 	sessionIdle = time.Hour // an open event stream counts as use
