@@ -3,7 +3,8 @@
 //
 //   - identity: who a device is and who vouches for it (PROFILE.md);
 //   - group: who reads a message, Seal and Open (FORMAT.md);
-//   - vault: keys and opened messages at rest.
+//   - vault: keys and opened messages at rest;
+//   - slots: keys of single values, overwritten in place to erase them.
 //
 // # Suite 1
 //
@@ -50,6 +51,7 @@
 //	tocsin/device/v1             identity  hash: device id
 //	tocsin/sponsor/v1            identity  signature: sponsorship (read, not accepted yet)
 //	tocsin/entry/v1              ledger    signature: entry header
+//	tocsin/slot/v1               slots     hash: check of a slot
 //	tocsin/commit/v1             group     hash: commitment of an entry to its payload
 //
 // Packages outside of crypto derive a few values that protect nothing by

@@ -20,14 +20,15 @@ var allowed = map[string]struct {
 }{
 	"crypto":          {nil, "it is the map of the suite and holds no code"},
 	"crypto/identity": {nil, "who someone is must not depend on what they do"},
-	"crypto/vault":    {nil, "it keeps bytes and knows nothing of what they mean"},
+	"crypto/slots":    {nil, "it keeps keys and knows nothing of what they seal"},
 	"node/message":    {nil, "what clinicians say is apart from how it travels"},
 	"docs":            {nil, "it holds guides"},
 
+	"crypto/vault":       {[]string{"crypto/slots"}, "it keeps bytes and knows nothing of what they mean"},
 	"ledger":             {[]string{"crypto/identity"}, "a log is read without knowing groups, messages or networks"},
 	"crypto/group":       {[]string{"crypto/identity"}, "sealing knows no log, no store and no network"},
 	"ledger/memstore":    {[]string{"ledger", "crypto/identity"}, "a store implements ledger.Store and nothing more"},
-	"ledger/badgerstore": {[]string{"ledger", "crypto/identity"}, "a store implements ledger.Store and nothing more"},
+	"ledger/badgerstore": {[]string{"ledger", "crypto/identity", "crypto/slots"}, "a store implements ledger.Store and erases what it holds, nothing more"},
 	"ledger/storetest":   {[]string{"ledger", "crypto/identity"}, "the conformance suite knows the interface only"},
 	"ledger/blob":        {[]string{"ledger", "crypto/identity"}, "chunks are sealed before they come here"},
 	"ledger/bundle":      {[]string{"ledger", "crypto/identity"}, "a bundle carries entries that it cannot read"},
