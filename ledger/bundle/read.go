@@ -17,7 +17,9 @@ type Reader struct {
 	r     *bufio.Reader
 	open  *blocks
 	index uint64
-	buf   []byte // what is left of the open block
+
+	sealed []byte // the block as read
+	buf    []byte // what is left of it, opened
 
 	partial []byte // a record that continues in the next block
 	final   bool   // the last block was read
@@ -206,7 +208,7 @@ func (r *Reader) conclude() error {
 func (r *Reader) parse() (t Type, data []byte, ok bool, err error) {
 	have := r.buf
 	if len(r.partial) > 0 {
-		have = append(r.partial, r.buf...)
+		have = append(r.partial, r.buf...) // partial is a copy of its own
 	}
 	if len(have) >= recordHead {
 		n := int(have[1])<<16 | int(have[2])<<8 | int(have[3])
@@ -214,7 +216,7 @@ func (r *Reader) parse() (t Type, data []byte, ok bool, err error) {
 			return 0, nil, false, fmt.Errorf("%w: a record of %d bytes", ErrDamaged, n)
 		}
 		if len(have) >= recordHead+n {
-			data = append([]byte{}, have[recordHead:recordHead+n]...)
+			data = have[recordHead : recordHead+n : recordHead+n] // of a buffer that is not used again
 			r.buf, r.partial = have[recordHead+n:], nil
 			return Type(have[0]), data, true, nil
 		}
@@ -227,8 +229,10 @@ func (r *Reader) parse() (t Type, data []byte, ok bool, err error) {
 // counted, and what hung over from the one before is given up: reading goes on
 // where the next good block says that a record begins.
 func (r *Reader) block() error {
-	sealed := make([]byte, BlockSize+tagSize)
-	n, err := io.ReadFull(r.r, sealed)
+	if r.sealed == nil {
+		r.sealed = make([]byte, BlockSize+tagSize)
+	}
+	n, err := io.ReadFull(r.r, r.sealed)
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("bundle: reading: %w", err)
 	}
@@ -236,7 +240,7 @@ func (r *Reader) block() error {
 		r.final, r.report.Cut = true, true
 		return nil
 	}
-	sealed = sealed[:n]
+	sealed := r.sealed[:n]
 	r.report.Blocks++
 	index := r.index
 	r.index++
