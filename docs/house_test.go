@@ -156,6 +156,7 @@ var rules = map[string]func(*house) []string{
 	"file length":  checkLength,
 	"links":        checkLinks,
 	"glossary":     checkNames,
+	"claims":       checkClaims,
 }
 
 func TestHouse(t *testing.T) {

@@ -95,6 +95,13 @@ var plantings = []planted{
 	{"glossary", "good", map[string]string{"docs/glossary.md": "`ledger.Entry`, `ledger.Err`, `ledger.Open`",
 		"ledger/x.go": "package x\ntype Entry struct{}\nvar (\n\tErr error\n)\nfunc Open() {}\n"}, nil, ""},
 
+	{"claims", "test is gone", map[string]string{"docs/security.md": "held by `TestGone`"}, nil, "no test TestGone"},
+	{"claims", "fuzz target is gone", map[string]string{"mesh/PROTOCOL.md": "see `FuzzGone`"}, nil, "no test FuzzGone"},
+	{"claims", "not a test", map[string]string{"docs/a.md": "`TestIt`", "mesh/x.go": "package x\nfunc TestIt() {}\n"}, nil, "no test TestIt"},
+	{"claims", "rule without a test", file("docs/security.md", "| rule | held by |\n| --- | --- |\n| nobody reads | trust us |\n"), nil, "no test holds: nobody reads"},
+	{"claims", "good", map[string]string{"docs/security.md": "| asset | kept by |\n| --- | --- |\n| a | b |\n\n| rule | held by |\n| --- | --- |\n| nobody reads | `TestRead/sub test` |\n",
+		"mesh/x_test.go": "package x\nfunc TestRead() {}\n"}, nil, ""},
+
 	{"links", "no file", file("README.md", "See [it](docs/gone.md)."), nil, "no docs/gone.md"},
 	{"links", "by reference", file("docs/a.md", "See [it].\n\n[it]: gone.md\n"), nil, "no docs/gone.md"},
 	{"links", "no heading", map[string]string{"README.md": "[it](docs/a.md#two)", "docs/a.md": "# One\n"}, nil, "no heading"},
