@@ -57,6 +57,7 @@ type Logs struct {
 	sorted []LogID // the keys of logs, in order
 	usage  map[identity.Key]usage
 	pen    *pen
+	tree   *Tree // of all heads
 	own    *Log
 	seen   *seenHeads
 	hlc    uint64 // highest hybrid time received that was not far ahead
@@ -84,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Logs, error) {
 		logs:    make(map[LogID]*logState),
 		usage:   make(map[identity.Key]usage),
 		seen:    newSeenHeads(),
+		tree:    NewTree(ScopeHeaders),
 	}
 	l.pen = newPen(l.limits)
 	if err := l.load(ctx); err != nil {
@@ -99,6 +101,7 @@ func (l *Logs) setState(id LogID, st *logState) {
 		l.sorted = slices.Insert(l.sorted, i, id)
 	}
 	l.logs[id] = st
+	l.print(id, st)
 }
 
 // crowded reports whether nothing of log id can be taken because as many logs of

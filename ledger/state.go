@@ -132,6 +132,7 @@ func (l *Logs) load(ctx context.Context) error {
 			l.setState(id, st)
 		}
 		st.fork = f
+		l.print(id, st)
 		l.forks++
 		return nil
 	})
