@@ -11,8 +11,9 @@ import (
 )
 
 // This file is the group commit, in processing order: Append, AppendBatch and
-// Release queue a request (submit); the first caller leads (lead), decides a
-// batch (decide, with round.go), commits it once, and wakes the others.
+// Release, and Erase and Fill (erase.go), queue a request (submit); the first
+// caller leads (lead), decides a batch (decide, with round.go), commits it once,
+// and wakes the others.
 
 // Outcome is what became of an entry. None of them blames whoever brought it.
 type Outcome uint8
@@ -25,6 +26,8 @@ const (
 	Forked     Outcome = 4 // contradicts what is held of its log; kept out
 	OverBudget Outcome = 5 // beyond a limit today; not kept, ask again later
 	OwnAhead   Outcome = 6 // of our own log, which we did not write: see [ErrRollback]
+	Filled     Outcome = 7 // its header was held; now its body is too, and durable
+	Restored   Outcome = 8 // it had been lost here and is held again, durable: see [Logs.Lost]
 )
 
 // String returns a lower-case word for o.
@@ -42,6 +45,10 @@ func (o Outcome) String() string {
 		return "over budget"
 	case OwnAhead:
 		return "own log ahead"
+	case Filled:
+		return "filled"
+	case Restored:
+		return "restored"
 	}
 	return fmt.Sprintf("outcome %d", uint8(o))
 }
@@ -53,8 +60,12 @@ type request struct {
 	release *identity.Key // or: move this author's waiting entries
 	at      time.Time
 
+	edit func(context.Context) ([]Record, error) // or: replace these entries
+	log  LogID                                   // of all of them
+
 	outcomes []Outcome
 	released int
+	edited   int
 	err      error
 	done     bool
 
@@ -67,6 +78,10 @@ type request struct {
 // that had waited for it. It is idempotent. Concurrent calls share a commit; an
 // error of the store goes to every caller whose entry was in it, and then
 // nothing of it counts as held.
+//
+// v may be without its body ([VerifySigned]): the log grows all the same, and
+// the body is taken when the whole entry comes ([Filled]). A body that was
+// erased here is not taken back: the whole entry is [Known].
 //
 // [OwnAhead] stops the own log for good: see [ErrRollback].
 func (l *Logs) Append(ctx context.Context, v Verified, at time.Time) (Outcome, error) {
@@ -192,6 +207,10 @@ func (l *Logs) take() []*request {
 	n, entries, bytes := 0, 0, 0
 	for n < len(l.queue) {
 		r := l.queue[n]
+		if r.edit != nil { // it reads what is durable, so it goes alone
+			n = max(n, 1)
+			break
+		}
 		for _, v := range r.entries {
 			bytes += storedSize(v.e)
 		}
@@ -210,6 +229,10 @@ func (l *Logs) take() []*request {
 func (l *Logs) decide(ctx context.Context, batch []*request) {
 	rd := newRound(l)
 	for _, r := range batch {
+		if r.edit != nil {
+			l.decideEdit(ctx, r) // take made it the only one
+			return
+		}
 		rd.request(ctx, r)
 	}
 	for {

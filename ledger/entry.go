@@ -17,15 +17,24 @@ const Domain identity.Domain = "tocsin/entry/v1\x00"
 // Entry is one record of a log. It is made by this package only and is not
 // changed afterwards; its received bytes are kept, stored and forwarded as
 // they came. Callers must not write to its slices.
+//
+// Header and signature are always there. The body may not be: then exactly one
+// of Absent and Erased says why, and the entry still proves its place, its
+// author and what its body hashes to.
 type Entry struct {
 	Header    Header
 	Signature [SignatureSize]byte
-	Body      []byte // nil where only the header is held
+	Body      []byte // nil where the body is not held
+	Absent    bool   // the body is not held; it may come later
+	Erased    bool   // the body was erased on this device and is never taken back
 
 	id     ID
 	signed []byte // header ‖ signature
-	frame  []byte // nil where only the header is held
+	frame  []byte // nil where the body is not held
 }
+
+// HasBody reports whether the body is held; a body may be 0 bytes long.
+func (e *Entry) HasBody() bool { return !e.Absent && !e.Erased }
 
 // ID returns the entry's name.
 func (e *Entry) ID() ID { return e.id }
@@ -34,9 +43,18 @@ func (e *Entry) ID() ID { return e.id }
 func (e *Entry) SignedHeader() []byte { return e.signed }
 
 // Frame returns opaque signed_header<0..2^16-1> ‖ opaque body<0..2^24-1>, the
-// form in which entries travel and are stored; nil for an entry made from a
-// header alone.
+// form in which entries travel; nil where the body is not held: then there is
+// [Entry.HeaderFrame].
 func (e *Entry) Frame() []byte { return e.frame }
+
+// size is what an entry counts for in budgets and batches: the bytes of the
+// form in which it travels.
+func (e *Entry) size() int {
+	if e.HasBody() {
+		return len(e.frame)
+	}
+	return 2 + len(e.signed) + 1
+}
 
 // ParseFrame reads a frame, all of b: strict encoding, every rule of the
 // header, and the body's length and hash. It does not check the signature;
@@ -45,7 +63,11 @@ func ParseFrame(b []byte) (*Entry, error) {
 	if len(b) > MaxFrame {
 		return nil, invalid("frame of %d bytes is longer than %d", len(b), MaxFrame)
 	}
-	b = bytes.Clone(b)
+	return parseFrame(bytes.Clone(b))
+}
+
+// parseFrame is [ParseFrame] of bytes that it keeps.
+func parseFrame(b []byte) (*Entry, error) {
 	s := cryptobyte.String(b)
 	var signed, body cryptobyte.String
 	if !s.ReadUint16LengthPrefixed(&signed) || !s.ReadUint24LengthPrefixed(&body) {
@@ -93,8 +115,9 @@ func headerID(header []byte) ID {
 	return sha256.Sum256(append(buf, header...))
 }
 
-// VerifyHeader checks a header and its signature without a body. The entry it
-// returns can be shown to others as evidence, not appended. b is copied.
+// VerifyHeader checks a header and its signature without a body: the entry it
+// returns is Absent. It can be shown to others as evidence; [VerifySigned] makes
+// one that can be appended. signedHeader is copied.
 func VerifyHeader(signedHeader []byte) (*Entry, error) {
 	if len(signedHeader) > MaxSignedHeader {
 		return nil, invalid("signed header of %d bytes is longer than %d", len(signedHeader), MaxSignedHeader)
@@ -103,6 +126,7 @@ func VerifyHeader(signedHeader []byte) (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.Absent = true
 	if err := e.verifySignature(); err != nil {
 		return nil, err
 	}
@@ -118,7 +142,8 @@ func (e *Entry) verifySignature() error {
 }
 
 // Verified is an entry that passed every check that is the same on every
-// device. Only [Verify] and [Sign] make one.
+// device, with its body or without one. Only [Verify], [VerifySigned],
+// [VerifyHeaderFrame] and [Sign] make one.
 type Verified struct{ e *Entry }
 
 // Entry returns the entry, nil for the zero Verified.

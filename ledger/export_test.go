@@ -7,5 +7,8 @@ func Queued(l *Logs) int {
 	return len(l.queue)
 }
 
-// StoredEntry is the value under which an entry is stored.
-var StoredEntry = storedEntry
+// StoredEntry is what a store reads back for an entry.
+func StoredEntry(e *Entry) []byte {
+	r := storedEntry(e)
+	return append(r.Value, r.Body...)
+}

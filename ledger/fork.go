@@ -52,7 +52,7 @@ func (f *Fork) equal(o *Fork) bool {
 // headerOnly returns e without its body.
 func (e *Entry) headerOnly() *Entry {
 	cp := *e
-	cp.Body, cp.frame = nil, nil
+	cp.Body, cp.frame, cp.Absent, cp.Erased = nil, nil, true, false
 	cp.signed = bytes.Clone(e.signed) // the frame, body and all, may now be freed
 	return &cp
 }
@@ -92,11 +92,10 @@ func parseFork(id LogID, value []byte) (*Fork, error) {
 func (l *Logs) Forks() []Fork {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	var forks []Fork
-	for _, id := range l.sorted {
-		if f := l.logs[id].fork; f != nil {
-			forks = append(forks, *f)
-		}
+	forks := make([]Fork, 0, len(l.forked))
+	for id := range l.forked {
+		forks = append(forks, *l.logs[id].fork)
 	}
+	slices.SortFunc(forks, func(a, b Fork) int { return a.Log.Compare(b.Log) })
 	return forks
 }

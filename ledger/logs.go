@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 
 	"tocsin/crypto/identity"
@@ -54,21 +53,28 @@ type Logs struct {
 
 	mu     sync.RWMutex // guards what follows
 	logs   map[LogID]*logState
-	sorted []LogID // the keys of logs, in order
+	order  logOrder // the keys of logs
 	usage  map[identity.Key]usage
 	pen    *pen
-	tree   *Tree // of all heads
 	own    *Log
 	seen   *seenHeads
-	hlc    uint64 // highest hybrid time received that was not far ahead
-	folded bool   // hlc includes what was held at Open
-	forks  int
-	count  counters
+	hlc    uint64             // highest hybrid time received that was not far ahead
+	folded bool               // hlc includes what was held at Open
+	forked map[LogID]struct{} // logs with evidence of a fork
+	lost   map[LogID]*spans   // places below a head that cannot be read
+	moves  uint64             // how often a head has moved
+	held   struct {           // of all logs together
+		logs    int
+		entries uint64
+	}
+	count counters
+
+	scrub scrubber
 }
 
 // counters count outcomes since [Open].
 type counters struct {
-	appended, known, penned, forked, overBudget, ownAhead uint64
+	appended, known, penned, forked, overBudget, ownAhead, filled, restored uint64
 }
 
 // Open reads the state of all logs from the store; it takes time in proportion
@@ -85,7 +91,8 @@ func Open(ctx context.Context, cfg Config) (*Logs, error) {
 		logs:    make(map[LogID]*logState),
 		usage:   make(map[identity.Key]usage),
 		seen:    newSeenHeads(),
-		tree:    NewTree(ScopeHeaders),
+		forked:  make(map[LogID]struct{}),
+		lost:    make(map[LogID]*spans),
 	}
 	l.pen = newPen(l.limits)
 	if err := l.load(ctx); err != nil {
@@ -96,12 +103,19 @@ func Open(ctx context.Context, cfg Config) (*Logs, error) {
 
 // setState records the state of a log, in memory only.
 func (l *Logs) setState(id LogID, st *logState) {
-	if _, ok := l.logs[id]; !ok {
-		i, _ := slices.BinarySearchFunc(l.sorted, id, LogID.Compare)
-		l.sorted = slices.Insert(l.sorted, i, id)
+	old := l.logs[id]
+	if old == nil {
+		l.order.add(id)
+		old = &logState{}
+	}
+	if st.next != old.next {
+		l.moves++
+		l.held.entries += st.next - old.next // a head never moves back
+		if old.next == 0 {
+			l.held.logs++
+		}
 	}
 	l.logs[id] = st
-	l.print(id, st)
 }
 
 // crowded reports whether nothing of log id can be taken because as many logs of
@@ -120,9 +134,11 @@ func (l *Logs) crowded(id LogID, changed map[LogID]*logState) bool {
 			n++
 		}
 	}
-	i, _ := slices.BinarySearchFunc(l.sorted, LogID{Author: id.Author, Incarnation: 1}, LogID.Compare)
-	for ; i < len(l.sorted) && l.sorted[i].Author == id.Author; i++ {
-		if other := l.sorted[i]; changed[other] == nil && counts(other, l.logs[other]) {
+	for other := range l.order.from(LogID{Author: id.Author, Incarnation: 1}) {
+		if other.Author != id.Author {
+			break
+		}
+		if changed[other] == nil && counts(other, l.logs[other]) {
 			n++
 		}
 	}
@@ -147,35 +163,80 @@ func (l *Logs) Head(id LogID) (Head, bool) {
 	return Head{Log: id, Next: st.next, ID: st.head}, true
 }
 
-// Frontier returns the heads of all logs of which something is held.
+// Frontier returns the heads of all logs of which something is held. It takes
+// time in proportion to their number: see [Logs.EachHead].
 func (l *Logs) Frontier() Frontier {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	f := make(Frontier, 0, len(l.sorted))
-	for _, id := range l.sorted {
-		if st := l.logs[id]; st.next > 0 {
-			f = append(f, Head{Log: id, Next: st.next, ID: st.head})
-		}
-	}
+	f := make(Frontier, 0, l.held.logs)
+	l.eachHead(LogID{}, func(h Head) bool { f = append(f, h); return true })
 	return f
 }
 
-// Entry returns one entry. It matches [ErrNotFound] if the place is beyond what
-// is held, and [ErrDamaged] if it should be held and is not, or was changed.
+// EachHead calls fn for the heads of logs from one on, in the order of logs,
+// until it returns false. Finding the first takes no time in proportion to the
+// number of logs. fn must not call Logs.
+func (l *Logs) EachHead(from LogID, fn func(Head) bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	l.eachHead(from, fn)
+}
+
+func (l *Logs) eachHead(from LogID, fn func(Head) bool) {
+	for id := range l.order.from(from) {
+		if st := l.logs[id]; st.next > 0 && !fn(Head{Log: id, Next: st.next, ID: st.head}) {
+			return
+		}
+	}
+}
+
+// Generation returns a number that rises whenever a head moves, so that what
+// was computed from the frontier can be kept while it stays the same.
+func (l *Logs) Generation() uint64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.moves
+}
+
+// Heads returns of how many logs something is held, and how many entries in all.
+func (l *Logs) Heads() (logs int, entries uint64) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.held.logs, l.held.entries
+}
+
+// Entry returns one entry, whose body may be absent or erased. It matches
+// [ErrNotFound] if the place is beyond what is held, and [ErrDamaged] if it
+// should be held and is not, or was changed: then it is among [Logs.Lost].
 func (l *Logs) Entry(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
 	h, ok := l.Head(id)
 	if !ok || seq >= h.Next {
 		return nil, fmt.Errorf("%w: entry %d of log %s", ErrNotFound, seq, id)
 	}
-	value, err := l.store.Get(ctx, TableEntries, id, seq)
-	if errors.Is(err, ErrNotFound) {
-		return nil, damaged(id, seq, "it is missing although later entries are held")
-	}
+	value, err := l.stored(ctx, id, seq)
 	if err != nil {
 		return nil, err
 	}
-	return readStored(id, seq, value)
+	e, err := readStored(id, seq, value)
+	if err != nil {
+		l.lose(id, seq, seq+1)
+	}
+	return e, err
 }
+
+// stored returns the value of an entry below the head.
+func (l *Logs) stored(ctx context.Context, id LogID, seq uint64) ([]byte, error) {
+	value, err := l.store.Get(ctx, TableEntries, id, seq)
+	if errors.Is(err, ErrNotFound) {
+		err = damaged(id, seq, missingWords)
+	}
+	if errors.Is(err, ErrDamaged) {
+		l.lose(id, seq, seq+1)
+	}
+	return value, err
+}
+
+const missingWords = "it is missing although later entries are held"
 
 // Entries calls fn for the entries with from <= seq < to that are held, in
 // order; to may lie beyond the head. A log of which nothing is held matches
@@ -193,19 +254,33 @@ func (l *Logs) Entries(ctx context.Context, id LogID, from, to uint64, fn func(*
 	want := from
 	err := l.store.Range(ctx, id, from, to, func(seq uint64, value []byte) error {
 		if seq != want {
-			return damaged(id, want, "it is missing although later entries are held")
+			l.lose(id, want, seq)
+			return damaged(id, want, missingWords)
 		}
 		e, err := readStored(id, seq, value)
 		if err != nil {
+			l.lose(id, seq, seq+1)
 			return err
 		}
 		want++
 		return fn(e)
 	})
 	if err == nil && want != to {
-		return damaged(id, want, "it is missing although later entries are held")
+		l.lose(id, want, to)
+		return damaged(id, want, missingWords)
 	}
 	return err
+}
+
+// Bodyless is [Logs.Entries] for the entries whose body is absent, not those
+// whose body was erased: what is left to ask others for.
+func (l *Logs) Bodyless(ctx context.Context, id LogID, from, to uint64, fn func(*Entry) error) error {
+	return l.Entries(ctx, id, from, to, func(e *Entry) error {
+		if !e.Absent {
+			return nil
+		}
+		return fn(e)
+	})
 }
 
 // Closed reports whether the log takes nothing more because it forked below or
@@ -231,15 +306,20 @@ type Stats struct {
 	UnknownAuthors int    // authors among them who are not known yet
 	Forgotten      uint64 // entries the pen gave up to stay within its limits
 
-	Appended, Known, Pens, Forked, OverBudget, OwnAhead uint64 // outcomes
+	Lost uint64 // places below a head that are known to be unreadable
+
+	Appended, Known, Pens, Forked, OverBudget, OwnAhead, Filled, Restored uint64 // outcomes
 }
 
 // Stats returns the present numbers.
 func (l *Logs) Stats() Stats {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	s := Stats{
-		Forks:          l.forks,
+	return Stats{
+		Logs:           l.held.logs,
+		Entries:        l.held.entries,
+		Forks:          len(l.forked),
+		Lost:           l.lostEntries(),
 		Penned:         l.pen.entries,
 		PennedBytes:    l.pen.unknownBytes + l.pen.gapBytes,
 		UnknownAuthors: l.pen.waiting.Len(),
@@ -250,12 +330,7 @@ func (l *Logs) Stats() Stats {
 		Forked:         l.count.forked,
 		OverBudget:     l.count.overBudget,
 		OwnAhead:       l.count.ownAhead,
+		Filled:         l.count.filled,
+		Restored:       l.count.restored,
 	}
-	for _, st := range l.logs {
-		if st.next > 0 {
-			s.Logs++
-			s.Entries += st.next
-		}
-	}
-	return s
 }

@@ -71,7 +71,7 @@ func (l *Logs) Own(ctx context.Context, id LogID) (*Log, error) {
 	l.own = &Log{l: l, id: id}
 	l.seen.remove(id)
 	// What was signed after our last entry was first seen after it.
-	for _, other := range l.sorted {
+	for other := range l.order.all() {
 		if st := l.logs[other]; other != id && st.next > 0 && st.hlc > l.logs[id].hlc {
 			l.seen.add(other)
 		}
@@ -83,6 +83,14 @@ func (l *Logs) ownLog() *Log {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.own
+}
+
+// ofOwnAuthor reports whether a log is of this device's author: its entries are
+// kept through [Store.CommitOwn], whichever way they come.
+func (l *Logs) ofOwnAuthor(id LogID) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.own != nil && l.own.id.Author == id.Author
 }
 
 // ahead reports whether entries of id that are not held can only have been
@@ -156,6 +164,9 @@ func (g *Log) AppendBatch(ctx context.Context, vs []Verified) error {
 		if v.IsZero() {
 			return errors.New("ledger: Append of a zero Verified")
 		}
+		if !v.e.HasBody() {
+			return errors.New("ledger: an own entry needs its body")
+		}
 	}
 	if len(vs) == 0 {
 		return nil
@@ -179,7 +190,7 @@ func (g *Log) AppendBatch(ctx context.Context, vs []Verified) error {
 	st.next, st.head, st.hlc = last.Header.Seq+1, last.id, last.Header.HLC
 	records := make([]Record, 0, len(vs)+1)
 	for _, v := range vs {
-		records = append(records, Record{Table: TableEntries, Log: g.id, Seq: v.e.Header.Seq, Value: storedEntry(v.e)})
+		records = append(records, storedEntry(v.e))
 	}
 	records = append(records, Record{Table: TableStates, Log: g.id, Value: st.marshal()})
 	if err := g.l.store.CommitOwn(ctx, records); err != nil {

@@ -46,10 +46,13 @@ func (p *pen) get(id LogID, seq uint64) *Entry {
 // author known.
 func (p *pen) addUnknown(e *Entry) Outcome {
 	id, seq := e.Header.Log(), e.Header.Seq
-	if p.get(id, seq) != nil {
-		return Penned
+	if held := p.get(id, seq); held != nil {
+		if held.id != e.id || held.HasBody() || !e.HasBody() {
+			return Penned
+		}
+		p.remove(held) // it comes with its body now
 	}
-	size := len(e.frame)
+	size := e.size()
 	if size > p.limits.UnknownBytes {
 		return OverBudget
 	}
@@ -77,25 +80,29 @@ func (p *pen) addUnknown(e *Entry) Outcome {
 	return Penned
 }
 
-// addGap keeps an entry of a known author ahead of a gap. If another entry is
+// addGap keeps an entry of a known author ahead of a gap, or one below the head
+// that is to be restored when the one after it is. If another entry is
 // waiting at the same place it is returned instead: together they prove a fork.
 func (p *pen) addGap(e *Entry, next uint64) (other *Entry, o Outcome) {
 	id, seq := e.Header.Log(), e.Header.Seq
 	if held := p.get(id, seq); held != nil {
-		if held.id == e.id {
+		if held.id != e.id {
+			return held, Forked
+		}
+		if held.HasBody() || !e.HasBody() {
 			return nil, Penned
 		}
-		return held, Forked
+		p.remove(held) // it comes with its body now
 	}
 	a := p.authors[id.Author]
 	if a != nil && a.elem != nil {
 		p.promote(a)
 	}
-	size, have := len(e.frame), 0
+	size, have := e.size(), 0
 	if a != nil {
 		have = a.bytes
 	}
-	if seq-next > p.limits.AheadOfGap ||
+	if seq > next && seq-next > p.limits.AheadOfGap ||
 		p.gapBytes+size > p.limits.GapBytes || have+size > p.limits.GapAuthorBytes {
 		return nil, OverBudget
 	}
@@ -121,7 +128,7 @@ func (p *pen) put(a *penAuthor, e *Entry) {
 		a.logs[id] = make(map[uint64]*Entry)
 	}
 	a.logs[id][e.Header.Seq] = e
-	p.account(a, 1, len(e.frame))
+	p.account(a, 1, e.size())
 }
 
 func (p *pen) account(a *penAuthor, n, bytes int) {
@@ -146,7 +153,7 @@ func (p *pen) remove(e *Entry) {
 	if len(a.logs[id]) == 0 {
 		delete(a.logs, id)
 	}
-	p.account(a, -1, -len(e.frame))
+	p.account(a, -1, -e.size())
 	if a.n == 0 {
 		p.drop(a)
 	}

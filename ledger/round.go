@@ -9,7 +9,13 @@ import (
 	"tocsin/crypto/identity"
 )
 
-func storedSize(e *Entry) int { return checkSize + len(e.frame) }
+func storedSize(e *Entry) int { return storedOverhead + e.size() }
+
+// spot is the place of one entry.
+type spot struct {
+	log LogID
+	seq uint64
+}
 
 // round is one commit in the making: a layer over the durable state, which
 // becomes the state when the commit has succeeded. It belongs to the leader.
@@ -20,9 +26,12 @@ type round struct {
 	usage   map[identity.Key]usage
 	fresh   map[LogID][]*Entry // entries of this round, rising
 	records []Record           // entries and forks
+	own     []Record           // of this device's author, which have a file of their own
+	placed  map[spot]*Entry    // entries of this round below the head: filled or restored
+	below   []spot             // the pen may have something for these, below the head
+	back    []spot             // restored
 	bytes   int
 	hlc     uint64
-	newFork int
 
 	drainable []LogID   // logs that the pen may have something for
 	at        time.Time // of the latest request
@@ -37,13 +46,14 @@ func newRound(l *Logs) *round {
 		states: make(map[LogID]*logState),
 		usage:  make(map[identity.Key]usage),
 		fresh:  make(map[LogID][]*Entry),
+		placed: make(map[spot]*Entry),
 	}
 }
 
 // next is the round that carries on draining what this one had no room for.
 func (r *round) next() *round {
 	n := newRound(r.l)
-	n.drainable, n.at, n.part = r.drainable, r.at, nil
+	n.drainable, n.below, n.at, n.part = r.drainable, r.below, r.at, nil
 	for _, q := range r.part {
 		if q.release != nil {
 			n.part = append(n.part, q)
@@ -63,7 +73,7 @@ func (r *round) request(ctx context.Context, q *request) {
 	q.outcomes = make([]Outcome, len(q.entries))
 	touched := false
 	for i, v := range q.entries {
-		before := len(r.records)
+		before := r.size()
 		o, err := r.add(ctx, v.e, false)
 		if err != nil {
 			q.err = err
@@ -72,11 +82,26 @@ func (r *round) request(ctx context.Context, q *request) {
 		q.outcomes[i] = o
 		r.tally(o)
 		r.drainable = append(r.drainable, v.e.Header.Log())
-		touched = touched || len(r.records) != before || len(r.fresh[v.e.Header.Log()]) > 0
+		touched = touched || r.size() != before || len(r.fresh[v.e.Header.Log()]) > 0 || r.placed[spotOf(v.e)] != nil
 	}
 	if touched {
 		r.part = append(r.part, q)
 	}
+}
+
+func spotOf(e *Entry) spot { return spot{e.Header.Log(), e.Header.Seq} }
+
+// size is the number of records so far.
+func (r *round) size() int { return len(r.records) + len(r.own) }
+
+// record adds a record of an entry or a state.
+func (r *round) record(rec Record) {
+	r.bytes += len(rec.Value) + len(rec.Body)
+	if r.l.ofOwnAuthor(rec.Log) {
+		r.own = append(r.own, rec)
+		return
+	}
+	r.records = append(r.records, rec)
 }
 
 func (r *round) tally(o Outcome) {
@@ -93,6 +118,10 @@ func (r *round) tally(o Outcome) {
 		r.count.overBudget++
 	case OwnAhead:
 		r.count.ownAhead++
+	case Filled:
+		r.count.filled++
+	case Restored:
+		r.count.restored++
 	}
 }
 
@@ -149,36 +178,103 @@ func (r *round) add(ctx context.Context, e *Entry, penned bool) (Outcome, error)
 // compare meets an entry at a place that is taken.
 func (r *round) compare(ctx context.Context, st *logState, e *Entry) (Outcome, error) {
 	id, seq := e.Header.Log(), e.Header.Seq
-	if seq == st.next-1 && e.id == st.head {
-		return Known, nil
-	}
 	held, err := r.held(ctx, id, seq)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return r.restore(ctx, st, e)
+	case err != nil:
 		return 0, err
+	case held.id != e.id:
+		return r.evidence(st, e, held), nil
+	case held.Absent && e.HasBody():
+		return r.fill(e), nil
 	}
-	if held.id == e.id {
-		return Known, nil
-	}
-	return r.evidence(st, e, held), nil
+	return Known, nil
 }
 
-// held returns the entry at a taken place, of this round or of the store.
+// held returns the entry at a taken place, of this round or of the store. It
+// matches ErrDamaged if it is lost, whichever check found that out.
 func (r *round) held(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	if e := r.placed[spot{id, seq}]; e != nil {
+		return e, nil
+	}
 	for _, e := range r.fresh[id] {
 		if e.Header.Seq == seq {
 			return e, nil
 		}
 	}
+	if r.l.isLost(id, seq) {
+		return nil, damaged(id, seq, "it was lost")
+	}
 	return r.l.Entry(ctx, id, seq)
+}
+
+// fill takes the body of an entry of which the header is held. It counts as
+// bytes of the author's day.
+func (r *round) fill(e *Entry) Outcome {
+	use := r.used(e.Header.Author)
+	use.bytes += uint64(e.Header.BodyLen)
+	if use.bytes > r.l.limits.DayBytes {
+		return OverBudget
+	}
+	r.usage[e.Header.Author] = use
+	r.placed[spotOf(e)] = e
+	r.record(storedEntry(e))
+	return Filled
+}
+
+// restore takes an entry back whose place is lost, if the log proves its id: by
+// the entry after it, or by the head. If the entry after it is lost too, it
+// waits.
+func (r *round) restore(ctx context.Context, st *logState, e *Entry) (Outcome, error) {
+	id, seq := e.Header.Log(), e.Header.Seq
+	want := st.head
+	if seq+1 < st.next {
+		after, err := r.header(ctx, id, seq+1)
+		if errors.Is(err, ErrDamaged) {
+			return r.wait(st, e), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		want = after.Header.Prev
+	}
+	if e.id != want {
+		return Forked, nil // what was held here was another entry
+	}
+	r.placed[spotOf(e)] = e
+	r.back = append(r.back, spotOf(e))
+	r.record(storedEntry(e))
+	if seq > 0 {
+		r.below = append(r.below, spot{id, seq - 1})
+	}
+	if waited := r.l.penned(id, seq); waited != nil {
+		r.taken = append(r.taken, waited)
+	}
+	return Restored, nil
+}
+
+// header returns the header of an entry that should be held, even if its body
+// is damaged.
+func (r *round) header(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	e, err := r.held(ctx, id, seq)
+	if !errors.Is(err, ErrDamaged) {
+		return e, err
+	}
+	value, err := r.l.stored(ctx, id, seq)
+	if err != nil {
+		return nil, err
+	}
+	if e, err = storedHeader(id, seq, value); err != nil {
+		return nil, err
+	}
+	return e, e.verifySignature()
 }
 
 // evidence records that e contradicts others at its place.
 func (r *round) evidence(st *logState, e *Entry, others ...*Entry) Outcome {
 	f := st.fork.with(e, others...)
 	if f != nil && !f.equal(st.fork) {
-		if st.fork == nil {
-			r.newFork++
-		}
 		cp := *st
 		cp.fork = f
 		id := e.Header.Log()
@@ -247,9 +343,7 @@ func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
 	cp.next, cp.head, cp.hlc, cp.use = st.next+1, e.id, e.Header.HLC, use
 	r.setState(id, &cp)
 	r.fresh[id] = append(r.fresh[id], e)
-	value := storedEntry(e)
-	r.records = append(r.records, Record{Table: TableEntries, Log: id, Seq: e.Header.Seq, Value: value})
-	r.bytes += len(value)
+	r.record(storedEntry(e))
 	if limit := hlcAt(r.at.Add(maxClockAhead)); e.Header.HLC <= limit {
 		r.hlc = max(r.hlc, e.Header.HLC)
 	}
@@ -274,7 +368,17 @@ func (r *round) charge(e *Entry) (usage, bool) {
 // budget returns what the author of e will have used with it, and whether that
 // is within the limits.
 func (r *round) budget(e *Entry) (usage, bool) {
-	author := e.Header.Author
+	use := r.used(e.Header.Author)
+	use.headers++
+	use.bytes += uint64(e.size())
+	if use.headers > r.l.limits.DayHeaders || use.bytes > r.l.limits.DayBytes {
+		return usage{}, false
+	}
+	return use, true
+}
+
+// used returns what an author has used today.
+func (r *round) used(author identity.Key) usage {
 	use, ok := r.usage[author]
 	if !ok {
 		r.l.mu.RLock()
@@ -284,20 +388,32 @@ func (r *round) budget(e *Entry) (usage, bool) {
 	if day := dayOf(r.at); day != use.day {
 		use = usage{day: day}
 	}
-	use.headers++
-	use.bytes += uint64(len(e.frame))
-	if use.headers > r.l.limits.DayHeaders || use.bytes > r.l.limits.DayBytes {
-		return usage{}, false
-	}
-	return use, true
+	return use
 }
 
 // drain moves on what waited for entries of this round, as far as one commit
 // reaches, and reports whether there is more.
 func (r *round) drain(ctx context.Context) (more bool) {
+	for len(r.below) > 0 {
+		if r.full() {
+			return true
+		}
+		at := r.below[0]
+		r.below = r.below[1:]
+		if e := r.l.penned(at.log, at.seq); e != nil {
+			o, err := r.add(ctx, e, true)
+			switch {
+			case err != nil || o == Penned || o == OverBudget: // it waits on
+			case o == Restored:
+				r.count.restored++
+			default:
+				r.l.unpen(e)
+			}
+		}
+	}
 	for len(r.drainable) > 0 {
 		id := r.drainable[0]
-		if r.bytes > maxRoundBytes || len(r.records) >= maxBatchEntries {
+		if r.full() {
 			return true
 		}
 		e := r.l.penned(id, r.state(id).next)
@@ -320,6 +436,9 @@ func (r *round) drain(ctx context.Context) (more bool) {
 	return false
 }
 
+// full reports whether the rest of what waits needs another commit.
+func (r *round) full() bool { return r.bytes > maxRoundBytes || r.size() >= maxBatchEntries }
+
 // credit tells a Release how many of its author's entries were appended.
 func (r *round) credit(e *Entry) {
 	for _, q := range r.part {
@@ -332,16 +451,16 @@ func (r *round) credit(e *Entry) {
 // finish commits the round and, only then, moves the heads in memory. It
 // reports whether there was something to commit and it succeeded.
 func (r *round) finish(ctx context.Context) bool {
-	if len(r.records) == 0 {
+	if r.size() == 0 {
 		r.apply()
 		return false
 	}
 	for _, id := range r.order {
 		if len(r.fresh[id]) > 0 {
-			r.records = append(r.records, Record{Table: TableStates, Log: id, Value: r.states[id].marshal()})
+			r.record(Record{Table: TableStates, Log: id, Value: r.states[id].marshal()})
 		}
 	}
-	if err := r.l.store.Commit(ctx, r.records); err != nil {
+	if err := r.commit(ctx); err != nil {
 		for _, q := range r.part {
 			q.err = errors.Join(q.err, fmt.Errorf("ledger: cannot store entries: %w", err))
 		}
@@ -349,6 +468,18 @@ func (r *round) finish(ctx context.Context) bool {
 	}
 	r.apply()
 	return true
+}
+
+func (r *round) commit(ctx context.Context) error {
+	if len(r.own) > 0 {
+		if err := r.l.store.CommitOwn(ctx, r.own); err != nil {
+			return err
+		}
+	}
+	if len(r.records) == 0 {
+		return nil
+	}
+	return r.l.store.Commit(ctx, r.records)
 }
 
 func (r *round) apply() {
@@ -362,6 +493,7 @@ func (r *round) apply() {
 		st := r.states[id]
 		if st.fork != nil {
 			l.pen.removeFrom(id, st.fork.Seq) // it will never fit
+			l.forked[id] = struct{}{}
 		}
 		if l.own != nil && l.own.id == id {
 			// Only Log moves its own head; this round may have found its fork.
@@ -377,8 +509,10 @@ func (r *round) apply() {
 	for author, use := range r.usage {
 		l.usage[author] = use
 	}
+	for _, at := range r.back {
+		l.found(at.log, at.seq)
+	}
 	l.hlc = max(l.hlc, r.hlc)
-	l.forks += r.newFork
 	l.count.add(r.count)
 }
 
@@ -389,6 +523,8 @@ func (c *counters) add(d counters) {
 	c.forked += d.forked
 	c.overBudget += d.overBudget
 	c.ownAhead += d.ownAhead
+	c.filled += d.filled
+	c.restored += d.restored
 }
 
 // dayOf is the UTC day of our clock that budgets count in.

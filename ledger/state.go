@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -66,40 +67,113 @@ func parseState(value []byte) (*logState, error) {
 	return &st, nil
 }
 
-// checkSize is the length of the check before each stored frame.
+// checkSize is the length of the check before each stored entry.
 const checkSize = 8
 
-// entryCheck covers the signed header; the header's own hash covers the body.
-// It finds damage, not malice: signatures do that.
-func entryCheck(signed []byte) [checkSize]byte {
+// What a stored entry says of its body.
+const (
+	storedHeld   uint8 = 0
+	storedAbsent uint8 = 1
+	storedErased uint8 = 2
+)
+
+// storedOverhead is what a stored entry has more than [Entry.size].
+const storedOverhead = checkSize + 1
+
+// entryCheck covers the signed header and what is said of the body; the
+// header's own hash covers the body. It finds damage, not malice: signatures do
+// that.
+func entryCheck(body uint8, signed []byte) [checkSize]byte {
 	h := sha256.New()
 	h.Write([]byte("tocsin/1 stored\x00"))
+	h.Write([]byte{body})
 	h.Write(signed)
 	return [checkSize]byte(h.Sum(nil)[:checkSize])
 }
 
-// storedEntry is the value of an entry in TableEntries: check ‖ frame.
-func storedEntry(e *Entry) []byte {
-	check := entryCheck(e.signed)
-	return append(append(make([]byte, 0, checkSize+len(e.frame)), check[:]...), e.frame...)
+// storedEntry is the record of an entry: its value is check ‖ uint8 body, then
+// the frame without the bytes of the body, which are the record's Body; or only
+// opaque signed_header<0..2^16-1> if there is no body.
+func storedEntry(e *Entry) Record {
+	body, rest := storedHeld, e.frame
+	switch {
+	case e.Erased:
+		body = storedErased
+	case e.Absent:
+		body = storedAbsent
+	}
+	if !e.HasBody() {
+		rest = e.HeaderFrame()[:2+len(e.signed)]
+	} else {
+		rest = rest[:len(rest)-len(e.Body)]
+	}
+	check := entryCheck(body, e.signed)
+	value := make([]byte, 0, storedOverhead+len(rest))
+	value = append(append(append(value, check[:]...), body), rest...)
+	return Record{Table: TableEntries, Log: e.Header.Log(), Seq: e.Header.Seq, Value: value, Body: e.Body}
 }
 
-// readStored turns a stored value back into the entry at (id, seq), or says
-// what is wrong with it.
+// readStored turns a stored value, with its body behind it, back into the entry
+// at (id, seq), or says what is wrong with it. It keeps value.
 func readStored(id LogID, seq uint64, value []byte) (*Entry, error) {
-	if len(value) < checkSize {
+	if len(value) < storedOverhead {
 		return nil, damaged(id, seq, "its record is cut short")
 	}
-	e, err := ParseFrame(value[checkSize:])
+	body, rest := value[checkSize], value[storedOverhead:]
+	e, err := parseStored(body, rest)
 	if err != nil {
 		return nil, damaged(id, seq, err.Error())
 	}
-	if entryCheck(e.signed) != [checkSize]byte(value) {
+	if entryCheck(body, e.signed) != [checkSize]byte(value) {
 		return nil, damaged(id, seq, "its check value does not match")
 	}
 	if e.Header.Log() != id || e.Header.Seq != seq {
 		return nil, damaged(id, seq, fmt.Sprintf("another entry, %s %d, is in its place", e.Header.Log(), e.Header.Seq))
 	}
+	return e, nil
+}
+
+// parseStored reads a stored entry behind its check.
+func parseStored(body uint8, rest []byte) (*Entry, error) {
+	switch body {
+	case storedHeld:
+		return parseFrame(rest)
+	case storedAbsent, storedErased:
+		s := cryptobyte.String(rest)
+		var signed cryptobyte.String
+		if !s.ReadUint16LengthPrefixed(&signed) || !s.Empty() {
+			return nil, errors.New("its header is cut short or has bytes behind it")
+		}
+		e, err := parseSigned(signed)
+		if err == nil {
+			e.Absent, e.Erased = body == storedAbsent, body == storedErased
+		}
+		return e, err
+	}
+	return nil, fmt.Errorf("its record says %d of its body", body)
+}
+
+// storedHeader reads the header of a stored entry, also where the body that
+// should follow is damaged: enough to follow a hash link.
+func storedHeader(id LogID, seq uint64, value []byte) (*Entry, error) {
+	if len(value) < storedOverhead {
+		return nil, damaged(id, seq, "its record is cut short")
+	}
+	s := cryptobyte.String(value[storedOverhead:])
+	var signed cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&signed) {
+		return nil, damaged(id, seq, "its header is cut short")
+	}
+	e, err := parseSigned(signed)
+	switch {
+	case err != nil:
+		return nil, damaged(id, seq, err.Error())
+	case entryCheck(value[checkSize], signed) != [checkSize]byte(value):
+		return nil, damaged(id, seq, "its check value does not match")
+	case e.Header.Log() != id || e.Header.Seq != seq:
+		return nil, damaged(id, seq, "another entry is in its place")
+	}
+	e.Absent = true
 	return e, nil
 }
 
@@ -133,7 +207,7 @@ func (l *Logs) load(ctx context.Context) error {
 		}
 		st.fork = f
 		l.print(id, st)
-		l.forks++
+		l.forked[id] = struct{}{}
 		return nil
 	})
 }

@@ -9,21 +9,32 @@ import (
 // Table names a kind of record in a [Store].
 type Table uint8
 
-// The tables. Entries has a record for each sequence number of a log, the
-// others one record for each log, at sequence number 0.
+// The tables. Entries has a record for each sequence number of a log, Tree at
+// any number, the others one record for each log, at number 0.
 const (
 	TableEntries Table = 1
 	TableStates  Table = 2
 	TableForks   Table = 3
+	TableWitness Table = 4 // what witnesses said of a log
+	TableTree    Table = 5 // pieces of Merkle trees, which can be computed again
+
+	// TableLast is the highest table.
+	TableLast = TableTree
 )
 
-// Record is one value of a store, at (Table, Log, Seq). To the store the value
-// is opaque.
+// Single reports whether t has one record for each log, at number 0.
+func (t Table) Single() bool { return t != TableEntries && t != TableTree }
+
+// Record is one value of a store, at (Table, Log, Seq). To the store it is
+// opaque.
 type Record struct {
 	Table Table
 	Log   LogID
 	Seq   uint64
 	Value []byte
+	// Body, of entries only, is what can be erased: see [Store]. It is read back
+	// behind Value.
+	Body []byte
 }
 
 // Store keeps records on behalf of [Logs]. It is the one place that promises
@@ -36,12 +47,19 @@ type Record struct {
 //     neither. If the store cannot tell what is on the disk it refuses further
 //     writes with [ErrReadOnly].
 //   - A batch that returned nil is seen by every later read.
-//   - A read returns exactly the bytes that were committed, or [ErrNotFound],
-//     or another error. It never leaves out records in silence.
+//   - A read returns exactly the bytes that were committed, Value ‖ Body, or
+//     [ErrNotFound], or another error. It never leaves out records in silence.
+//     Only where a Body cannot be read any more the Value comes alone; it says
+//     itself whether a body belongs to it.
+//   - A Body is erased by replacing its record by one without it: when that
+//     commit has returned nil, nothing that was ever written to the disk gives
+//     the Body back to anyone, whatever keys he has. If the process dies before
+//     that, the next opening completes the erasure or finds the old record.
 //   - All methods may be called at the same time. After Close they return
 //     [ErrClosed].
 //
-// Batches hold at most [MaxBatchRecords] records and [MaxBatchBytes] of values.
+// Batches hold at most [MaxBatchRecords] records and [MaxBatchBytes] of values
+// and bodies.
 // The store does not keep or change slices it is given once the call is over,
 // and the slices it hands out are the caller's. storetest checks all this.
 type Store interface {
@@ -52,13 +70,13 @@ type Store interface {
 	// (fsync, FlushFileBuffers) has succeeded. What was put at a place through
 	// one of the two methods is replaced through the same one only.
 	CommitOwn(ctx context.Context, batch []Record) error
-	// Get returns the value at a place.
+	// Get returns Value ‖ Body of a place.
 	Get(ctx context.Context, t Table, id LogID, seq uint64) ([]byte, error)
 	// Range calls fn for the entries of one log with from <= seq < to that are
 	// held, in rising order. An error of fn ends it and is returned as it is.
 	Range(ctx context.Context, id LogID, from, to uint64, fn func(seq uint64, value []byte) error) error
-	// Each calls fn for every record of TableStates or TableForks, in rising
-	// order of logs. An error of fn ends it and is returned as it is.
+	// Each calls fn for every record of a table of single records, in rising order
+	// of logs. An error of fn ends it and is returned as it is.
 	Each(ctx context.Context, t Table, fn func(id LogID, value []byte) error) error
 	// Close releases what the store holds. It is called once, by whoever opened
 	// the store.
@@ -74,12 +92,14 @@ func CheckBatch(batch []Record) error {
 	size := 0
 	for i := range batch {
 		r := &batch[i]
-		size += len(r.Value)
+		size += len(r.Value) + len(r.Body)
 		switch {
-		case r.Table < TableEntries || r.Table > TableForks:
+		case r.Table < TableEntries || r.Table > TableLast:
 			return fmt.Errorf("ledger: there is no table %d", r.Table)
-		case r.Table != TableEntries && r.Seq != 0:
+		case r.Table.Single() && r.Seq != 0:
 			return fmt.Errorf("ledger: a record of table %d is at sequence number %d, not 0", r.Table, r.Seq)
+		case r.Table != TableEntries && r.Body != nil:
+			return fmt.Errorf("ledger: a record of table %d has a body", r.Table)
 		}
 	}
 	if size > MaxBatchBytes || len(batch) > MaxBatchRecords {

@@ -11,6 +11,8 @@ type Report struct {
 	Logs     []LogReport
 	Entries  uint64 // checked and good
 	Bytes    uint64 // of their frames
+	Erased   uint64 // of Entries, those whose body was erased on this device
+	Absent   uint64 // of Entries, those whose body never came
 	Forks    int    // logs with evidence of a fork, which is no failure of the store
 	Failures uint64
 	First    []Failure // the first of them, at most 20
@@ -23,6 +25,8 @@ func (r *Report) OK() bool { return r.Failures == 0 }
 type LogReport struct {
 	Head     Head
 	Entries  uint64 // good ones; Head.Next of them if nothing is wrong
+	Erased   uint64 // of Entries
+	Absent   uint64 // of Entries
 	Failures uint64
 	Forked   bool
 }
@@ -40,6 +44,7 @@ const progressEvery = 256
 
 // VerifyAll reads every entry that was held when it began and checks encoding,
 // body hash, hash link and signature again, and that each log ends at its head.
+// Of an entry without body it checks all the rest.
 // progress, which may be nil, is told now and then how many of how many entries
 // are done. Damage is reported, not returned: the error is the context's or the
 // store's.
@@ -111,9 +116,7 @@ func (c *checker) log(ctx context.Context, h Head) error {
 		if err != nil {
 			c.fail(h.Log, seq, err)
 		} else {
-			c.lr.Entries++
-			c.report.Entries++
-			c.report.Bytes += uint64(len(e.frame))
+			c.good(e)
 		}
 		if linked = e != nil; linked {
 			prev = e.id
@@ -132,11 +135,30 @@ func (c *checker) log(ctx context.Context, h Head) error {
 	return nil
 }
 
+// good counts an entry with which nothing is wrong.
+func (c *checker) good(e *Entry) {
+	c.lr.Entries++
+	c.report.Entries++
+	c.report.Bytes += uint64(e.size())
+	if e.Erased {
+		c.lr.Erased++
+		c.report.Erased++
+	}
+	if e.Absent {
+		c.lr.Absent++
+		c.report.Absent++
+	}
+}
+
 // entry checks one stored value by itself. It returns the entry with an error
 // where at least its id could be read.
 func (c *checker) entry(id LogID, seq uint64, value []byte) (*Entry, error) {
 	e, err := readStored(id, seq, value)
 	if err != nil {
+		c.l.lose(id, seq, seq+1)
+		if header, bad := storedHeader(id, seq, value); bad == nil {
+			return header, err // the link can still be followed
+		}
 		return nil, err
 	}
 	if err := e.verifySignature(); err != nil {
@@ -147,6 +169,7 @@ func (c *checker) entry(id LogID, seq uint64, value []byte) (*Entry, error) {
 
 func (c *checker) missing(id LogID, from, to uint64) {
 	c.fail(id, from, fmt.Errorf("%w: log %s: entries %d to %d are missing", ErrDamaged, id, from, to-1))
+	c.l.lose(id, from, to)
 	c.done += to - from
 }
 

@@ -3,7 +3,6 @@
 package memstore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -21,20 +20,25 @@ type Store struct {
 
 // disk is what outlives a Store: it plays the part of the files.
 type disk struct {
-	mu      sync.RWMutex
-	entries map[ledger.LogID]map[uint64][]byte
-	single  map[ledger.Table]map[ledger.LogID][]byte
+	mu     sync.RWMutex
+	rows   map[ledger.Table]map[ledger.LogID]map[uint64][]byte // Value ‖ Body
+	single map[ledger.Table]map[ledger.LogID][]byte
 }
 
 // New returns an empty store.
 func New() *Store {
-	return &Store{disk: &disk{
-		entries: make(map[ledger.LogID]map[uint64][]byte),
-		single: map[ledger.Table]map[ledger.LogID][]byte{
-			ledger.TableStates: {},
-			ledger.TableForks:  {},
-		},
-	}}
+	d := &disk{
+		rows:   make(map[ledger.Table]map[ledger.LogID]map[uint64][]byte),
+		single: make(map[ledger.Table]map[ledger.LogID][]byte),
+	}
+	for t := ledger.TableEntries; t <= ledger.TableLast; t++ {
+		if t.Single() {
+			d.single[t] = make(map[ledger.LogID][]byte)
+		} else {
+			d.rows[t] = make(map[ledger.LogID]map[uint64][]byte)
+		}
+	}
+	return &Store{disk: d}
 }
 
 // Reopen closes s and returns a store with the same contents, as a process that
@@ -73,18 +77,27 @@ func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
 	d := s.disk
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, r := range batch {
-		value := bytes.Clone(r.Value)
-		if r.Table != ledger.TableEntries {
-			d.single[r.Table][r.Log] = value
-			continue
-		}
-		if d.entries[r.Log] == nil {
-			d.entries[r.Log] = make(map[uint64][]byte)
-		}
-		d.entries[r.Log][r.Seq] = value
+	for i := range batch {
+		d.put(&batch[i])
 	}
 	return nil
+}
+
+// put keeps a copy of a record, and overwrites the one before: a body that was
+// erased does not linger in memory.
+func (d *disk) put(r *ledger.Record) {
+	value := slices.Concat(r.Value, r.Body)
+	if r.Table.Single() {
+		clear(d.single[r.Table][r.Log])
+		d.single[r.Table][r.Log] = value
+		return
+	}
+	rows := d.rows[r.Table]
+	if rows[r.Log] == nil {
+		rows[r.Log] = make(map[uint64][]byte)
+	}
+	clear(rows[r.Log][r.Seq])
+	rows[r.Log][r.Seq] = value
 }
 
 // CommitOwn implements ledger.Store.
@@ -106,8 +119,8 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	value, ok := d.single[t][id]
-	if t == ledger.TableEntries {
-		value, ok = d.entries[id][seq]
+	if !t.Single() {
+		value, ok = d.rows[t][id][seq]
 	}
 	if !ok {
 		return nil, ledger.ErrNotFound
@@ -119,7 +132,7 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
 	s.disk.mu.RLock()
 	var seqs []uint64
-	for seq := range s.disk.entries[id] {
+	for seq := range s.disk.rows[ledger.TableEntries][id] {
 		if from <= seq && seq < to {
 			seqs = append(seqs, seq)
 		}
