@@ -74,6 +74,9 @@ func (c *Comparison) Ask() ([]byte, bool) {
 	}
 	n, size := 0, 0
 	for n < len(c.queue) && n < maxQuestions && size < maxAskBytes {
+		if n > 0 && c.queue[n-1].last() >= c.queue[n].Bits {
+			break // a deeper level begins
+		}
 		size += 10 + printSize*len(c.queue[n].list)
 		n++
 	}
@@ -125,11 +128,10 @@ func (c *Comparison) take(a answer) error {
 		}
 		return nil
 	}
-	if a.form == formLacks && !q.listed {
-		return broken(BrokenEncoding, "something is lacking of no list")
+	if int(a.found) > len(q.list) {
+		return broken(BrokenEncoding, "it found %d of a list of %d", a.found, len(q.list))
 	}
-	c.behind = c.behind || a.form == formLacks
-	c.settle(q)
+	c.settle(q, len(q.list)-int(a.found))
 	c.pending = c.pending[1:]
 	return nil
 }
@@ -168,8 +170,10 @@ func (c *Comparison) takeRow(q question, marks []Mark) error {
 	return nil
 }
 
-// settle keeps what differs of the complete answer to q.
-func (c *Comparison) settle(q question) {
+// settle keeps what differs of the complete answer to q. They do not hold
+// lacking marks of its list as they are: either the answer shows what they hold
+// instead, or they are behind.
+func (c *Comparison) settle(q question, lacking int) {
 	held := make(map[LogID]Mark)
 	if !q.listed {
 		for _, p := range c.tree.marksOf(q.Range) {
@@ -185,10 +189,13 @@ func (c *Comparison) settle(q question) {
 		if ok && mine == m {
 			continue
 		}
+		if ok {
+			lacking--
+		}
 		c.theirs = append(c.theirs, m)
 		c.behind = c.behind || ok && (m.Next < mine.Next || mine.Fork != [32]byte{} && m.Fork != mine.Fork)
 	}
-	c.behind = c.behind || len(held) > 0
+	c.behind = c.behind || len(held) > 0 || q.listed && lacking > 0
 	c.row = c.row[:0]
 }
 
@@ -263,23 +270,18 @@ func (a *Answerer) answer(salt [SaltSize]byte, q question) []answer {
 		}
 		return []answer{out}
 	}
-	marks, lacks := a.unlisted(salt, q)
-	form := uint8(formMarks)
-	if lacks {
-		form = formLacks
-	}
+	marks, found := a.unlisted(salt, q)
 	var rows []answer
 	for len(marks) > rowMarks {
 		rows = append(rows, answer{form: formMore, marks: marks[:rowMarks]})
 		marks = marks[rowMarks:]
 	}
-	return append(rows, answer{form: form, marks: marks})
+	return append(rows, answer{form: formMarks, found: uint8(found), marks: marks})
 }
 
-// unlisted returns the marks of a range that are not in the list of q, and
-// whether something in the list is not ours.
-func (a *Answerer) unlisted(salt [SaltSize]byte, q question) (marks []Mark, lacks bool) {
-	found := 0
+// unlisted returns the marks of a range that are not in the list of q, and how
+// many are.
+func (a *Answerer) unlisted(salt [SaltSize]byte, q question) (marks []Mark, found int) {
 	for _, p := range a.tree.marksOf(q.Range) {
 		if q.listed {
 			fp := printOf(salt, p.mark.digest(a.tree.scope))
@@ -290,5 +292,5 @@ func (a *Answerer) unlisted(salt [SaltSize]byte, q question) (marks []Mark, lack
 		}
 		marks = append(marks, p.mark)
 	}
-	return marks, found < len(q.list)
+	return marks, min(found, len(q.list))
 }

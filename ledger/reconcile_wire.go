@@ -235,15 +235,15 @@ func readQuestion(s *cryptobyte.String) (question, error) {
 const (
 	formParts = 0 // opaque print[8][16]
 	formMarks = 1 // the last of its marks
-	formLacks = 2 // the last of its marks; and it lacks some of the list
-	formMore  = 3 // marks, and more follow in another answer
+	formMore  = 2 // marks, and more follow in another answer
 )
 
 // answer is struct { uint8 form; select (form) { parts: opaque print[8][16];
-// marks: uint16 n; Mark marks[n]; } }.
+// marks: uint8 found; uint16 n; Mark marks[n]; more: uint16 n; Mark marks[n]; } }.
 type answer struct {
 	form  uint8
 	parts [fanOut]fingerprint
+	found uint8 // of the list, how many it holds
 	marks []Mark
 }
 
@@ -254,6 +254,9 @@ func (a answer) append(b []byte) []byte {
 			b = append(b, a.parts[i][:]...)
 		}
 		return b
+	}
+	if a.form == formMarks {
+		b = append(b, a.found)
 	}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(a.marks)))
 	for i := range a.marks {
@@ -310,7 +313,7 @@ func readAnswer(s *cryptobyte.String) (answer, error) {
 		return a, nil
 	}
 	var n uint16
-	if !s.ReadUint16(&n) || int(n)*markSize > len(*s) {
+	if a.form == formMarks && !s.ReadUint8(&a.found) || !s.ReadUint16(&n) || int(n)*markSize > len(*s) {
 		return a, broken(BrokenEncoding, "marks are cut short")
 	}
 	if n > 0 {

@@ -1,0 +1,208 @@
+package ledger
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tocsin/crypto/identity"
+)
+
+// Quota bounds the bodies that a carrier keeps for others, in bytes. Headers
+// are kept always, and so is what the carrier reads itself.
+type Quota struct {
+	Total  uint64 // of all
+	Author uint64 // of one author
+	Group  uint64 // under one group tag, over all authors
+}
+
+// DefaultQuota returns the quota of a phone: 2 GiB, of which one author or one
+// group takes an eighth at most.
+func DefaultQuota() Quota { return Quota{Total: 2 << 30, Author: 256 << 20, Group: 256 << 20} }
+
+// Held is one body that a carrier keeps for others.
+type Held struct {
+	Log      LogID
+	Seq      uint64
+	Group    [16]byte // group tag; zeros for no group
+	Bytes    uint64
+	Priority Priority
+	// Expires is when its lifetime ends, counted from when it was first received
+	// here and not by its author's clock; zero for never.
+	Expires time.Time
+	// Promised is until when we have given custody of it; zero for not at all.
+	Promised time.Time
+	// Others are until when others have, one time each.
+	Others []time.Time
+	// Wanted says that we read it ourselves, or may: the device keeps it.
+	Wanted bool
+}
+
+// Load is what is held under a quota.
+type Load struct {
+	total  uint64
+	author map[identity.Key]uint64
+	group  map[[16]byte]uint64
+}
+
+// NewLoad adds up what is held; what the device keeps for itself does not
+// count.
+func NewLoad(held []Held) *Load {
+	l := &Load{author: make(map[identity.Key]uint64), group: make(map[[16]byte]uint64)}
+	for i := range held {
+		l.Add(&held[i])
+	}
+	return l
+}
+
+// Add counts a body.
+func (l *Load) Add(h *Held) {
+	if h.Wanted {
+		return
+	}
+	l.total += h.Bytes
+	l.author[h.Log.Author] += h.Bytes
+	if h.Group != [16]byte{} {
+		l.group[h.Group] += h.Bytes
+	}
+}
+
+func (l *Load) take(h *Held) {
+	l.total -= h.Bytes
+	l.author[h.Log.Author] -= h.Bytes
+	if h.Group != [16]byte{} {
+		l.group[h.Group] -= h.Bytes
+	}
+}
+
+// over reports whether an author's or group's part, or the whole, is beyond q.
+func (l *Load) over(q Quota, h *Held) bool {
+	return l.total > q.Total || l.author[h.Log.Author] > q.Author ||
+		h.Group != [16]byte{} && l.group[h.Group] > q.Group
+}
+
+// Admits reports whether the body fits as things are. A body that does not fit
+// is not fetched: its header is held all the same, and others carry it.
+func (q Quota) Admits(l *Load, h *Held) bool {
+	if h.Wanted {
+		return true
+	}
+	return l.total+h.Bytes <= q.Total && l.author[h.Log.Author]+h.Bytes <= q.Author &&
+		(h.Group == [16]byte{} || l.group[h.Group]+h.Bytes <= q.Group)
+}
+
+// Evict returns which bodies a carrier gives up to come within its quota, in
+// that order: what has expired, the longest ago first; then what at least two
+// others hold in custody beyond its lifetime, the largest first. Never what it
+// wants itself, never what it has promised, and never what is urgent without
+// the custody of two others, expired or not. What may not go stays, even beyond the quota:
+// [Quota.Admits] then refuses more of it.
+func (q Quota) Evict(held []Held, now time.Time) []Held {
+	load := NewLoad(held)
+	var may []Held
+	for _, h := range held {
+		if h.evictable(now) {
+			may = append(may, h)
+		}
+	}
+	slices.SortStableFunc(may, func(a, b Held) int {
+		ax, bx := a.expired(now), b.expired(now)
+		switch {
+		case ax && bx:
+			return a.Expires.Compare(b.Expires)
+		case ax != bx:
+			if ax {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(b.Bytes, a.Bytes))
+	})
+	var out []Held
+	for _, h := range may {
+		if load.over(q, &h) {
+			load.take(&h)
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func (h *Held) expired(now time.Time) bool { return !h.Expires.IsZero() && !h.Expires.After(now) }
+
+func (h *Held) evictable(now time.Time) bool {
+	switch {
+	case h.Wanted || h.Promised.After(now):
+		return false
+	case h.Priority >= Urgent:
+		return h.custody(now) >= 2
+	case h.expired(now):
+		return true
+	}
+	return h.custody(now) >= 2
+}
+
+// custody counts the others who hold h now and beyond its lifetime. What never
+// expires has no such holder.
+func (h *Held) custody(now time.Time) int {
+	n := 0
+	for _, until := range h.Others {
+		if until.After(now) && !h.Expires.IsZero() && !until.Before(h.Expires) {
+			n++
+		}
+	}
+	return n
+}
+
+// Ration bounds what one neighbour is sent of what it was sent before. A
+// neighbour that lost its store gets everything again; one that asks for
+// everything again and again is refused until time has passed, and everybody
+// else is served meanwhile. It is not safe for concurrent use.
+type Ration struct {
+	left int64
+	at   time.Time
+	sent map[LogID]uint64 // how far each log was sent
+}
+
+const (
+	// rationBytes is what may be sent again at once, rationPerSecond what comes
+	// back of it.
+	rationBytes     = 64 << 20
+	rationPerSecond = 64 << 10
+	// rationLogs bounds the logs remembered; beyond it all are forgotten, which
+	// costs at most one more turn.
+	rationLogs = 16384
+)
+
+// NewRation returns a full ration.
+func NewRation(at time.Time) *Ration {
+	return &Ration{left: rationBytes, at: at, sent: make(map[LogID]uint64)}
+}
+
+// Allows reports whether the range may be sent at all.
+func (r *Ration) Allows(w Want, at time.Time) bool {
+	r.refill(at)
+	return r.left > 0 || w.From >= r.sent[w.Log]
+}
+
+// Spend counts that entries of a log below to were sent, n bytes in all, of
+// which first was the lowest.
+func (r *Ration) Spend(id LogID, first, to uint64, n int) {
+	if first < r.sent[id] {
+		r.left -= int64(n)
+		return
+	}
+	if len(r.sent) >= rationLogs {
+		clear(r.sent)
+	}
+	r.sent[id] = to
+}
+
+func (r *Ration) refill(at time.Time) {
+	// A clock that was set back gives nothing and takes nothing.
+	if passed := at.Sub(r.at); passed > 0 {
+		gain := rationPerSecond * min(passed.Seconds(), rationBytes/rationPerSecond)
+		r.left = min(r.left+int64(gain), rationBytes)
+	}
+	r.at = at
+}
