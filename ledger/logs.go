@@ -56,6 +56,7 @@ type Logs struct {
 	order  logOrder // the keys of logs
 	usage  map[identity.Key]usage
 	pen    *pen
+	tree   *Tree // of all heads
 	own    *Log
 	seen   *seenHeads
 	hlc    uint64             // highest hybrid time received that was not far ahead
@@ -91,6 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Logs, error) {
 		logs:    make(map[LogID]*logState),
 		usage:   make(map[identity.Key]usage),
 		seen:    newSeenHeads(),
+		tree:    NewTree(ScopeHeaders),
 		forked:  make(map[LogID]struct{}),
 		lost:    make(map[LogID]*spans),
 	}
@@ -116,6 +118,7 @@ func (l *Logs) setState(id LogID, st *logState) {
 		}
 	}
 	l.logs[id] = st
+	l.print(id, st)
 }
 
 // crowded reports whether nothing of log id can be taken because as many logs of
