@@ -1,7 +1,5 @@
 package ledger
 
-import "slices"
-
 // Window is the credit of one class: how many bytes of it may be on their way
 // in one session and direction before the receiver has worked off what came.
 const Window = 256 << 10
@@ -143,45 +141,4 @@ func (e *Expected) Take(p Piece, id LogID, seq uint64) error {
 		e.next = seq + 1
 	}
 	return nil
-}
-
-// Candidate is a neighbour that can be asked.
-type Candidate struct {
-	// News: it said that it has something, or was met just now.
-	News bool
-	// Waited counts the rounds since it was asked last.
-	Waited int
-	// Failures counts the sessions in a row that brought nothing and failed.
-	Failures int
-}
-
-// MinPeers is how many neighbours are asked in one round, where there are as
-// many: one alone could hold something back unseen.
-const MinPeers = 2
-
-// Choose returns which neighbours to ask in this round, best first, at most
-// limit and at least [MinPeers] where there are as many: those with news, then
-// who waited longest; those that failed come after all others, and their turn
-// comes too once they have waited as many rounds as they failed.
-func Choose(cs []Candidate, limit int) []int {
-	order := make([]int, len(cs))
-	for i := range order {
-		order[i] = i
-	}
-	rank := func(c Candidate) int {
-		switch {
-		case c.Failures > c.Waited:
-			return 2
-		case c.News:
-			return 0
-		}
-		return 1
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		if d := rank(cs[a]) - rank(cs[b]); d != 0 {
-			return d
-		}
-		return cs[b].Waited - cs[a].Waited
-	})
-	return order[:min(len(order), max(limit, MinPeers))]
 }

@@ -49,7 +49,8 @@ type Receiver interface {
 type Frame struct {
 	// Type is the node's, from 1 to 255; 0 is the mesh's own.
 	Type uint8
-	// Class is a traffic class for later weighting; carried, not interpreted.
+	// Class is a traffic class; the node shares a session out by it, the mesh
+	// carries it.
 	Class uint8
 	// Payload is at most MaxPayload bytes.
 	Payload []byte
@@ -57,10 +58,12 @@ type Frame struct {
 
 // SyncStream is one synchronisation session. Deadlines and limits are the
 // mesh's: any error ends the session. Send may buffer; what was sent leaves at
-// the latest when Receive is called or the session ends. One goroutine may send
-// while another receives.
+// the latest when Receive or Flush is called or the session ends. One goroutine
+// may send and flush while another receives.
 type SyncStream interface {
 	Send(Frame) error
+	// Flush sends what Send has buffered.
+	Flush() error
 	// Receive returns the next frame; its payload belongs to the caller. io.EOF
 	// means that the other side ended the session in good order.
 	Receive() (Frame, error)
@@ -69,7 +72,8 @@ type SyncStream interface {
 // Syncer runs the two ends of a session. The session pulls: the client asks for
 // what it lacks, and speaks first; the server answers. Both must return
 // when ctx ends or the stream fails. A Pull that ends early loses nothing: the
-// next one starts where it ended.
+// next one starts where it ended. What the other side did wrong is returned as
+// [Refused].
 type Syncer interface {
 	Pull(ctx context.Context, from peer.ID, s SyncStream) error
 	Serve(ctx context.Context, to peer.ID, s SyncStream) error

@@ -16,7 +16,7 @@ const frameHeader = 1 + 1 + 4
 // and is the only frame of its session.
 const typeNudge = 0
 
-var errFrame = errors.New("mesh: malformed synchronisation frame")
+var errFrame error = &refusedError{"frame", errors.New("mesh: malformed synchronisation frame")}
 
 // appendFrame appends the encoding of f to b.
 func appendFrame(b []byte, f Frame) ([]byte, error) {

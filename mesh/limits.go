@@ -109,8 +109,13 @@ const (
 	// A session that ends here is resumed by the next one.
 	maxSessionBytes  = 64 << 20
 	maxSessionFrames = 1 << 17
-	// frameTimeout bounds sending or receiving one frame, and the wait for it.
+	// frameTimeout bounds opening a session, sending one frame, and the end.
 	frameTimeout = 30 * time.Second
+	// progressTick is how often a session is looked at, on the device's clock: one
+	// in which no whole frame has passed since the look before the last is ended,
+	// and one of ours makes room after a tick when other neighbours wait. Both are
+	// resumed, so that a slow neighbour delays the others by a tick at most.
+	progressTick = 15 * time.Second
 	// sessionTimeout bounds a session.
 	sessionTimeout = 10 * time.Minute
 	// maxPulls bounds our own pulls at once; maxServes and maxServesPerPeer

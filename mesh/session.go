@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -16,10 +17,29 @@ import (
 // session may. The next session goes on where it ended.
 var ErrSessionLimit = errors.New("mesh: the synchronisation session has reached its limit")
 
+// refusedError says that the other side of a session broke the rules.
+type refusedError struct {
+	reason string
+	err    error
+}
+
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
+
+// Refused marks err as the other side's doing. reason is a word without content
+// by which [Stats].SyncRefused counts it. A nil err stays nil.
+func Refused(reason string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &refusedError{reason, err}
+}
+
 // session is the SyncStream over one libp2p stream.
 type session struct {
 	stream network.Stream
 	counts *counters
+	passed atomic.Uint64 // whole frames, both directions
 
 	send struct {
 		sync.Mutex
@@ -82,9 +102,13 @@ func (s *session) sendFrame(f Frame) error {
 	}
 	t.frames++
 	t.bytes += size
+	s.passed.Add(1)
 	s.counts.syncOut.Add(uint64(size))
 	return nil
 }
+
+// Flush implements SyncStream.
+func (s *session) Flush() error { return s.flush() }
 
 func (s *session) flush() error {
 	t := &s.send
@@ -136,15 +160,14 @@ func (s *session) next() (Frame, error) {
 	if t.frames >= maxSessionFrames || t.bytes >= maxSessionBytes {
 		return Frame{}, ErrSessionLimit
 	}
-	if err := s.stream.SetReadDeadline(deadline(frameTimeout)); err != nil {
-		return Frame{}, err
-	}
+	// How long to wait is the watch's to say: it sees both directions.
 	f, err := readFrame(t.r)
 	if err != nil {
 		return Frame{}, err
 	}
 	t.frames++
 	t.bytes += frameHeader + len(f.Payload)
+	s.passed.Add(1)
 	s.counts.syncIn.Add(uint64(frameHeader + len(f.Payload)))
 	return f, nil
 }

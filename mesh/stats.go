@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,13 @@ type Stats struct {
 	// PullsFailed those that did not; Serves and ServesFailed count likewise as
 	// server, ServesRefused those beyond our limits.
 	Pulls, PullsFailed, Serves, ServesFailed, ServesRefused uint64
+	// Stalled counts sessions, of either end, that were ended because nothing
+	// passed any more; Yielded those that made room for others and are resumed.
+	Stalled, Yielded uint64
+	// SyncRefused counts sessions that ended because the other side broke the
+	// rules of synchronisation, by reason: a small fixed set of words without
+	// content ([Refused]).
+	SyncRefused map[string]uint64
 	// SyncIn and SyncOut count bytes of synchronisation frames, headers included.
 	SyncIn, SyncOut uint64
 
@@ -44,16 +52,20 @@ type Stats struct {
 
 // counters are the live form of Stats. All methods are safe for concurrent use.
 type counters struct {
-	mu      sync.Mutex
-	refused map[string]uint64
+	mu          sync.Mutex
+	refused     map[string]uint64
+	syncRefused map[string]uint64
 
 	published, accepted, ignored, rejected, oversized       atomic.Uint64
 	throttled, droppedRPCs, undeliverable, nudges           atomic.Uint64
 	pulls, pullsFailed, serves, servesFailed, servesRefused atomic.Uint64
 	syncIn, syncOut, dials, dialsFailed                     atomic.Uint64
+	stalled, yielded                                        atomic.Uint64
 }
 
-func newCounters() *counters { return &counters{refused: make(map[string]uint64)} }
+func newCounters() *counters {
+	return &counters{refused: make(map[string]uint64), syncRefused: make(map[string]uint64)}
+}
 
 // refuse counts one refusal and returns the new count of its reason.
 func (c *counters) refuse(reason string) uint64 {
@@ -63,12 +75,25 @@ func (c *counters) refuse(reason string) uint64 {
 	return c.refused[reason]
 }
 
+// refuseSync counts a session that ended in err, if that was the other side's
+// doing.
+func (c *counters) refuseSync(err error) {
+	var r *refusedError
+	if !errors.As(err, &r) {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.syncRefused[r.reason]++
+}
+
 func (c *counters) stats() Stats {
 	c.mu.Lock()
-	refused := maps.Clone(c.refused)
+	refused, syncRefused := maps.Clone(c.refused), maps.Clone(c.syncRefused)
 	c.mu.Unlock()
 	return Stats{
-		Refused:   refused,
+		Refused: refused, SyncRefused: syncRefused,
+		Stalled: c.stalled.Load(), Yielded: c.yielded.Load(),
 		Published: c.published.Load(), Accepted: c.accepted.Load(),
 		Ignored: c.ignored.Load(), Rejected: c.rejected.Load(), Oversized: c.oversized.Load(),
 		Throttled: c.throttled.Load(), DroppedRPCs: c.droppedRPCs.Load(),

@@ -2,10 +2,13 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -58,21 +61,40 @@ type syncer struct {
 	neighbours map[peer.ID]*neighbour
 	pulls      *agenda[peer.ID]
 	nudges     *agenda[peer.ID]
-	ready      []peer.ID // due, waiting for a slot
-	running    int       // sessions of ours
+	ready      []peer.ID     // due, waiting for a slot
+	running    int           // sessions of ours
+	elapsed    time.Duration // since the start, as far as run has waited
+
+	waiting atomic.Int64 // how many pulls wait for a slot
 
 	serveMu sync.Mutex
 	serving map[peer.ID]int // sessions being served
-	served  int             // their sum
+	serves  []*serve        // the same, the longest first
 	closed  bool            // no more are begun
 }
+
+// serve is a session of another that is being served.
+type serve struct {
+	peer  peer.ID
+	yield context.CancelCauseFunc
+	ticks atomic.Int64 // how long, in progressTick
+}
+
+// Why the watch ends a session.
+var (
+	errStalled error = &refusedError{"stalled", errors.New("mesh: nothing has passed on a synchronisation session any more")}
+	errYielded       = errors.New("mesh: a synchronisation session made room for others; it is resumed")
+)
 
 // neighbour is the scheduler's view of one connected peer.
 type neighbour struct {
 	pulling bool
 	again   bool // asked for while pulling
 	queued  bool // in ready
+	news    bool // it said that it has something, or was met just now
 	retry   time.Duration
+	fails   int           // pulls in a row that failed and brought nothing
+	asked   time.Duration // syncer.elapsed when it was asked last
 }
 
 func newSyncer(h host.Host, cfg *Config, counts *counters) *syncer {
@@ -93,6 +115,7 @@ func (s *syncer) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		// Time first: what the mail plans has not waited yet.
 		passed := s.wait(ctx)
+		s.elapsed += passed
 		for _, p := range s.pulls.advance(passed) {
 			s.due(p)
 		}
@@ -121,7 +144,7 @@ func (s *syncer) handle(e syncEvent) {
 	switch e.kind {
 	case syncUp:
 		if n == nil {
-			s.neighbours[e.peer] = &neighbour{}
+			s.neighbours[e.peer] = &neighbour{news: true, asked: s.elapsed}
 			s.pulls.set(e.peer, 0)
 		}
 	case syncDown:
@@ -150,6 +173,7 @@ func (s *syncer) soon(p peer.ID) {
 		if p != "" && p != id {
 			continue
 		}
+		n.news = n.news || p != ""
 		if n.pulling {
 			n.again = true
 			continue
@@ -164,12 +188,13 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 	next := jitter(s.interval)
 	switch {
 	case e.err == nil:
-		n.retry = 0
-	case e.moved:
+		n.retry, n.fails = 0, 0
+	case e.moved && !errors.As(e.err, new(*refusedError)):
 		// It was going well and was cut off, by a limit or by the network: go on.
-		n.retry = 0
+		n.retry, n.fails = 0, 0
 		next = syncRetryMin
 	default:
+		n.fails++
 		n.retry = min(max(2*n.retry, syncRetryMin), s.interval)
 		next = jitter(n.retry)
 	}
@@ -198,22 +223,35 @@ func (s *syncer) due(p peer.ID) {
 	s.ready = append(s.ready, p)
 }
 
-// start begins as many queued pulls as there are slots for.
+// start begins as many queued pulls as there are slots for, in the order of
+// [choose].
 func (s *syncer) start(ctx context.Context) {
-	for len(s.ready) > 0 && s.running < maxPulls {
-		p := s.ready[0]
-		s.ready = s.ready[1:]
+	s.ready = slices.DeleteFunc(s.ready, func(p peer.ID) bool {
 		n := s.neighbours[p]
-		if n == nil || !n.queued {
-			continue // gone meanwhile
-		}
-		n.queued, n.pulling = false, true
-		s.running++
-		s.work.Go(func() {
-			moved, err := s.pull(ctx, p)
-			s.mail.put(syncEvent{kind: syncEnded, peer: p, of: n, err: err, moved: moved})
-		})
+		return n == nil || !n.queued // gone meanwhile
+	})
+	cs := make([]candidate, len(s.ready))
+	for i, p := range s.ready {
+		n := s.neighbours[p]
+		cs[i] = candidate{news: n.news, waited: s.elapsed - n.asked, failures: n.fails}
 	}
+	begun := make(map[peer.ID]bool)
+	for _, i := range choose(cs, s.interval, s.running, maxPulls-s.running) {
+		p := s.ready[i]
+		begun[p] = true
+		s.begin(ctx, p, s.neighbours[p])
+	}
+	s.ready = slices.DeleteFunc(s.ready, func(p peer.ID) bool { return begun[p] })
+	s.waiting.Store(int64(len(s.ready)))
+}
+
+func (s *syncer) begin(ctx context.Context, p peer.ID, n *neighbour) {
+	n.queued, n.pulling, n.news, n.asked = false, true, false, s.elapsed
+	s.running++
+	s.work.Go(func() {
+		moved, err := s.pull(ctx, p)
+		s.mail.put(syncEvent{kind: syncEnded, peer: p, of: n, err: err, moved: moved})
+	})
 }
 
 // pull runs one session as client.
@@ -222,19 +260,74 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved bool, err error) {
 	defer cancel()
 	stream, err := s.open(ctx, p)
 	if err == nil {
-		stop := context.AfterFunc(ctx, func() { stream.Reset() })
 		ses := newSession(stream, s.counts)
-		err = ses.finish(s.peers.Pull(ctx, p, ses))
+		err = s.watched(ctx, ses, s.crowded, func(ctx context.Context) error {
+			return ses.finish(s.peers.Pull(ctx, p, ses))
+		})
 		moved = ses.moved()
-		stop()
 	}
 	if err != nil {
-		s.counts.pullsFailed.Add(1)
-		s.log.Debug("pull failed", "error", err)
+		if !errors.Is(err, errYielded) {
+			s.counts.pullsFailed.Add(1)
+		}
+		s.log.Debug("pull ended early", "error", err)
 		return moved, err
 	}
 	s.counts.pulls.Add(1)
 	return moved, nil
+}
+
+// crowded reports whether other neighbours wait for a slot.
+func (s *syncer) crowded() bool { return s.waiting.Load() > 0 }
+
+// watched runs a session and ends it when it stalls, or when it is to yield. The
+// error says so where that was why it ended.
+func (s *syncer) watched(ctx context.Context, ses *session, yield func() bool,
+	run func(context.Context) error,
+) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(ctx, func() { ses.stream.Reset() })
+	var watch sync.WaitGroup
+	watch.Go(func() { s.watch(ctx, ses, yield, cancel) })
+	err := run(ctx)
+	stop()
+	cause := context.Cause(ctx)
+	cancel(nil)
+	watch.Wait()
+	if err != nil && cause != nil {
+		err = cause
+	}
+	switch {
+	case errors.Is(err, errStalled):
+		s.counts.stalled.Add(1)
+	case errors.Is(err, errYielded):
+		s.counts.yielded.Add(1)
+	}
+	s.counts.refuseSync(err)
+	return err
+}
+
+// watch looks at a session once a tick until ctx ends.
+func (s *syncer) watch(ctx context.Context, ses *session, yield func() bool, end context.CancelCauseFunc) {
+	last, still := ses.passed.Load(), 0
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.clock.After(progressTick):
+		}
+		now := ses.passed.Load()
+		if now != last {
+			last, still = now, 0
+		} else if still++; still >= 2 {
+			end(errStalled)
+			return
+		}
+		if yield() {
+			end(errYielded)
+			return
+		}
+	}
 }
 
 // open opens a session on a connection that is there; it dials none.
@@ -273,21 +366,24 @@ func (s *syncer) nudge(ctx context.Context, p peer.ID) {
 // handler returns the stream handler that serves the sessions of others.
 func (s *syncer) handler(ctx context.Context) network.StreamHandler {
 	return func(stream network.Stream) {
-		p := stream.Conn().RemotePeer()
-		if !s.enter(p) {
+		v := &serve{peer: stream.Conn().RemotePeer()}
+		ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
+		defer cancel()
+		ctx, v.yield = context.WithCancelCause(ctx)
+		if !s.enter(v) {
 			s.counts.servesRefused.Add(1)
 			stream.ResetWithError(network.StreamRateLimited)
 			return
 		}
-		defer s.leave(p)
-		ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
-		defer cancel()
-		stop := context.AfterFunc(ctx, func() { stream.Reset() })
-		defer stop()
+		defer s.leave(v)
 		ses := newSession(stream, s.counts)
-		if err := ses.finish(s.serve(ctx, p, ses)); err != nil {
+		tick := func() bool { v.ticks.Add(1); return false }
+		err := s.watched(ctx, ses, tick, func(ctx context.Context) error {
+			return ses.finish(s.serve(ctx, v.peer, ses))
+		})
+		if err != nil {
 			s.counts.servesFailed.Add(1)
-			s.log.Debug("serving a pull failed", "error", err)
+			s.log.Debug("serving a pull ended early", "error", err)
 		}
 	}
 }
@@ -311,25 +407,33 @@ func (s *syncer) serve(ctx context.Context, p peer.ID, ses *session) error {
 	return nil
 }
 
-// enter takes a slot for serving p.
-func (s *syncer) enter(p peer.ID) bool {
+// enter takes a slot for a session to be served. Where all are taken, the
+// longest that has lasted a tick makes room: its client resumes, and so does the
+// one that is refused meanwhile.
+func (s *syncer) enter(v *serve) bool {
 	s.serveMu.Lock()
 	defer s.serveMu.Unlock()
-	if s.closed || s.served >= maxServes || s.serving[p] >= maxServesPerPeer {
+	if s.closed || s.serving[v.peer] >= maxServesPerPeer {
 		return false
 	}
-	s.served++
-	s.serving[p]++
+	if len(s.serves) >= maxServes {
+		if old := s.serves[0]; old.ticks.Load() > 0 {
+			old.yield(errYielded)
+		}
+		return false
+	}
+	s.serves = append(s.serves, v)
+	s.serving[v.peer]++
 	s.work.Add(1)
 	return true
 }
 
-func (s *syncer) leave(p peer.ID) {
+func (s *syncer) leave(v *serve) {
 	s.serveMu.Lock()
 	defer s.serveMu.Unlock()
-	s.served--
-	if s.serving[p]--; s.serving[p] == 0 {
-		delete(s.serving, p)
+	s.serves = slices.DeleteFunc(s.serves, func(o *serve) bool { return o == v })
+	if s.serving[v.peer]--; s.serving[v.peer] == 0 {
+		delete(s.serving, v.peer)
 	}
 	s.work.Done()
 }

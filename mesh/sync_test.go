@@ -99,7 +99,7 @@ func TestServeLimits(t *testing.T) {
 	served := func() int {
 		victim.syncer.serveMu.Lock()
 		defer victim.syncer.serveMu.Unlock()
-		return victim.syncer.served
+		return len(victim.syncer.serves)
 	}
 	poll(t, "held sessions", func() bool { return served() == maxServesPerPeer })
 	v.pullFrom(t.Context(), victim.ID())
