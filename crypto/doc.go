@@ -41,6 +41,9 @@
 //	tocsin/1 seed, tocsin/1 next         group      one message's secret, the next chain key
 //	tocsin/1 message                     group      message key, nonce and key commitment
 //	tocsin/1 vault journal, value, head  vault      one key for each
+//	tocsin/1 vault erasable              vault      salt of the keys of erasable values
+//	tocsin/1 vault own key               vault      one erasable value's key, from its slot's
+//	tocsin/1 vault warm slot             vault      associated data of the master key under a PIN
 //
 // Domains of signatures and hashes begin "tocsin/", name a version and end in
 // a zero byte, which no domain has inside, so that none begins another:

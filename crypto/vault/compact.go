@@ -3,17 +3,21 @@ package vault
 import (
 	"errors"
 	"fmt"
+
+	"tocsin/crypto/slots"
 )
 
 // Compact rewrites the journal with what is still needed. A crash at any point
 // leaves either the old journal or the new one. Values are moved as they are
-// sealed, after it was checked that they open.
+// sealed, after it was checked that they open; erasable ones keep their slots.
+// The old journal is left in free blocks of the disk, which is why a value that
+// must be gone when it is deleted has to be erasable.
 func (v *Vault) Compact() error {
 	v.write.Lock()
 	defer v.write.Unlock()
 	switch s := v.session; {
 	case s == nil:
-		return ErrLocked
+		return v.lockedErr()
 	case s.broken != nil:
 		return s.broken
 	}
@@ -95,7 +99,7 @@ func (v *Vault) swap(s *session, end chain, moved index) error {
 // its last record and where the values lie in it. The caller holds write, so
 // that the index does not change under it.
 func (v *Vault) writeCompacted(s *session) (chain, index, error) {
-	p := newPreamble(v.header.id, s.chain.preamble.generation+1, s.chain.version)
+	p := newPreamble(v.id, s.chain.preamble.generation+1, s.chain.version)
 	w := &compactor{session: s, chain: startChain(p)}
 	f, err := v.disk.create(tempName)
 	if err != nil {
@@ -134,12 +138,14 @@ func (w *compactor) add(key string, r ref) error {
 	if err := readAt(w.session.journal, sealed, r.offset); err != nil {
 		return err
 	}
-	value, err := openValue(w.session.keys, sealed, key, r.version)
-	if err != nil {
+	// One whose own key is lost never opens again. It is moved all the same,
+	// so that it goes on to be told apart from one that was deleted.
+	value, err := w.session.openValue(sealed, key, r)
+	if err != nil && !errors.Is(err, slots.ErrDamaged) {
 		return err
 	}
 	clear(value)
-	w.list = append(w.list, change{key: key, version: r.version, size: r.size})
+	w.list = append(w.list, change{key: key, version: r.version, size: r.size, slot: r.slot})
 	if len(w.values) >= compactBatch || len(w.list) == MaxChanges {
 		return w.flush()
 	}

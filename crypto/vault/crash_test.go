@@ -56,7 +56,7 @@ func script(t testing.TB, d disk, about func(acknowledged, inFlight map[string]s
 		about(model, model)
 	}
 	put := func(key string, size int) Change {
-		return Change{key, []byte(strings.Repeat(key, size/len(key)+1)[:size])}
+		return Change{Key: key, Value: []byte(strings.Repeat(key, size/len(key)+1)[:size])}
 	}
 	step(put("one", 10))
 	step(put("two", 700), put("three", 0))
@@ -214,7 +214,7 @@ func faultAt(t *testing.T, n, short int, forever bool) bool {
 		value := strings.Repeat("x", 100*i)
 		next := maps.Clone(model)
 		next[key] = value
-		err := v.Commit(Change{key, []byte(value)})
+		err := v.Commit(Change{Key: key, Value: []byte(value)})
 		switch {
 		case err == nil:
 			model = next
@@ -272,11 +272,11 @@ func TestBroken(t *testing.T) {
 		}
 		return nil
 	}
-	if err := v.Commit(Change{"k", []byte("lost")}); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.EIO) {
+	if err := v.Commit(Change{Key: "k", Value: []byte("lost")}); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.EIO) {
 		t.Fatalf("failed sync: %v", err)
 	}
 	d.before = nil
-	if err := v.Commit(Change{"k", []byte("later")}); !errors.Is(err, ErrBroken) {
+	if err := v.Commit(Change{Key: "k", Value: []byte("later")}); !errors.Is(err, ErrBroken) {
 		t.Fatalf("commit after a failed sync: %v", err)
 	}
 	if err := v.Compact(); !errors.Is(err, ErrBroken) {
@@ -307,7 +307,7 @@ func TestFullDisk(t *testing.T) {
 	commit(t, v, "k", "1")
 	full = true
 	for range 3 {
-		if err := v.Commit(Change{"k", bytes.Repeat([]byte("2"), 1000)}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrBroken) {
+		if err := v.Commit(Change{Key: "k", Value: bytes.Repeat([]byte("2"), 1000)}); !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrBroken) {
 			t.Fatalf("full disk: %v", err)
 		}
 	}
@@ -337,7 +337,7 @@ func TestForeignWriter(t *testing.T) {
 	if _, err := f.WriteAt([]byte("x"), size); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Commit(Change{"k", []byte("2")}); !errors.Is(err, ErrBroken) {
+	if err := v.Commit(Change{Key: "k", Value: []byte("2")}); !errors.Is(err, ErrBroken) {
 		t.Fatalf("journal changed by another: %v", err)
 	}
 }

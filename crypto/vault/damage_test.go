@@ -14,8 +14,10 @@ func sample(t testing.TB) (*memDisk, map[string]string) {
 	d := newMemDisk()
 	v := createOn(t, d)
 	commit(t, v, "a", "first")
-	commit(t, v, "b", "second", "c", "")
-	if err := v.Commit(Change{Key: "a"}, Change{"d", []byte("fourth")}); err != nil {
+	if err := v.Commit(Change{Key: "b", Value: []byte("second"), Erasable: true}, Change{Key: "c", Value: []byte{}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.Commit(Change{Key: "a"}, Change{Key: "d", Value: []byte("fourth")}); err != nil {
 		t.Fatal(err)
 	}
 	want := contents(t, v)
@@ -40,23 +42,26 @@ func stride() int {
 	return 1
 }
 
-// inGap reports whether a byte of the head lies between its slots, where a
-// few samples do.
-func inGap(i int) bool { return i >= headSlotSize && i < headSpacing }
+// inGap reports whether a byte lies between the two copies in a file, where
+// a few samples do.
+func inGap(name string, i int) bool {
+	return name == headName && i >= headSlotSize && i < headSpacing ||
+		name == headerName && i >= headerSize && i < headerSpacing
+}
 
 func TestEveryFlippedBit(t *testing.T) {
 	d, want := sample(t)
 	for _, name := range []string{headerName, journalName, headName} {
 		for bit := 0; bit < 8*len(d.names[name].data); bit += stride() {
-			if name == headName && inGap(bit/8) && bit%512 != 0 {
+			if inGap(name, bit/8) && bit%512 != 0 {
 				continue
 			}
 			v, err := unlockOn(with(d, name, func(b []byte) []byte {
 				b[bit/8] ^= 1 << (bit % 8)
 				return b
 			}))
-			if err == nil && name == headName {
-				// One of two slots, or the gap between them: nothing depends on it.
+			if err == nil && name != journalName {
+				// One of two copies, or the gap between them: nothing depends on it.
 				equal(t, contents(t, v), want)
 				continue
 			}
@@ -77,11 +82,11 @@ func TestEveryLength(t *testing.T) {
 	d, want := sample(t)
 	for _, name := range []string{headerName, journalName, headName} {
 		for size := 0; size < len(d.names[name].data); size += stride() {
-			if name == headName && inGap(size) && size%64 != 0 {
+			if inGap(name, size) && size%64 != 0 {
 				continue
 			}
 			v, err := unlockOn(with(d, name, func(b []byte) []byte { return b[:size] }))
-			if err == nil && name == headName {
+			if err == nil && (name == headName || name == headerName && size >= headerSize) {
 				equal(t, contents(t, v), want)
 				continue
 			}
@@ -93,7 +98,7 @@ func TestEveryLength(t *testing.T) {
 	if _, err := unlockOn(with(d, headerName, func(b []byte) []byte { return append(b, 0) })); !errors.Is(err, ErrDamaged) {
 		t.Fatalf("header with a byte more: %v", err)
 	}
-	for _, name := range []string{journalName, headName} {
+	for _, name := range []string{journalName, headName, slotsName} {
 		c := d.clone()
 		delete(c.names, name)
 		if _, err := unlockOn(c); err == nil {
@@ -269,7 +274,7 @@ func TestDamageUnderRunningVault(t *testing.T) {
 
 func TestHeaderBounds(t *testing.T) {
 	d, _ := sample(t)
-	h, err := parseHeader(d.names[headerName].data)
+	h, err := parseHeader(d.names[headerName].data[:headerSize])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,8 +18,8 @@ var update = flag.Bool("update", false, "write the sample vault of testdata anew
 // TestSampleVault opens a vault that an earlier build wrote: the format does
 // not change unseen.
 func TestSampleVault(t *testing.T) {
-	const sampleDir = "testdata/format1"
-	names := []string{headerName, journalName, headName}
+	const sampleDir = "testdata/format2"
+	names := []string{headerName, journalName, headName, slotsName, triesName}
 	if *update {
 		d, _ := sample(t)
 		if err := os.MkdirAll(sampleDir, 0o755); err != nil {
@@ -84,7 +84,7 @@ func TestGeneratePassphrase(t *testing.T) {
 
 func FuzzHeader(f *testing.F) {
 	d, _ := sample(f)
-	f.Add(d.names[headerName].data)
+	f.Add(d.names[headerName].data[:headerSize])
 	f.Add([]byte(headerMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) == headerSize { // past the checksum
@@ -106,11 +106,12 @@ func FuzzHeader(f *testing.F) {
 
 func FuzzManifest(f *testing.F) {
 	good, err := marshalManifest([32]byte{1}, []change{
-		{key: "a", version: 7, size: sealOverhead + 3}, {key: "b", version: 8, deleted: true}})
+		{key: "a", version: 7, size: sealOverhead + 3, slot: noSlot}, {key: "b", version: 8, deleted: true, slot: noSlot},
+		{key: pinKey, version: 9, size: sealOverhead, slot: 3}})
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good, uint32(sealOverhead+3))
+	f.Add(good, uint32(2*sealOverhead+3))
 	f.Add([]byte{}, uint32(0))
 	f.Fuzz(func(t *testing.T, b []byte, valuesLen uint32) {
 		hash, changes, err := parseManifest(b, valuesLen)
@@ -163,7 +164,7 @@ func BenchmarkCommit(b *testing.B) {
 	value := make([]byte, 400)
 	b.ResetTimer()
 	for b.Loop() {
-		if err := v.Commit(Change{"k", value}); err != nil {
+		if err := v.Commit(Change{Key: "k", Value: value}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -191,7 +192,7 @@ func BenchmarkBareAppend(b *testing.B) {
 
 func BenchmarkGet(b *testing.B) {
 	v, _ := newVault(b)
-	if err := v.Commit(Change{"k", make([]byte, 400)}); err != nil {
+	if err := v.Commit(Change{Key: "k", Value: make([]byte, 400)}); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
@@ -208,7 +209,7 @@ func BenchmarkUnlock(b *testing.B) {
 	changes := make([]Change, 1000)
 	for i := range 20 {
 		for j := range changes {
-			changes[j] = Change{fmt.Sprintf("message/%d/%d", i, j), make([]byte, 1024)}
+			changes[j] = Change{Key: fmt.Sprintf("message/%d/%d", i, j), Value: make([]byte, 1024)}
 		}
 		if err := v.Commit(changes...); err != nil {
 			b.Fatal(err)

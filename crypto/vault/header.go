@@ -17,6 +17,14 @@ type Params struct {
 	Threads   uint8  // lanes
 }
 
+// raised returns p with the memory and the passes of to where those are
+// higher, and whether anything was.
+func (p Params) raised(to Params) (Params, bool) {
+	up := p
+	up.MemoryKiB, up.Time = max(p.MemoryKiB, to.MemoryKiB), max(p.Time, to.Time)
+	return up, up != p
+}
+
 // DefaultParams returns the costs of the design: 64 MiB, 3 passes, 4 lanes
 // (RFC 9106's second recommended option). They are the floor too: a header
 // below them is refused unless Create was told to go lower.
@@ -45,7 +53,7 @@ func (p Params) check() error {
 
 const (
 	headerMagic   = "tocsin vault\r\n\x1a\x00" // 16 bytes; line ends show a copy made as text
-	headerVersion = 1
+	headerVersion = 2
 	headerSuite   = 1
 
 	// flagWeak says that Create was asked for costs below the floor. Without
@@ -56,30 +64,37 @@ const (
 	saltSize = 32
 	// sealedMasterSize is the master key with its nonce and tag.
 	sealedMasterSize = keySize + sealOverhead
-	headerSize       = len(headerMagic) + 3 + 4 + 4 + 1 + idSize + saltSize + sealedMasterSize + sha256.Size
+	headerSize       = len(headerMagic) + 3 + 4 + 4 + 1 + idSize + 8 + saltSize + sealedMasterSize + sha256.Size
+	// The file holds the header twice, a page apart, so that it can be
+	// overwritten in place and yet never be lost to a crash.
+	headerSpacing  = 4096
+	headerFileSize = headerSpacing + headerSize
 )
 
-// header is the file that turns a passphrase into the master key:
+// header is what turns a passphrase into the master key:
 //
 //	struct {
-//	    opaque magic[16]; uint8 version = 1; uint8 suite = 1; uint8 flags;
+//	    opaque magic[16]; uint8 version = 2; uint8 suite = 1; uint8 flags;
 //	    uint32 memory_kib; uint32 time; uint8 threads;
-//	    opaque vault_id[16]; opaque salt[32];
+//	    opaque vault_id[16]; uint64 generation; opaque salt[32];
 //	    opaque sealed_master[60];   /* nonce ‖ AES-256-GCM, AAD: all before it */
 //	    opaque checksum[32];        /* SHA-256 of all before it */
 //	} Header;
 //
-// The checksum is no protection. It tells a damaged header from a wrong
-// passphrase, which need different advice.
+// It stands at 0 and at 4096 of its file; see [headers] for when the two
+// differ. generation counts the changes of passphrase or costs. The checksum is
+// no protection. It tells a damaged header from a wrong passphrase, which need
+// different advice.
 type header struct {
-	params Params
-	flags  uint8
-	id     [idSize]byte
-	salt   [saltSize]byte
-	sealed [sealedMasterSize]byte
+	params     Params
+	flags      uint8
+	id         [idSize]byte
+	generation uint64
+	salt       [saltSize]byte
+	sealed     [sealedMasterSize]byte
 }
 
-var errHeader = fmt.Errorf("%w: the header is not as it was written; put the file \"header\" of the vault back from an archive of any age", ErrDamaged)
+var errHeader = fmt.Errorf("%w: the header is not as it was written; put the file \"header\" of the vault back from an archive, with the passphrase of its day", ErrDamaged)
 
 // prefix returns the bytes before the sealed master key, its associated data.
 func (h *header) prefix() []byte {
@@ -92,6 +107,7 @@ func (h *header) prefix() []byte {
 	b.AddUint32(h.params.Time)
 	b.AddUint8(h.params.Threads)
 	b.AddBytes(h.id[:])
+	b.AddUint64(h.generation)
 	b.AddBytes(h.salt[:])
 	return b.BytesOrPanic()
 }
@@ -119,7 +135,7 @@ func parseHeader(b []byte) (*header, error) {
 	s := cryptobyte.String(body[len(headerMagic)+1:])
 	if !s.ReadUint8(&suite) || !s.ReadUint8(&h.flags) ||
 		!s.ReadUint32(&h.params.MemoryKiB) || !s.ReadUint32(&h.params.Time) || !s.ReadUint8(&h.params.Threads) ||
-		!s.CopyBytes(h.id[:]) || !s.CopyBytes(h.salt[:]) || !s.CopyBytes(h.sealed[:]) || !s.Empty() {
+		!s.CopyBytes(h.id[:]) || !s.ReadUint64(&h.generation) || !s.CopyBytes(h.salt[:]) || !s.CopyBytes(h.sealed[:]) || !s.Empty() {
 		return nil, errHeader
 	}
 	if suite != headerSuite || h.flags&^flagWeak != 0 {

@@ -10,6 +10,7 @@ type ref struct {
 	offset  int64
 	size    uint32 // sealed
 	version uint64
+	slot    slot
 }
 
 // cost is how many bytes of the journal the value and its change take.
@@ -59,13 +60,15 @@ func (x *index) get(key string) (ref, bool) {
 	return x.runs[r].refs[i], true
 }
 
-func (x *index) put(key string, to ref) {
+// put enters a value and returns the one that it replaces.
+func (x *index) put(key string, to ref) (old ref, was bool) {
 	r, i, ok := x.find(key)
 	x.live += to.cost(key)
 	if ok {
-		x.live -= x.runs[r].refs[i].cost(key)
+		old = x.runs[r].refs[i]
+		x.live -= old.cost(key)
 		x.runs[r].refs[i] = to
-		return
+		return old, true
 	}
 	x.n++
 	if len(x.runs) == 0 {
@@ -81,24 +84,39 @@ func (x *index) put(key string, to ref) {
 		at.keys, at.refs = at.keys[:half], at.refs[:half]
 		x.runs = slices.Insert(x.runs, r+1, upper)
 	}
+	return ref{}, false
 }
 
-func (x *index) remove(key string) {
+// remove drops a value and returns it.
+func (x *index) remove(key string) (old ref, was bool) {
 	r, i, ok := x.find(key)
 	if !ok {
-		return
+		return ref{}, false
 	}
 	at := &x.runs[r]
+	old = at.refs[i]
 	x.n--
-	x.live -= at.refs[i].cost(key)
+	x.live -= old.cost(key)
 	at.keys = slices.Delete(at.keys, i, i+1)
 	at.refs = slices.Delete(at.refs, i, i+1)
 	if len(at.keys) == 0 {
 		x.runs = slices.Delete(x.runs, r, r+1)
 	}
+	return old, true
 }
 
-// prefixed returns all keys that begin with prefix, in order.
+// slots goes through the slots of all erasable values.
+func (x *index) slots(yield func(uint64) bool) {
+	for _, r := range x.runs {
+		for _, at := range r.refs {
+			if at.slot != noSlot && !yield(uint64(at.slot)) {
+				return
+			}
+		}
+	}
+}
+
+// prefixed returns all keys of callers that begin with prefix, in order.
 func (x *index) prefixed(prefix string) []string {
 	var keys []string
 	r, i, _ := x.find(prefix)
@@ -107,7 +125,9 @@ func (x *index) prefixed(prefix string) []string {
 			if !strings.HasPrefix(key, prefix) {
 				return keys
 			}
-			keys = append(keys, key)
+			if key != pinKey {
+				keys = append(keys, key)
+			}
 		}
 	}
 	return keys

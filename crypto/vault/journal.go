@@ -12,12 +12,14 @@ import (
 	"math"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/crypto/slots"
 )
 
 // The journal:
 //
 //	struct {
-//	    opaque magic[16]; uint8 version = 1; opaque vault_id[16];
+//	    opaque magic[16]; uint8 version = 2; opaque vault_id[16];
 //	    uint64 generation;      /* counts compactions */
 //	    uint64 first_version;   /* of the values committed from here on */
 //	    opaque marker[8];       /* random; begins every record */
@@ -32,10 +34,14 @@ import (
 //	    opaque values[values_len];                /* sealed values, end to end */
 //	} Record;
 //
-//	enum { put(1), delete(2) } Op;
+//	enum { put(1), delete(2), put_erasable(3) } Op;
 //	struct {
 //	    Op op; opaque key<1..512>; uint64 version;
-//	    select (op) { case put: uint32 sealed_len; case delete: ; };
+//	    select (op) {
+//	        case put:          uint32 sealed_len;
+//	        case delete:       ;
+//	        case put_erasable: uint32 sealed_len; uint64 slot;
+//	    };
 //	} Change;
 //	struct { opaque values_hash[32]; Change changes<0..2^24-1>; } Manifest;
 //
@@ -47,16 +53,17 @@ import (
 // leaves those behind the damage provable one by one.
 const (
 	journalMagic   = "tocsin journ\r\n\x1a\x00" // 16 bytes
-	journalVersion = 1
+	journalVersion = 2
 	markerSize     = 8
 	preambleSize   = len(journalMagic) + 1 + idSize + 8 + 8 + markerSize
 	frameSize      = markerSize + 8 + sha256.Size + 4 + 4 + 4
 
-	opPut    = 1
-	opDelete = 2
+	opPut         = 1
+	opDelete      = 2
+	opPutErasable = 3
 	// changeOverhead is the most that a change takes in a manifest beside its
-	// key: op, length of the key, version, length of the value.
-	changeOverhead = 1 + 2 + 8 + 4
+	// key: op, length of the key, version, length of the value, slot.
+	changeOverhead = 1 + 2 + 8 + 4 + 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -142,6 +149,24 @@ type change struct {
 	version uint64
 	deleted bool
 	size    uint32 // sealed
+	slot    slot
+}
+
+// slot is the number of the slot whose key a value was sealed under; noSlot
+// says that it is not erasable.
+type slot int64
+
+const noSlot slot = -1
+
+func (c change) op() uint8 {
+	switch {
+	case c.deleted:
+		return opDelete
+	case c.slot != noSlot:
+		return opPutErasable
+	default:
+		return opPut
+	}
 }
 
 func marshalManifest(valuesHash [sha256.Size]byte, changes []change) ([]byte, error) {
@@ -149,15 +174,14 @@ func marshalManifest(valuesHash [sha256.Size]byte, changes []change) ([]byte, er
 	b.AddBytes(valuesHash[:])
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 		for _, c := range changes {
-			op := uint8(opPut)
-			if c.deleted {
-				op = opDelete
-			}
-			b.AddUint8(op)
+			b.AddUint8(c.op())
 			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(c.key)) })
 			b.AddUint64(c.version)
 			if !c.deleted {
 				b.AddUint32(c.size)
+				if c.slot != noSlot {
+					b.AddUint64(uint64(c.slot))
+				}
 			}
 		}
 	})
@@ -176,18 +200,8 @@ func parseManifest(b []byte, valuesLen uint32) (hash [sha256.Size]byte, changes 
 	}
 	var total uint64
 	for !list.Empty() {
-		var c change
-		var op uint8
-		var key cryptobyte.String
-		if len(changes) == MaxChanges ||
-			!list.ReadUint8(&op) || !list.ReadUint16LengthPrefixed(&key) || !list.ReadUint64(&c.version) {
-			return hash, nil, errManifest
-		}
-		c.key, c.deleted = string(key), op == opDelete
-		if op == opPut && (!list.ReadUint32(&c.size) || c.size < sealOverhead || c.size > MaxValue+sealOverhead) {
-			return hash, nil, errManifest
-		}
-		if op != opPut && op != opDelete || checkKey(c.key) != nil {
+		c, ok := readChange(&list)
+		if !ok || len(changes) == MaxChanges {
 			return hash, nil, errManifest
 		}
 		total += uint64(c.size)
@@ -197,6 +211,35 @@ func parseManifest(b []byte, valuesLen uint32) (hash [sha256.Size]byte, changes 
 		return hash, nil, errManifest
 	}
 	return hash, changes, nil
+}
+
+// readChange reads one line of a manifest.
+func readChange(list *cryptobyte.String) (change, bool) {
+	c := change{slot: noSlot}
+	var op uint8
+	var key cryptobyte.String
+	if !list.ReadUint8(&op) || !list.ReadUint16LengthPrefixed(&key) || !list.ReadUint64(&c.version) {
+		return c, false
+	}
+	c.key = string(key)
+	if checkKey(c.key) != nil && c.key != pinKey {
+		return c, false
+	}
+	if op == opDelete {
+		c.deleted = true
+		return c, true
+	}
+	if !list.ReadUint32(&c.size) || c.size < sealOverhead || c.size > MaxValue+sealOverhead {
+		return c, false
+	}
+	if op == opPutErasable {
+		var n uint64
+		if !list.ReadUint64(&n) || n >= slots.MaxSlots {
+			return c, false
+		}
+		c.slot = slot(n)
+	}
+	return c, op == opPut || op == opPutErasable
 }
 
 // chain is the state of a journal after some records: what the next one needs.
@@ -258,17 +301,23 @@ func (c chain) open(k *keys, f frame, b []byte) ([]change, chain, error) {
 	return changes, c.after(f, head, changes), nil
 }
 
-// apply enters the changes of the record at offset into x.
-func (x *index) apply(offset int64, f frame, changes []change) {
+// apply enters the changes of the record at offset into x and returns the
+// slots that nothing needs from then on.
+func (x *index) apply(offset int64, f frame, changes []change) (freed []uint64) {
 	at := offset + frameSize + int64(f.manifestLen)
 	for _, c := range changes {
+		old, was := ref{}, false
 		if c.deleted {
-			x.remove(c.key)
-			continue
+			old, was = x.remove(c.key)
+		} else {
+			old, was = x.put(c.key, ref{offset: at, size: c.size, version: c.version, slot: c.slot})
+			at += int64(c.size)
 		}
-		x.put(c.key, ref{offset: at, size: c.size, version: c.version})
-		at += int64(c.size)
+		if was && old.slot != noSlot {
+			freed = append(freed, uint64(old.slot))
+		}
 	}
+	return freed
 }
 
 // scan reads a journal of size bytes from the first record on. each is called
@@ -355,23 +404,6 @@ func grow(b []byte, n int) []byte {
 		return make([]byte, n)
 	}
 	return b[:n]
-}
-
-// sealValue appends value to values, sealed to its key and version.
-func sealValue(k *keys, values []byte, key string, version uint64, value []byte) []byte {
-	return k.value.Seal(values, nil, value, valueAAD(key, version))
-}
-
-func openValue(k *keys, sealed []byte, key string, version uint64) ([]byte, error) {
-	value, err := k.value.Open(make([]byte, 0, len(sealed)-sealOverhead), nil, sealed, valueAAD(key, version))
-	if err != nil {
-		return nil, damaged("the value of %q does not open", key)
-	}
-	return value, nil
-}
-
-func valueAAD(key string, version uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(key)+8), key...), version)
 }
 
 // checkKey refuses keys that are empty, too long or not printable ASCII.

@@ -5,10 +5,13 @@ import (
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 
 	"golang.org/x/crypto/argon2"
+
+	"tocsin/crypto/slots"
 )
 
 const (
@@ -19,15 +22,28 @@ const (
 	// one key is the bound of SP 800-38D.
 	sealOverhead = 12 + 16
 
-	labelJournal = "tocsin/1 vault journal"
-	labelValue   = "tocsin/1 vault value"
-	labelHead    = "tocsin/1 vault head"
+	labelJournal  = "tocsin/1 vault journal"
+	labelValue    = "tocsin/1 vault value"
+	labelHead     = "tocsin/1 vault head"
+	labelErasable = "tocsin/1 vault erasable"
+	labelOwn      = "tocsin/1 vault own key"
+	labelWarm     = "tocsin/1 vault warm slot"
 )
 
-// keys are the working keys of an unlocked vault, one for each purpose.
+// keys are the working keys of an unlocked vault, one for each purpose, and
+// the master key, which a lock seals under the PIN.
 type keys struct {
 	journal, value, head cipher.AEAD
+	// page holds the master key and the secret half of the keys of erasable
+	// values, in memory that is not swapped out where the system allows it.
+	page *page
 }
+
+func (k *keys) master() []byte   { return k.page.b[:keySize] }
+func (k *keys) erasable() []byte { return k.page.b[keySize : 2*keySize] }
+
+// destroy overwrites the keys that are ours to overwrite.
+func (k *keys) destroy() { k.page.destroy() }
 
 // newAEAD returns AES-256-GCM that draws its own nonces and puts them in
 // front of what it seals.
@@ -61,32 +77,61 @@ func deriveKeys(master []byte) (*keys, error) {
 			return nil, err
 		}
 	}
+	raw, err := hkdf.Expand(sha256.New, master, labelErasable, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("vault: %w", err)
+	}
+	defer clear(raw)
+	if k.page, err = newPage(); err != nil {
+		return nil, err
+	}
+	copy(k.master(), master)
+	copy(k.erasable(), raw)
 	return k, nil
+}
+
+// own returns the cipher of one erasable value. Its key comes from the slot's
+// and from ours, so that neither the disk without the passphrase nor the
+// passphrase without the slot opens the value.
+func (k *keys) own(slotKey *[slots.KeySize]byte) (cipher.AEAD, error) {
+	raw, err := hkdf.Key(sha256.New, slotKey[:], k.erasable(), labelOwn, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("vault: %w", err)
+	}
+	defer clear(raw)
+	return newAEAD(raw)
+}
+
+// valueAAD binds a sealed value to where it stands.
+func valueAAD(key string, version uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(key)+8), key...), version)
 }
 
 // kek turns a passphrase into the key that seals the master key.
 func (h *header) kek(passphrase []byte) []byte {
-	return argon2.IDKey(passphrase, h.salt[:], h.params.Time, h.params.MemoryKiB, h.params.Threads, keySize)
+	return h.params.stretch(passphrase, h.salt[:])
 }
 
-// sealMaster draws a master key and seals it into h under passphrase.
-// The caller clears what is returned.
-func (h *header) sealMaster(rand io.Reader, passphrase []byte) ([]byte, error) {
-	master := make([]byte, keySize)
-	if _, err := io.ReadFull(rand, master); err != nil {
-		return nil, fmt.Errorf("vault: no randomness for the master key: %w", err)
+func (p Params) stretch(secret, salt []byte) []byte {
+	return argon2.IDKey(secret, salt, p.Time, p.MemoryKiB, p.Threads, keySize)
+}
+
+// seal draws a salt and seals master into h under passphrase.
+func (h *header) seal(rand io.Reader, passphrase, master []byte) error {
+	if _, err := io.ReadFull(rand, h.salt[:]); err != nil {
+		return fmt.Errorf("vault: no randomness for a salt: %w", err)
 	}
 	kek := h.kek(passphrase)
 	defer clear(kek)
 	aead, err := newAEAD(kek)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	copy(h.sealed[:], aead.Seal(nil, nil, master, h.prefix()))
-	return master, nil
+	return nil
 }
 
-// openMaster is the inverse of sealMaster. The caller clears what is returned.
+// openMaster returns the master key. The caller clears it.
 func (h *header) openMaster(passphrase []byte) ([]byte, error) {
 	kek := h.kek(passphrase)
 	defer clear(kek)

@@ -1,5 +1,7 @@
 package vault
 
+import "time"
+
 // Every limit of the package. What is read from disk is held against them
 // before anything is allocated.
 const (
@@ -15,6 +17,19 @@ const (
 	// ones are guessed from a stolen disk whatever argon2id costs.
 	MinPassphrase = 12
 	MaxPassphrase = 1024
+
+	// MinPIN and MaxPIN bound a PIN, in bytes.
+	MinPIN = 6
+	MaxPIN = 64
+	// MaxTries is how many wrong PINs in a row destroy the warm slot.
+	MaxTries = 10
+	// freeTries is how many may be wrong before the next has to wait,
+	// firstWait how long; each further one doubles it.
+	freeTries = 5
+	firstWait = 30 * time.Second
+	// maxTriesTime bounds the time in the counter's file, in seconds: the
+	// year 9999.
+	maxTriesTime = 253402300799
 
 	// maxManifest follows from MaxChanges and MaxKey, with room for framing.
 	maxManifest = MaxChanges*(MaxKey+changeOverhead) + 1024

@@ -3,36 +3,78 @@ package vault
 import (
 	"errors"
 	"fmt"
+
+	"tocsin/crypto/slots"
 )
 
 // load opens the files with the keys, in the order of its functions: it checks
-// the whole journal, holds it against the head, and leaves both durable and
-// ready for the next commit.
+// the whole journal, holds it against the head, leaves both durable and ready
+// for the next commit, and then, when it is certain what is needed, overwrites
+// the slots that are not. It takes k over: after an error they are destroyed.
 func (v *Vault) load(k *keys) (*session, error) {
-	s, err := v.openFiles(k)
-	if err != nil {
-		return nil, err
+	s := &session{keys: k}
+	err := s.openFiles(v.disk)
+	var size int64
+	if err == nil {
+		size, err = s.check(v.id)
 	}
-	size, err := s.check(v.header.id)
 	if err == nil {
 		err = s.settle(v.disk, size)
 	}
+	if err == nil {
+		err = s.claim()
+	}
 	if err != nil {
-		return nil, errors.Join(err, s.journal.Close(), s.headFile.Close())
+		return nil, errors.Join(err, s.abort())
 	}
 	return s, nil
 }
 
-func (v *Vault) openFiles(k *keys) (*session, error) {
-	journal, err := v.disk.open(journalName)
-	if err != nil {
-		return nil, fmt.Errorf("vault: cannot open the journal; is the vault folder whole? %w", err)
+func (s *session) openFiles(d disk) error {
+	for _, f := range []struct {
+		name string
+		to   *file
+	}{{journalName, &s.journal}, {headName, &s.headFile}} {
+		var err error
+		if *f.to, err = d.open(f.name); err != nil {
+			return fmt.Errorf("vault: cannot open the %s; is the vault folder whole? %w", f.name, err)
+		}
 	}
-	headFile, err := v.disk.open(headName)
+	f, err := d.open(slotsName)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("vault: cannot open the head; is the vault folder whole? %w", err), journal.Close())
+		return fmt.Errorf("vault: cannot open the slots; is the vault folder whole? %w", err)
 	}
-	return &session{keys: k, journal: journal, headFile: headFile}, nil
+	if s.slots, err = slots.OpenOn(slotFile{f}, nil); err != nil {
+		if errors.Is(err, slots.ErrDamaged) {
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return errors.Join(err, f.Close())
+	}
+	return nil
+}
+
+// abort closes what was opened and destroys the keys.
+func (s *session) abort() error {
+	s.keys.destroy()
+	var err error
+	for _, f := range []file{s.journal, s.headFile} {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	if s.slots != nil {
+		err = errors.Join(err, s.slots.Close())
+	}
+	return err
+}
+
+// claim tells the slots which of them values need. The journal is durable
+// already: a deletion in it is one for good.
+func (s *session) claim() error {
+	if err := s.slots.Claim(s.index.slots); err != nil {
+		return fmt.Errorf("vault: %w", err)
+	}
+	return nil
 }
 
 // check reads the journal into the index and returns the size of its file.

@@ -34,7 +34,7 @@ func drawChanges(t *rapid.T) []Change {
 	key := rapid.SampledFrom([]string{"a", "a/1", "a/2", "a/20", "b", "group/x", "zz"})
 	value := rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 2000))
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Change {
-		return Change{key.Draw(t, "key"), value.Draw(t, "value")}
+		return Change{key.Draw(t, "key"), value.Draw(t, "value"), rapid.Bool().Draw(t, "erasable")}
 	}), 0, 6).Draw(t, "changes")
 }
 
@@ -115,7 +115,7 @@ func (m *machine) fault(t *rapid.T) {
 	err := m.v.Commit(changes...)
 	m.d.before = nil
 	next := applyTo(m.model, changes)
-	if err == nil {
+	if err == nil || errors.Is(err, errUndestroyed) {
 		m.model = next
 	}
 	m.check(t)
@@ -218,7 +218,7 @@ func TestConcurrent(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				for {
-					err := v.Commit(Change{string(rune('a' + w)), []byte{byte(i)}}, Change{string(rune('A' + w)), []byte{byte(i)}})
+					err := v.Commit(Change{Key: string(rune('a' + w)), Value: []byte{byte(i)}}, Change{Key: string(rune('A' + w)), Value: []byte{byte(i)}, Erasable: true})
 					if err == nil {
 						break
 					}
@@ -293,7 +293,7 @@ func TestScanSeesChanges(t *testing.T) {
 	err := v.Scan("", func(key string, value []byte) error {
 		got = append(got, key+string(value))
 		if key == "a" {
-			if err := v.Commit(Change{Key: "b"}, Change{"c", []byte("2")}); err != nil {
+			if err := v.Commit(Change{Key: "b"}, Change{Key: "c", Value: []byte("2")}); err != nil {
 				return err
 			}
 			return v.Compact()
@@ -312,15 +312,15 @@ func TestCommitLimits(t *testing.T) {
 	v, _ := newVault(t)
 	big := make([]byte, MaxValue+1)
 	for name, changes := range map[string][]Change{
-		"empty key":    {{"", []byte("v")}},
-		"long key":     {{strings.Repeat("k", MaxKey+1), []byte("v")}},
-		"control key":  {{"a\nb", []byte("v")}},
-		"UTF-8 key":    {{"é", []byte("v")}},
-		"big value":    {{"k", big}},
+		"empty key":    {{Key: "", Value: []byte("v")}},
+		"long key":     {{Key: strings.Repeat("k", MaxKey+1), Value: []byte("v")}},
+		"control key":  {{Key: "a\nb", Value: []byte("v")}},
+		"UTF-8 key":    {{Key: "é", Value: []byte("v")}},
+		"big value":    {{Key: "k", Value: big}},
 		"many":         make([]Change, MaxChanges+1),
-		"big together": slices.Repeat([]Change{{"k", big[:MaxValue]}}, MaxCommit/MaxValue+1),
+		"big together": slices.Repeat([]Change{{Key: "k", Value: big[:MaxValue]}}, MaxCommit/MaxValue+1),
 	} {
-		if err := v.Commit(append(changes, Change{"good", nil})...); err == nil {
+		if err := v.Commit(append(changes, Change{Key: "good", Value: nil})...); err == nil {
 			t.Errorf("%s was taken", name)
 		}
 	}
@@ -331,12 +331,12 @@ func TestCommitLimits(t *testing.T) {
 	long := strings.Repeat("k", MaxKey-4)
 	many := make([]Change, MaxChanges)
 	for i := range many {
-		many[i] = Change{long + string([]byte{'a' + byte(i>>12), 'a' + byte(i>>8&15), 'a' + byte(i>>4&15), 'a' + byte(i&15)}), []byte{}}
+		many[i] = Change{Key: long + string([]byte{'a' + byte(i>>12), 'a' + byte(i>>8&15), 'a' + byte(i>>4&15), 'a' + byte(i&15)}), Value: []byte{}}
 	}
 	if err := v.Commit(many...); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.Commit(slices.Repeat([]Change{{"k", big[:MaxValue]}}, MaxCommit/MaxValue)...); err != nil {
+	if err := v.Commit(slices.Repeat([]Change{{Key: "k", Value: big[:MaxValue]}}, MaxCommit/MaxValue)...); err != nil {
 		t.Fatal(err)
 	}
 	v.Lock()
@@ -357,7 +357,7 @@ func TestCompactsItself(t *testing.T) {
 	value := make([]byte, MaxValue)
 	for i := range 40 {
 		value[0] = byte(i)
-		if err := v.Commit(Change{"k", value}); err != nil {
+		if err := v.Commit(Change{Key: "k", Value: value}); err != nil {
 			t.Fatal(err)
 		}
 		s, err := v.Stats()

@@ -7,6 +7,8 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+
+	"tocsin/crypto/slots"
 )
 
 // Errors that callers branch on. All others are sentences for people.
@@ -30,30 +32,33 @@ func damaged(format string, args ...any) error {
 
 // The files of a vault.
 const (
-	headerName  = "header"
-	journalName = "journal"
-	headName    = "head"
-	tempName    = "journal.new"
+	headerName    = "header"
+	newHeaderName = "header.new"
+	journalName   = "journal"
+	tempName      = "journal.new"
+	headName      = "head"
+	slotsName     = "slots"
+	triesName     = "tries"
+	wipedName     = "wiped"
 )
-
-// Options are the choices of Create.
-type Options struct {
-	// Rand makes keys and salt; nil is the system's source.
-	Rand io.Reader
-	// Params are the costs of argon2id; zero is DefaultParams. Lower ones are
-	// taken, and recorded as chosen, for tests and simulations.
-	Params Params
-}
 
 // Vault is an open vault. Its methods may be called from any goroutine.
 type Vault struct {
-	disk   disk
-	header *header
+	disk disk
+	id   [idSize]byte
+	rand io.Reader // of salts
 
 	// write serialises everything that changes the vault or its state. Taken
 	// before mu.
-	write  sync.Mutex
-	closed bool // write
+	write    sync.Mutex
+	headers  headers   // write
+	tries    tries     // write
+	warm     *warmSlot // write; nil where no PIN opens the locked vault
+	pinErr   error     // write; what PINState tells
+	raise    Params    // write; zero raises nothing
+	raiseErr error     // write; what Stats tells
+	closed   bool      // write
+	wiped    bool      // both
 
 	// mu guards the session pointer, its index and its journal's handle
 	// against readers. Writers hold both locks to change them.
@@ -63,7 +68,8 @@ type Vault struct {
 
 // session is what an unlocked vault holds.
 type session struct {
-	keys *keys
+	keys  *keys
+	slots *slots.Slots
 
 	journal file  // Vault.mu
 	index   index // Vault.mu
@@ -78,239 +84,39 @@ type session struct {
 	retryAt    int64 // size at which a failed compaction is tried again
 }
 
-// Create makes a vault in dir, which is made if it is missing, with mode 0700,
-// and returns it unlocked. A vault that is there already is never touched:
-// errors.Is(err, fs.ErrExist).
-func Create(dir string, passphrase []byte, opt Options) (*Vault, error) {
-	if err := checkPassphrase(passphrase); err != nil {
-		return nil, err
-	}
-	if err := makeDir(dir); err != nil {
-		return nil, fmt.Errorf("vault: cannot make the folder: %w", err)
-	}
-	return create(osDisk{dir}, passphrase, opt)
-}
-
-func create(d disk, passphrase []byte, opt Options) (*Vault, error) {
-	if opt.Rand == nil {
-		opt.Rand = rand.Reader
-	}
-	if opt.Params == (Params{}) {
-		opt.Params = DefaultParams()
-	}
-	if err := opt.Params.check(); err != nil {
-		return nil, err
-	}
-	if err := refuseExisting(d); err != nil {
-		return nil, err
-	}
-	h := &header{params: opt.Params}
-	if opt.Params.Weak() {
-		h.flags |= flagWeak
-	}
-	for _, b := range [][]byte{h.id[:], h.salt[:]} {
-		if _, err := io.ReadFull(opt.Rand, b); err != nil {
-			return nil, fmt.Errorf("vault: no randomness: %w", err)
-		}
-	}
-	master, err := h.sealMaster(opt.Rand, passphrase)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(master)
-	k, err := deriveKeys(master)
-	if err != nil {
-		return nil, err
-	}
-	if err := writeNew(d, h, k); err != nil {
-		return nil, fmt.Errorf("vault: cannot create: %w", err)
-	}
-	v := &Vault{disk: d, header: h}
-	if v.session, err = v.load(k); err != nil {
-		return nil, err
-	}
-	return v, nil
-}
-
-// refuseExisting refuses a folder with a vault, and one with the journal of a
-// vault whose header is lost: with a backup of the header it can be read.
-func refuseExisting(d disk) error {
-	there, err := d.exists(headerName)
-	if err != nil {
-		return fmt.Errorf("vault: cannot look into the folder: %w", err)
-	}
-	if there {
-		return fmt.Errorf("vault: there is a vault already: %w", fs.ErrExist)
-	}
-	f, err := d.open(journalName)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("vault: cannot look into the folder: %w", err)
-	}
-	size, err := f.size()
-	if err := errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("vault: cannot look into the folder: %w", err)
-	}
-	if size > int64(preambleSize) {
-		return fmt.Errorf("vault: there is a journal whose header is lost; restore \"header\" from a backup, or move the folder away: %w", fs.ErrExist)
-	}
-	return nil
-}
-
-// writeNew writes the files of an empty vault, the header last: until its
-// name is there, there is no vault.
-func writeNew(d disk, h *header, k *keys) error {
-	c := startChain(newPreamble(h.id, 1, 1))
-	if err := writeFile(d, journalName, c.preamble.marshal()); err != nil {
-		return err
-	}
-	both := make([]byte, headFileSize)
-	copy(both, c.head().seal(k, h.id))
-	copy(both[headSpacing:], c.head().seal(k, h.id))
-	if err := writeFile(d, headName, both); err != nil {
-		return err
-	}
-	if err := d.syncDir(); err != nil {
-		return err
-	}
-	if err := writeFile(d, headerName+".new", h.marshal()); err != nil {
-		return err
-	}
-	if err := d.rename(headerName+".new", headerName); err != nil {
-		return err
-	}
-	return d.syncDir()
-}
-
-// writeFile writes and syncs a whole new file.
-func writeFile(d disk, name string, b []byte) error {
-	f, err := d.create(name)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(b, 0)
-	if err == nil {
-		err = f.sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
 // Open opens the vault in dir, locked. Where there is none,
-// errors.Is(err, fs.ErrNotExist).
+// errors.Is(err, fs.ErrNotExist). A wipe that was interrupted is finished, and
+// a vault that was wiped is [ErrWiped].
 func Open(dir string) (*Vault, error) { return open(osDisk{dir}) }
 
 func open(d disk) (*Vault, error) {
-	f, err := d.open(headerName)
+	wiped, err := d.exists(wipedName)
 	if err != nil {
-		return nil, fmt.Errorf("vault: cannot open: %w", err)
+		return nil, fmt.Errorf("vault: cannot look into the folder: %w", err)
 	}
-	b := make([]byte, headerSize+1) // one more, to see that there is no more
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, errors.Join(fmt.Errorf("vault: cannot read the header: %w", err), f.Close())
+	if wiped {
+		return nil, errors.Join(ErrWiped, wipeFiles(d, rand.Reader))
 	}
-	if err := f.Close(); err != nil {
-		return nil, fmt.Errorf("vault: cannot read the header: %w", err)
-	}
-	h, err := parseHeader(b[:n])
+	hs, err := readHeaders(d)
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{disk: d, header: h}, nil
-}
-
-// Unlock opens the vault with its passphrase and checks every record of the
-// journal. It takes about 150 ms and 64 MiB for argon2id with the default
-// costs. On an unlocked vault it checks the passphrase and changes nothing.
-func (v *Vault) Unlock(passphrase []byte) error {
-	v.write.Lock()
-	defer v.write.Unlock()
-	if v.closed {
-		return errClosed
-	}
-	if len(passphrase) > MaxPassphrase {
-		return ErrPassphrase
-	}
-	master, err := v.header.openMaster(passphrase)
-	if err != nil {
-		return err
-	}
-	defer clear(master)
-	if v.session != nil {
-		return nil
-	}
-	k, err := deriveKeys(master)
-	if err != nil {
-		return err
-	}
-	s, err := v.load(k)
-	if err != nil {
-		return err
-	}
-	v.mu.Lock()
-	v.session = s
-	v.mu.Unlock()
-	return nil
+	v := &Vault{disk: d, id: hs.current.id, rand: rand.Reader, headers: hs}
+	// A counter that cannot be read costs the PIN and no more.
+	v.tries, v.pinErr = readTries(d)
+	return v, nil
 }
 
 var errClosed = fmt.Errorf("vault: %w", fs.ErrClosed)
 
-// Lock forgets the keys and the index, after which nothing can be read until
-// the next Unlock. A locked vault stays locked.
-func (v *Vault) Lock() {
-	v.write.Lock()
-	defer v.write.Unlock()
-	// Every commit is durable already: all that a failed close could have to
-	// say is said by the next Unlock.
-	_ = v.endSession()
-}
-
-// endSession drops the session. The caller holds write.
-func (v *Vault) endSession() error {
-	v.mu.Lock()
-	s := v.session
-	v.session = nil
-	v.mu.Unlock()
-	if s == nil {
-		return nil
+// lockedErr says why a vault without a session can do nothing. The caller
+// holds mu or write.
+func (v *Vault) lockedErr() error {
+	if v.wiped {
+		return ErrWiped
 	}
-	err := s.close()
-	*s = session{}
-	return err
+	return ErrLocked
 }
-
-// close syncs the head, so that a cut is noticed after a power cut too, and
-// closes the files.
-func (s *session) close() error {
-	err := s.headFile.sync()
-	if s.journal != nil { // nil after a compaction that failed half-way
-		err = errors.Join(err, s.journal.Close())
-	}
-	return errors.Join(err, s.headFile.Close())
-}
-
-// Locked reports whether the vault is locked.
-func (v *Vault) Locked() bool {
-	v.mu.RLock()
-	defer v.mu.RUnlock()
-	return v.session == nil
-}
-
-// Close locks the vault for good.
-func (v *Vault) Close() error {
-	v.write.Lock()
-	defer v.write.Unlock()
-	v.closed = true
-	if err := v.endSession(); err != nil {
-		return fmt.Errorf("vault: closing: %w", err)
-	}
-	return nil
-}
-
-// Params returns the costs of argon2id that the vault was made with.
-func (v *Vault) Params() Params { return v.header.params }
 
 // Get returns a copy of the value of key, and whether there is one.
 func (v *Vault) Get(key string) ([]byte, bool, error) {
@@ -318,10 +124,10 @@ func (v *Vault) Get(key string) ([]byte, bool, error) {
 	defer v.mu.RUnlock()
 	s := v.session
 	if s == nil {
-		return nil, false, ErrLocked
+		return nil, false, v.lockedErr()
 	}
 	r, ok := s.index.get(key)
-	if !ok {
+	if !ok || key == pinKey {
 		return nil, false, nil
 	}
 	value, err := s.read(key, r)
@@ -340,7 +146,7 @@ func (s *session) read(key string, r ref) ([]byte, error) {
 	if err := readAt(s.journal, sealed, r.offset); err != nil {
 		return nil, err
 	}
-	return openValue(s.keys, sealed, key, r.version)
+	return s.openValue(sealed, key, r)
 }
 
 // Scan calls fn for every key that begins with prefix, in key order, with a
@@ -350,8 +156,8 @@ func (s *session) read(key string, r ref) ([]byte, error) {
 func (v *Vault) Scan(prefix string, fn func(key string, value []byte) error) error {
 	v.mu.RLock()
 	if v.session == nil {
-		v.mu.RUnlock()
-		return ErrLocked
+		defer v.mu.RUnlock()
+		return v.lockedErr()
 	}
 	keys := v.session.index.prefixed(prefix)
 	v.mu.RUnlock()
@@ -373,11 +179,13 @@ func (v *Vault) Scan(prefix string, fn func(key string, value []byte) error) err
 // Stats describes an unlocked vault.
 type Stats struct {
 	Keys     int    // values held
+	Erasable int    // of them under keys of their own
 	Records  uint64 // in the journal
 	Bytes    int64  // of the journal
 	Live     int64  // bytes of the journal that are still needed
 	TornTail bool   // opening cut off an append that a crash had interrupted
 	Compact  error  // why the last compaction failed, nil if it did not
+	Raise    error  // why the costs of the passphrase could not be raised, see Raise
 }
 
 // Stats returns figures of an unlocked vault.
@@ -386,8 +194,15 @@ func (v *Vault) Stats() (Stats, error) {
 	defer v.write.Unlock()
 	s := v.session
 	if s == nil {
-		return Stats{}, ErrLocked
+		return Stats{}, v.lockedErr()
 	}
-	return Stats{Keys: s.index.n, Records: s.chain.count, Bytes: s.chain.offset, Live: s.index.live,
-		TornTail: s.torn, Compact: s.compactErr}, nil
+	st := Stats{Keys: s.index.n, Records: s.chain.count, Bytes: s.chain.offset, Live: s.index.live,
+		TornTail: s.torn, Compact: s.compactErr, Raise: v.raiseErr}
+	for range s.index.slots {
+		st.Erasable++
+	}
+	if v.pinSet() { // ours, and no value of the caller's
+		st.Keys, st.Erasable = st.Keys-1, st.Erasable-1
+	}
+	return st, nil
 }

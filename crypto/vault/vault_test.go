@@ -153,7 +153,7 @@ func TestModes(t *testing.T) {
 		t.Fatalf("folder: %v, %v", info.Mode(), err)
 	}
 	files, err := os.ReadDir(dir)
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("%d files, %v", len(files), err)
 	}
 	for _, f := range files {
