@@ -2,8 +2,8 @@ package group
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/hpke"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -14,88 +14,6 @@ import (
 	"tocsin/crypto/identity"
 )
 
-// rank works out which epochs of a group may be sent under, best first
-// (protocol §4): the creator is a member and the list is the view. What an
-// epoch's operations cover of the heads decides, then how many members it
-// reached, then the lowest id.
-func (k *Keyring) rank(id ID) {
-	g, ok := k.groups[id]
-	if !ok {
-		return
-	}
-	g.usable = nil
-	for _, e := range k.epochs {
-		if e.group != id || !slices.Equal(e.members, g.members) {
-			continue
-		}
-		if _, ok := slices.BinarySearchFunc(g.members, e.creator, identity.LogID.Compare); ok {
-			g.usable = append(g.usable, e)
-		}
-	}
-	slices.SortFunc(g.usable, func(a, b *epoch) int {
-		return cmp.Or(
-			cmp.Compare(b.covers(g.view.Heads), a.covers(g.view.Heads)),
-			cmp.Compare(len(a.unreached), len(b.unreached)),
-			bytes.Compare(a.id[:], b.id[:]))
-	})
-}
-
-// covers counts the heads that the epoch's announce knew. Its operations are a
-// part of ours, so that a head of ours among them is a head of theirs.
-func (e *epoch) covers(heads [][32]byte) (n int) {
-	for _, h := range heads {
-		if slices.Contains(e.heads, h) {
-			n++
-		}
-	}
-	return n
-}
-
-// fresh reports whether e may be sent under without a rotation first: it is
-// younger than a day, our chain has room, and it leaves out nobody who could
-// be reached by now.
-func (k *Keyring) fresh(e *epoch, now time.Time) bool {
-	age := now.Sub(time.Unix(e.learnt, 0))
-	if age >= RotateAge || age < -RotateAge || e.chains[k.cfg.Self].next >= RotateGeneration {
-		return false
-	}
-	return !slices.ContainsFunc(e.unreached, func(m identity.LogID) bool { return k.HasPreKey(m, now) })
-}
-
-// sending returns the epoch to send under, and nil if there is none. An epoch
-// that is due for rotation still serves where no other does.
-func (k *Keyring) sending(g *groupState, now time.Time) *epoch {
-	var fallback *epoch
-	for _, e := range g.usable {
-		if k.fresh(e, now) {
-			return e
-		}
-		if fallback == nil && e.chains[k.cfg.Self].next < MaxGeneration {
-			fallback = e
-		}
-	}
-	return fallback
-}
-
-// isMember reports whether this device is in the group's view.
-func (k *Keyring) isMember(g *groupState) bool {
-	_, ok := slices.BinarySearchFunc(g.members, k.cfg.Self, identity.LogID.Compare)
-	return ok
-}
-
-// NeedsEpoch reports whether this device, about to send to the group, should
-// announce an epoch first: none is held for the present members, or the best
-// is a day old, or our chain in it is at its end, or it left out a member whose
-// prekey has come since. It is false for groups this device is not in.
-func (k *Keyring) NeedsEpoch(id ID, now time.Time) bool {
-	g, ok := k.groups[id]
-	if !ok || !k.isMember(g) {
-		return false
-	}
-	e := k.sending(g, now)
-	return e == nil || !k.fresh(e, now)
-}
-
 // Announce is a new epoch on its way out.
 type Announce struct {
 	Epoch   EpochID
@@ -104,32 +22,126 @@ type Announce struct {
 	Missing []identity.LogID // members who hold no key to open it (see [Keyring.Announce])
 }
 
-// Announce makes an epoch for the group's present members. The caller appends
-// the pages to its log, in order, and then makes the changes durable: after a
-// crash in between, [Keyring.LearnEpoch] learns the epoch from the log, for one
-// wrap is our own.
+// Announce makes an epoch for the group's present audience, or for the first
+// part of it that needs one. The caller appends the pages to its log, in order,
+// and then makes the changes durable: after a crash in between,
+// [Keyring.LearnEpoch] learns the epoch from the log, for one wrap is our own.
 //
 // Missing lists members who cannot open it: no prekey of theirs is held, or one
 // that cannot be sealed to, or only one whose private half is due to be
 // destroyed (that one is used all the same). They are on the list of members; once a prekey of theirs is learnt,
 // [Keyring.NeedsEpoch] is true and the next announce reaches them.
 func (k *Keyring) Announce(id ID, now time.Time) (*Announce, error) {
+	g, err := k.announcing(id)
+	if err != nil {
+		return nil, err
+	}
+	for i := range g.parts {
+		if k.needs(g, i, now) {
+			return k.announcePart(g, i, now)
+		}
+	}
+	return k.announcePart(g, 0, now)
+}
+
+// AnnounceAll makes an epoch for every part of the group's audience that needs
+// one, and for all of them where none does. See [Keyring.Announce].
+func (k *Keyring) AnnounceAll(id ID, now time.Time) ([]*Announce, error) {
+	g, err := k.announcing(id)
+	if err != nil {
+		return nil, err
+	}
+	all := !k.NeedsEpoch(id, now)
+	var out []*Announce
+	for i := range g.parts {
+		if !all && !k.needs(g, i, now) {
+			continue
+		}
+		a, err := k.announcePart(g, i, now)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+// announcing returns a group that this device may announce epochs of.
+func (k *Keyring) announcing(id ID) (*groupState, error) {
 	g, ok := k.groups[id]
-	if !ok {
+	switch {
+	case !ok:
 		return nil, fmt.Errorf("group: no group %s is known here", id)
-	}
-	if !k.isMember(g) {
+	case !k.isMember(g):
 		return nil, ErrNotMember
+	case k.persons(g) > 2:
+		return nil, ErrDirect
 	}
-	if len(g.members) > MaxMembers {
-		return nil, fmt.Errorf("%w: group %q has %d devices; an epoch reaches %d", ErrLimit, g.view.Name, len(g.members), MaxMembers)
+	return g, nil
+}
+
+// Farewell carries this device's own [Keyring.LeaveOp] to the members who stay,
+// in place of [Keyring.LearnOp]: an epoch of theirs, made by one who is no longer
+// of them, so that nobody sends under it. The caller appends the pages of every
+// announce and then makes the changes durable; after a crash in between he
+// begins again with the same operation.
+func (k *Keyring) Farewell(op SignedOp, now time.Time) ([]*Announce, []Change, error) {
+	o, err := k.checkOp(op)
+	if err != nil {
+		return nil, nil, err
 	}
-	d := &draft{k: k, st: epochState{group: id}}
+	if o.op.Leave == nil {
+		return nil, nil, errors.New("group: only a leave operation is a farewell")
+	}
+	changes, err := k.LearnOp(op)
+	if err != nil {
+		return nil, nil, err
+	}
+	g := &groupState{ops: opSet{o.proof.ID: o}}
+	if held, ok := k.groups[o.op.Group]; ok {
+		for id, h := range held.ops {
+			g.ops[id] = h
+		}
+	}
+	if g.view, err = g.ops.evaluate(o.op.Group); err != nil {
+		return nil, nil, err
+	}
+	g.members = g.view.devices()
+	k.divide(g)
+	if len(g.audience) == 0 || k.isMember(g) {
+		return nil, changes, nil // nobody to tell, or an adding at the same time outlived the leaving
+	}
+	var out []*Announce
+	for i := range g.parts {
+		a, err := k.announceTo(g, g.parts[i].devices, now)
+		if err != nil {
+			return nil, nil, err
+		}
+		a.Changes = nil
+		if len(a.Pages) > 0 {
+			out = append(out, a)
+		}
+	}
+	return out, changes, nil
+}
+
+func (k *Keyring) announcePart(g *groupState, i int, now time.Time) (*Announce, error) {
+	return k.announceTo(g, k.listFor(g, i, k.cfg.Self), now)
+}
+
+// announceTo makes an epoch for these devices, a part of the group's members.
+func (k *Keyring) announceTo(g *groupState, devices []identity.LogID, now time.Time) (*Announce, error) {
+	d := &draft{k: k, devices: devices, st: epochState{group: g.view.ID}}
 	if _, err := io.ReadFull(k.cfg.Rand, d.random[:]); err != nil {
 		return nil, fmt.Errorf("group: random bytes: %w", err)
 	}
-	if err := d.address(g, now); err != nil {
+	if err := d.address(now); err != nil {
 		return nil, err
+	}
+	for _, m := range g.members {
+		if !listed(devices, m) {
+			d.st.absent = append(d.st.absent, absentMember{device: m, excluded: k.excluded(m)})
+		}
 	}
 	ids := slices.SortedFunc(maps.Keys(g.ops), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	for _, op := range ids {
@@ -141,7 +153,8 @@ func (k *Keyring) Announce(id ID, now time.Time) (*Announce, error) {
 // draft is an announce in the making.
 type draft struct {
 	k          *Keyring
-	random     [96]byte // es ‖ salt ‖ seed of the shuffle
+	devices    []identity.LogID // whom it is for, ascending
+	random     [96]byte         // es ‖ salt ‖ seed of the shuffle
 	st         epochState
 	recipients []recipient
 	header     epochHeader
@@ -156,8 +169,8 @@ type recipient struct {
 
 // address finds everyone's key and shuffles the order, so that a wrap's place
 // tells nothing.
-func (d *draft) address(g *groupState, now time.Time) error {
-	for _, m := range g.members {
+func (d *draft) address(now time.Time) error {
+	for _, m := range d.devices {
 		public, key, err := d.k.recipientKey(m, now)
 		if err != nil {
 			return err
@@ -179,12 +192,12 @@ func (d *draft) address(g *groupState, now time.Time) error {
 func (d *draft) finish(g *groupState, now time.Time) (*Announce, error) {
 	es := secret(d.random[:32])
 	defer clear(d.random[:])
-	for {
+	for len(d.recipients) > 0 {
 		state, err := d.st.marshal()
 		if err != nil {
 			return nil, err
 		}
-		if err := d.fillHeader(es, g.members, len(state)); err != nil {
+		if err := d.fillHeader(es, len(state)); err != nil {
 			return nil, err
 		}
 		id := d.header.id()
@@ -212,6 +225,7 @@ func (d *draft) finish(g *groupState, now time.Time) (*Announce, error) {
 		a.Changes, err = e.changes()
 		return a, err
 	}
+	return &Announce{Missing: d.missing}, nil // a farewell that nobody can read
 }
 
 // leaveOut makes members missing who cannot be sealed to: one bad key must not
@@ -228,9 +242,9 @@ func (d *draft) leaveOut(failed []identity.LogID) {
 	}
 }
 
-func (d *draft) fillHeader(es secret, members []identity.LogID, state int) (err error) {
+func (d *draft) fillHeader(es secret, state int) (err error) {
 	d.header.salt = [32]byte(d.random[32:64])
-	if d.header.members, err = membersMAC(es, members); err != nil {
+	if d.header.members, err = membersMAC(es, d.devices); err != nil {
 		return err
 	}
 	if d.header.commitment, err = commitment(es, d.header.salt, d.k.cfg.Self); err != nil {

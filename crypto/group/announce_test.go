@@ -40,8 +40,8 @@ func newAnnouncer(t *testing.T, by, to *device, id ID) *announcer {
 	t.Helper()
 	g := by.k.groups[id]
 	f := &announcer{by: by, to: to, es: secret{1, 2, 3}, wrapped: secret{1, 2, 3}, members: g.members}
-	f.draft = &draft{k: by.k, st: epochState{group: id}}
-	if err := f.draft.address(g, start); err != nil {
+	f.draft = &draft{k: by.k, devices: g.members, st: epochState{group: id}}
+	if err := f.draft.address(start); err != nil {
 		t.Fatal(err)
 	}
 	for _, op := range slices.SortedFunc(maps.Keys(g.ops), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) }) {
@@ -52,7 +52,8 @@ func newAnnouncer(t *testing.T, by, to *device, id ID) *announcer {
 }
 
 func (f *announcer) fill(t *testing.T) {
-	if err := f.draft.fillHeader(f.es, f.members, len(must(f.draft.st.marshal()))); err != nil {
+	f.draft.devices = f.members
+	if err := f.draft.fillHeader(f.es, len(must(f.draft.st.marshal()))); err != nil {
 		t.Fatal(err)
 	}
 }

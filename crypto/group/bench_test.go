@@ -80,7 +80,7 @@ func BenchmarkOpen(b *testing.B) {
 // rewinder returns a function that puts d's copy of the sender's chain back to
 // its start.
 func (d *device) rewinder(id ID, sender *device) func() {
-	e := d.k.groups[id].usable[0]
+	e := d.k.groups[id].parts[0].usable[0]
 	first := e.chains[sender.log].change(e.id, sender.log)
 	return func() {
 		if err := d.k.Apply(first); err != nil {

@@ -92,11 +92,11 @@ func TestWrapsAreShuffled(t *testing.T) {
 	ds, id := meet(t, 12, start)
 	orders := make(map[string]bool)
 	for range 3 {
-		d := &draft{k: ds[0].k}
+		d := &draft{k: ds[0].k, devices: ds[0].k.groups[id].members}
 		if _, err := ds[0].k.cfg.Rand.Read(d.random[:]); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.address(ds[0].k.groups[id], start); err != nil {
+		if err := d.address(start); err != nil {
 			t.Fatal(err)
 		}
 		var order []identity.LogID

@@ -58,7 +58,7 @@ func TestDropCutOff(t *testing.T) {
 			}
 		}
 		if last := messages[29]; n == len(changes) {
-			if _, err := d.open(last, now); !errors.Is(err, ErrUnknownTag) {
+			if _, err := d.open(last, now); !errors.Is(err, ErrDestroyed) {
 				t.Errorf("opened after its epoch went: %v", err)
 			}
 		}

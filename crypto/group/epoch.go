@@ -21,16 +21,26 @@ type epoch struct {
 	learnt    int64  // wall clock at which it was learnt, Unix seconds: for the daily rotation
 	due       uint64 // elapsed seconds at which it is destroyed
 	heads     [][32]byte
-	members   []identity.LogID // ascending
-	unreached []identity.LogID // members that were given no wrap, or one to a dead prekey; ascending
+	members   []identity.LogID        // ascending
+	unreached []identity.LogID        // members that were given no wrap, or one to a dead prekey; ascending
+	tagKey    secret                  // shows that the tag is this group's
+	demoted   map[identity.LogID]bool // members who said that they cannot read it
 	chains    map[identity.LogID]*chain
 }
 
 // epochState is the part of an announce that is sealed under the epoch.
 type epochState struct {
 	group   ID
-	members []epochMember // ascending
-	ops     []SignedOp    // ascending by id
+	members []epochMember  // ascending
+	absent  []absentMember // the group's other members, ascending
+	ops     []SignedOp     // ascending by id
+}
+
+// absentMember is a member of the group that an epoch is not for: he was
+// revoked or wiped, or stands in another part of a large audience.
+type absentMember struct {
+	device   identity.LogID
+	excluded bool
 }
 
 type epochMember struct {
@@ -58,6 +68,12 @@ func (e *epochState) marshal() ([]byte, error) {
 		}
 	})
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, m := range e.absent {
+			addLogID(b, m.device)
+			addBool(b, m.excluded)
+		}
+	})
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 		for i := range e.ops {
 			addSignedOp(b, &e.ops[i])
 		}
@@ -72,8 +88,9 @@ func (e *epochState) marshal() ([]byte, error) {
 func parseEpochState(raw []byte) (*epochState, error) {
 	s := cryptobyte.String(raw)
 	e := new(epochState)
-	var members, ops cryptobyte.String
-	if !s.CopyBytes(e.group[:]) || !s.ReadUint16LengthPrefixed(&members) || !s.ReadUint24LengthPrefixed(&ops) || !s.Empty() {
+	var members, absent, ops cryptobyte.String
+	if !s.CopyBytes(e.group[:]) || !s.ReadUint16LengthPrefixed(&members) || !s.ReadUint24LengthPrefixed(&absent) ||
+		!s.ReadUint24LengthPrefixed(&ops) || !s.Empty() {
 		return nil, invalid("epoch state cut short or too long")
 	}
 	for !members.Empty() {
@@ -88,13 +105,25 @@ func parseEpochState(raw []byte) (*epochState, error) {
 			return nil, invalid("more than %d members", MaxMembers)
 		}
 	}
+	for !absent.Empty() {
+		var m absentMember
+		if !readLogID(&absent, &m.device) || !readBool(&absent, &m.excluded) {
+			return nil, invalid("list of absent members cut short")
+		}
+		if n := len(e.absent); n > 0 && e.absent[n-1].device.Compare(m.device) >= 0 {
+			return nil, invalid("list of absent members is not ascending")
+		}
+		if e.absent = append(e.absent, m); len(e.absent) > maxAbsent {
+			return nil, invalid("more than %d absent members", maxAbsent)
+		}
+	}
 	for !ops.Empty() {
 		op, err := readSignedOp(&ops)
 		if err != nil {
 			return nil, err
 		}
-		if e.ops = append(e.ops, *op); len(e.ops) > MaxOps {
-			return nil, invalid("more than %d operations", MaxOps)
+		if e.ops = append(e.ops, *op); len(e.ops) > MaxMergedOps {
+			return nil, invalid("more than %d operations", MaxMergedOps)
 		}
 	}
 	return e, nil
@@ -156,11 +185,11 @@ func stateNonce(index uint8) []byte {
 // newEpoch derives what is kept of an epoch and destroys the rest.
 func (k *Keyring) newEpoch(id EpochID, keys *epochKeys, st *epochState, creator identity.LogID, heads [][32]byte, now time.Time) (*epoch, error) {
 	defer keys.destroy()
-	tag, err := keys.groupTag(st.group)
+	tagKey, err := expandSecret(keys.prk, labelTag)
 	if err != nil {
 		return nil, err
 	}
-	e := &epoch{id: id, group: st.group, creator: creator, tag: tag, learnt: now.Unix(), heads: heads,
+	e := &epoch{id: id, group: st.group, creator: creator, tag: tagOf(tagKey, st.group), tagKey: tagKey, learnt: now.Unix(), heads: heads,
 		due: k.clock.elapsed + uint64(SecretLife/time.Second), chains: make(map[identity.LogID]*chain)}
 	e.members, e.unreached = st.devices()
 	for _, m := range e.members {

@@ -20,9 +20,6 @@ func TestLargestEpoch(t *testing.T) {
 		a.apply(must(a.k.LearnPreKeys(log, set, start)))
 		a.learnOp(must(a.k.AddOp(id, log, RoleMember)))
 	}
-	if _, err := a.k.AddOp(id, newDevice(t, 1000).log, RoleMember); !errors.Is(err, ErrLimit) {
-		t.Errorf("a member too many: %v", err)
-	}
 	e := a.announce(id, start)
 	if len(e.Pages) < MaxWrapPages+2 || len(e.Missing) != 0 {
 		t.Fatalf("%d pages, %d missing", len(e.Pages), len(e.Missing))
@@ -182,8 +179,8 @@ func TestPartialBytes(t *testing.T) {
 		}
 	}
 	flood(0, 4*(MaxStatePages-1))
-	flood(1, 90)
-	flood(2, 90)
+	flood(1, 220)
+	flood(2, 220)
 	ds[1].checkDisk()
 	flood(0, 4*(MaxStatePages-1)) // the first was thrown out meanwhile
 	ds[1].checkDisk()
@@ -296,9 +293,29 @@ func TestEpochsPerCreator(t *testing.T) {
 	ds, id := meet(t, 2, start)
 	ds[1].k.created[ds[0].log] = MaxEpochsPerCreator
 	a := ds[0].announce(id, start)
-	if err := ds[1].tryLearn(ds[0].place(), a.Pages); !errors.Is(err, ErrLimit) {
-		t.Errorf("one epoch too many: %v", err)
+	if l := ds[1].learn(ds[0], a.Pages, start); l.Complete || !l.Waiting || l.Epoch != a.Epoch {
+		t.Fatalf("one epoch too many: %+v", l)
 	}
+	retry := func() []Learned {
+		learned, changes, err := ds[1].k.Retry(start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ds[1].apply(changes)
+		return learned
+	}
+	if learned := retry(); len(learned) != 0 {
+		t.Errorf("learnt without room: %+v", learned)
+	}
+	ds[1].reload()
+	ds[1].k.created[ds[0].log] = MaxEpochsPerCreator - 1
+	if learned := retry(); len(learned) != 1 || !learned[0].Complete || learned[0].Epoch != a.Epoch {
+		t.Errorf("there is room: %+v", learned)
+	}
+	if learned := retry(); len(learned) != 0 || len(ds[1].k.partials) != 0 {
+		t.Errorf("learnt twice: %+v", learned)
+	}
+	ds[1].mustOpen(ds[0].seal(id, "after all", start), start)
 }
 
 func TestSealArguments(t *testing.T) {

@@ -26,17 +26,25 @@ import (
 func (k *Keyring) Expire(now time.Time, running time.Duration) []Change {
 	c := k.clock.advance(now, running)
 	out := []Change{c.change()}
+	last := k.span
 	for _, week := range slices.Sorted(maps.Keys(k.own)) {
 		if k.own[week].due <= c.elapsed {
 			out = append(out, Change{Key: ownKey(week)})
+			last.destroyed, last.any = max(last.destroyed, week), true
 		}
+	}
+	if last != k.span {
+		out = append(out, last.change())
 	}
 	ids := slices.SortedFunc(maps.Keys(k.epochs), func(a, b EpochID) int { return bytes.Compare(a[:], b[:]) })
 	for _, id := range ids {
 		if e := k.epochs[id]; e.due <= c.elapsed {
+			out = append(out, e.remember(c.elapsed))
 			out = append(out, e.drop()...)
 		}
 	}
+	out = append(out, k.forgetGone()...)
+	out = append(out, k.forgetAsked(c.elapsed)...)
 	for id, p := range k.partials {
 		if p.due <= c.elapsed {
 			out = append(out, p.drop(id)...)
@@ -64,6 +72,9 @@ func (e *epoch) drop() []Change {
 	var out []Change
 	for _, m := range e.members {
 		out = append(out, e.chains[m].drop(e.id, m)...)
+	}
+	for _, m := range slices.SortedFunc(maps.Keys(e.demoted), identity.LogID.Compare) {
+		out = append(out, Change{Key: demotedKey(e.id, m)})
 	}
 	return append(out, Change{Key: epochKey(e.id)})
 }

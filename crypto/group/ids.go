@@ -69,7 +69,7 @@ func (k Kind) valid() bool { return k >= KindDirect && k <= KindIncident }
 // higher one may do more.
 type Role uint8
 
-// The roles of members. Only admins add members.
+// The roles of members. Only admins change a group.
 const (
 	RoleMember Role = 1
 	RoleAdmin  Role = 2
@@ -87,6 +87,30 @@ func (r Role) String() string {
 }
 
 func (r Role) valid() bool { return r == RoleMember || r == RoleAdmin }
+
+// GroupState says whether a group is in use. The numbers are part of the
+// format.
+type GroupState uint8
+
+// The states of a group. A closed one (an incident stood down) is still read
+// and may still be written to; the word is for the people in it.
+const (
+	StateOpen   GroupState = 1
+	StateClosed GroupState = 2
+)
+
+// String returns the word for s.
+func (s GroupState) String() string {
+	switch s {
+	case StateOpen:
+		return "open"
+	case StateClosed:
+		return "closed"
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+func (s GroupState) valid() bool { return s == StateOpen || s == StateClosed }
 
 // Change is one alteration of the keyring's stored state. Key starts with
 // "group/"; a nil Value deletes it.
@@ -112,6 +136,16 @@ var (
 	ErrReplayed = errors.New("group: this generation was already opened")
 	// ErrNotMember says that a device is not a member where it must be one.
 	ErrNotMember = errors.New("group: not a member")
+	// ErrNotAdmin says that this device is a member and no admin of the group.
+	ErrNotAdmin = errors.New("group: only an admin of the group can do this: ask one")
+	// ErrDestroyed says that a body was sealed under an epoch whose keys this
+	// device has destroyed: only a member who opened it can hand it over.
+	ErrDestroyed = errors.New("group: sealed under keys that this device has destroyed")
+	// ErrDirect says that a direct group has devices of a third person, so that
+	// nothing is sent in it.
+	ErrDirect = errors.New("group: this direct conversation has devices of more than two persons: nothing is sent in it; begin a new one")
+	// ErrParts says that a group is larger than one epoch: seal to each part.
+	ErrParts = errors.New("group: the group is larger than one epoch: seal to each of its parts")
 	// ErrNoEpoch says that no epoch fits the group's members: announce one.
 	ErrNoEpoch = errors.New("group: no epoch to send under: announce one first")
 )

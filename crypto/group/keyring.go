@@ -23,6 +23,23 @@ type Config struct {
 	// VerifyOp checks the encoding and the signature of a signed header, that
 	// its entry is of kind epoch, and says what it proves.
 	VerifyOp func(signedHeader []byte) (OpProof, error)
+	// VerifyAppointment checks the authority's statement that names an admin
+	// for a group without one. Nil: appointments are refused.
+	VerifyAppointment func(statement []byte) (Appointment, error)
+	// Excluded reports that a device was revoked or wiped: it is subtracted from
+	// the audience beside the operations. Nil: nobody is. When its answers may
+	// have changed, call [Keyring.Reexamine].
+	Excluded func(identity.LogID) bool
+	// Person names the person of a device, and false where it is not known. With
+	// it direct groups are held to two persons. Nil: they are not.
+	Person func(identity.LogID) (string, bool)
+}
+
+// Appointment is what a checked statement of the authority says: the device
+// with this signing key, a member, is admin of the group.
+type Appointment struct {
+	Group  ID
+	Device identity.Key
 }
 
 // Keyring is the group state of one device. Its methods leave it unchanged
@@ -40,15 +57,20 @@ type Keyring struct {
 	partials  map[partialID]*partial
 	seeds     int // skipped seeds over all chains
 	maxSeeds  int // MaxSeeds, less in tests
+	span      span
+	gone      map[Tag]*gone
+	asked     map[identity.LogID]uint64 // elapsed seconds at which another epoch was asked of this announcer
+	askedUs   map[askedKey]uint64       // the same of others' requests
 }
 
 // groupState is a group and what follows from its operations and epochs.
 type groupState struct {
-	ops     opSet
-	digests map[[32]byte]*knownOp // by SHA-256 of the encoded SignedOp
-	view    *View
-	members []identity.LogID // of view, ascending
-	usable  []*epoch         // whose list is the view, best first
+	ops      opSet
+	digests  map[[32]byte]*knownOp // by SHA-256 of the encoded SignedOp
+	view     *View
+	members  []identity.LogID // of view, ascending
+	audience []identity.LogID // members who are not excluded, ascending
+	parts    []part           // of the audience
 }
 
 // New returns an empty keyring.
@@ -61,8 +83,16 @@ func New(cfg Config) *Keyring {
 			return OpProof{}, errors.New("group: Config.VerifyOp is not set")
 		}
 	}
+	if cfg.VerifyAppointment == nil {
+		cfg.VerifyAppointment = func([]byte) (Appointment, error) {
+			return Appointment{}, errors.New("group: Config.VerifyAppointment is not set")
+		}
+	}
 	return &Keyring{
 		cfg:      cfg,
+		gone:     make(map[Tag]*gone),
+		asked:    make(map[identity.LogID]uint64),
+		askedUs:  make(map[askedKey]uint64),
 		own:      make(map[uint32]*ownPreKey),
 		prekeys:  make(map[identity.LogID]*PreKeys),
 		groups:   make(map[ID]*groupState),
@@ -197,6 +227,7 @@ func (b *batch) commit() error {
 			return fmt.Errorf("group: stored operations of group %s: %w", id, err)
 		}
 		g.view, g.members = view, view.devices()
+		b.k.divide(g)
 	}
 	for id, e := range b.epochs {
 		if e.members == nil {
@@ -244,6 +275,14 @@ func (b *batch) add(c Change) error {
 		err = b.addPreKeys(rest, c.Value)
 	case name == "partial":
 		err = b.addPartial(rest, c.Value)
+	case name == "gone":
+		err = b.addGone(rest, c.Value)
+	case name == "asked":
+		err = b.addAsked(rest, c.Value)
+	case name == "unreadable":
+		err = b.addUnreadable(rest, c.Value)
+	case name == "demoted":
+		err = b.addDemoted(rest, c.Value)
 	case name == "clock":
 		err = b.addClock(rest, c.Value)
 	default:

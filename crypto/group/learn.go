@@ -2,8 +2,10 @@ package group
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/hmac"
 	"crypto/hpke"
+	"errors"
 	"fmt"
 	"maps"
 	"math/bits"
@@ -20,6 +22,13 @@ type Learned struct {
 	Epoch    EpochID
 	Tag      Tag
 	Ours     bool // this device announced it
+	// NotOurs: every wrap was tried and none is for a key that is held here. The
+	// epoch is for others, or for a prekey that this device has destroyed; see
+	// [Keyring.MayBeDestroyed]. Epoch is set.
+	NotOurs bool
+	// Waiting: the epoch is genuine, but there is no room for it at present. It
+	// is kept, and [Keyring.Retry] takes it when there is.
+	Waiting bool
 }
 
 // LearnEpoch takes the body of an entry of kind epoch, which stands at from in
@@ -53,16 +62,52 @@ func (k *Keyring) learnPage(from Place, body []byte, now time.Time) (Learned, []
 	}
 	w := k.openPartial(id, p, from.Seq)
 	if w.seen(p) {
-		return Learned{}, nil, nil
+		return w.state(), nil, nil
 	}
 	if err := w.add(p, now); err != nil {
 		return Learned{}, nil, err
 	}
 	if w.next.ready() {
-		return w.complete(now)
+		l, changes, err := w.complete(now)
+		if !errors.Is(err, ErrLimit) {
+			return l, changes, err
+		}
 	}
 	changes, err := w.changes()
-	return Learned{}, changes, err
+	return w.state(), changes, err
+}
+
+// state says how far an announce got that is not complete.
+func (w *work) state() Learned {
+	l := Learned{NotOurs: w.next.foreign(), Waiting: w.next.ready()}
+	if l.NotOurs || l.Waiting {
+		l.Epoch = w.id.epoch
+	}
+	return l
+}
+
+// Retry takes the announces that waited for room ([Learned.Waiting]), as far as
+// there is any now. The caller calls it after [Keyring.Expire], and again, after
+// Apply, as long as something was learnt.
+func (k *Keyring) Retry(now time.Time) ([]Learned, []Change, error) {
+	ids := slices.SortedFunc(maps.Keys(k.partials), func(a, b partialID) int {
+		return cmp.Or(a.log.Compare(b.log), bytes.Compare(a.epoch[:], b.epoch[:]))
+	})
+	for _, id := range ids {
+		w := &work{k: k, id: id, held: k.partials[id], next: *k.partials[id]}
+		if !w.next.ready() {
+			continue
+		}
+		l, changes, err := w.complete(now)
+		if errors.Is(err, ErrLimit) {
+			continue
+		}
+		if err != nil { // what came meanwhile makes it wrong: it is given up
+			return []Learned{{}}, w.forget(), fmt.Errorf("epoch %s of %s: %w", id.epoch, id.log, err)
+		}
+		return []Learned{l}, changes, nil
+	}
+	return nil, nil, nil
 }
 
 func (k *Keyring) learned(e *epoch) Learned {
@@ -94,12 +139,12 @@ func (w *work) seen(p *page) bool {
 	if p.kind == bodyWraps {
 		return w.next.wraps&(1<<p.index) != 0
 	}
-	return w.next.states&(1<<p.index) != 0
+	return w.next.states.has(p.index)
 }
 
 func (w *work) add(p *page, now time.Time) error {
 	if p.kind == bodyState {
-		w.next.states |= 1 << p.index
+		w.next.states.set(p.index)
 		if !w.next.foreign() {
 			w.store = p
 			w.next.pages[p.index] = p.data
@@ -122,12 +167,12 @@ func (p *partial) foreign() bool {
 
 // ready reports that the secret is found and the state is whole.
 func (p *partial) ready() bool {
-	return p.es != nil && bits.OnesCount32(p.states) == int(p.header.statePages)
+	return p.es != nil && p.states.count() == int(p.header.statePages)
 }
 
 // finished reports that a foreign announce has no page to come.
 func (p *partial) finished() bool {
-	return p.foreign() && bits.OnesCount32(p.states) == int(p.header.statePages)
+	return p.foreign() && p.states.count() == int(p.header.statePages)
 }
 
 // findWrap tries each of our prekeys on each wrap of a page. It returns nil if
@@ -169,19 +214,22 @@ func (w *work) changes() ([]Change, error) {
 		}
 		w.store = nil
 	}
+	gone := make(map[partialID]bool)
 	if w.held == nil {
-		out = append(out, w.k.crowdOut(w.id.log)...)
+		out = append(out, w.k.crowdOut(w.id.log, gone)...)
+	}
+	if w.store != nil {
+		room, ok := w.k.makeRoom(w.id, len(w.store.data), gone)
+		if out = append(out, room...); !ok { // this announce alone is too much
+			return append(out, w.forget()...), nil
+		}
+		out = append(out, Change{Key: w.id.pageKey(w.store.index), Value: bytes.Clone(w.store.data)})
 	}
 	record, err := w.next.change(w.id)
 	if err != nil {
 		return nil, err
 	}
-	out = append(out, record)
-	if w.store != nil {
-		out = append(out, w.k.makeRoom(w.id, len(w.store.data))...)
-		out = append(out, Change{Key: w.id.pageKey(w.store.index), Value: bytes.Clone(w.store.data)})
-	}
-	return out, nil
+	return append(out, record), nil
 }
 
 // forget removes what was stored of the announce.
@@ -200,8 +248,9 @@ func (p *partial) drop(id partialID) []Change {
 	return append(out, Change{Key: id.key()}) // last, as in epoch.drop
 }
 
-// crowdOut gives up the oldest incomplete announce of a log that has too many.
-func (k *Keyring) crowdOut(log identity.LogID) []Change {
+// crowdOut gives up the oldest incomplete announce of a log that has too many,
+// before one that only waits for room.
+func (k *Keyring) crowdOut(log identity.LogID, gone map[partialID]bool) []Change {
 	var oldest *partial
 	var id partialID
 	n := 0
@@ -209,25 +258,42 @@ func (k *Keyring) crowdOut(log identity.LogID) []Change {
 		if at.log != log {
 			continue
 		}
-		if n++; oldest == nil || p.seq < oldest.seq || p.seq == oldest.seq && bytes.Compare(at.epoch[:], id.epoch[:]) < 0 {
+		n++
+		older := func() bool {
+			return cmp.Or(btoi(p.ready())-btoi(oldest.ready()), cmp.Compare(p.seq, oldest.seq), bytes.Compare(at.epoch[:], id.epoch[:])) < 0
+		}
+		if oldest == nil || older() {
 			oldest, id = p, at
 		}
 	}
 	if n < MaxPartialsPerLog {
 		return nil
 	}
+	gone[id] = true
 	return oldest.drop(id)
 }
 
+func btoi(v bool) int {
+	if v {
+		return 1
+	}
+	return 0
+}
+
 // makeRoom keeps the stored pages of state within bounds. The log that takes
-// most gives up its announces, so that a flood drowns only itself.
-func (k *Keyring) makeRoom(keep partialID, size int) []Change {
-	total, byLog := size, make(map[identity.LogID]int)
+// most gives up its announces, so that a flood drowns only itself. It is false
+// if that leaves nothing to give up but the announce to keep.
+func (k *Keyring) makeRoom(keep partialID, size int, gone map[partialID]bool) ([]Change, bool) {
+	total, byLog := size, map[identity.LogID]int{keep.log: size}
+	weight := make(map[partialID]int)
 	for id, p := range k.partials {
-		for _, data := range p.pages {
-			total += len(data)
-			byLog[id.log] += len(data)
+		if gone[id] {
+			continue
 		}
+		for _, data := range p.pages {
+			weight[id] += len(data)
+		}
+		total, byLog[id.log] = total+weight[id], byLog[id.log]+weight[id]
 	}
 	var out []Change
 	for total > MaxPartialBytes {
@@ -237,18 +303,20 @@ func (k *Keyring) makeRoom(keep partialID, size int) []Change {
 				worst = log
 			}
 		}
-		if byLog[worst] == 0 {
-			break
-		}
-		for id, p := range k.partials {
+		freed := 0
+		for id, n := range weight {
 			if id.log == worst && id != keep {
-				out = append(out, p.drop(id)...)
+				out = append(out, k.partials[id].drop(id)...)
+				freed += n
+				delete(weight, id)
 			}
 		}
-		total -= byLog[worst]
-		byLog[worst] = 0
+		if freed == 0 && worst == keep.log {
+			return out, false
+		}
+		total, byLog[worst] = total-freed, byLog[worst]-freed
 	}
-	return out
+	return out, true
 }
 
 // complete checks the whole announce and turns it into an epoch.
@@ -264,6 +332,11 @@ func (w *work) complete(now time.Time) (Learned, []Change, error) {
 	theirs, fresh, err := w.k.checkState(st, &w.next, w.id.log)
 	if err != nil {
 		return Learned{}, nil, err
+	}
+	if _, known := w.k.groups[st.group]; known && w.k.excluded(w.id.log) {
+		// Its epoch is read, but what it says of the group counts no more. What it
+		// said before its revocation comes with others' announces.
+		fresh = nil
 	}
 	e, err := w.k.newEpoch(w.id.epoch, keys, st, w.id.log, theirs.Heads, now)
 	if err != nil {
@@ -318,26 +391,51 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if err != nil {
 		return nil, nil, err
 	}
-	listed, _ := st.devices()
-	if !slices.Equal(view.devices(), listed) {
+	list, _ := st.devices()
+	if !slices.Equal(view.devices(), st.everybody()) {
 		return nil, nil, invalid("the members listed are not those that the operations make")
 	}
-	want, err := membersMAC(*p.es, listed)
+	want, err := membersMAC(*p.es, list)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !hmac.Equal(want[:], p.header.members[:]) {
 		return nil, nil, invalid("the members listed are not those the header names")
 	}
-	for _, m := range []identity.LogID{announcer, k.cfg.Self} {
-		if _, ok := slices.BinarySearchFunc(listed, m, identity.LogID.Compare); !ok {
-			return nil, nil, invalid("%s: %w", m, ErrNotMember)
-		}
+	if !listed(list, k.cfg.Self) {
+		return nil, nil, invalid("this device: %w", ErrNotMember)
 	}
-	if g, ok := k.groups[st.group]; ok && len(g.ops)+len(fresh) > MaxOps {
-		return nil, nil, fmt.Errorf("%w: group %q would have more than %d operations", ErrLimit, g.view.Name, MaxOps)
+	if !listed(list, announcer) && !theirs.left(view, announcer) {
+		return nil, nil, invalid("announcer %s: %w", announcer, ErrNotMember)
+	}
+	if g, ok := k.groups[st.group]; ok && len(g.ops)+len(fresh) > MaxMergedOps {
+		return nil, nil, fmt.Errorf("%w: group %q would have more than %d operations", ErrLimit, g.view.Name, MaxMergedOps)
 	}
 	return view, fresh, nil
+}
+
+// left reports that device took its leave by one of these operations, so that
+// the announce that brings it is a farewell.
+func (set opSet) left(view *View, device identity.LogID) bool {
+	if _, member := view.Role(device); member {
+		return false
+	}
+	for _, o := range set {
+		if o.op.Leave != nil && o.author() == device {
+			return true
+		}
+	}
+	return false
+}
+
+// everybody returns the members listed and the absent ones, ascending.
+func (e *epochState) everybody() []identity.LogID {
+	all, _ := e.devices()
+	for _, m := range e.absent {
+		all = append(all, m.device)
+	}
+	slices.SortFunc(all, identity.LogID.Compare)
+	return all
 }
 
 // checkOps verifies the operations of an announce. One that is held already,
@@ -384,6 +482,11 @@ func (k *Keyring) checkOp(sealed SignedOp) (*knownOp, error) {
 	want := Commit(sealed.Opening, sealed.Payload)
 	if !hmac.Equal(want[:], proof.Commit[:]) {
 		return nil, invalid("operation %x is not what its author committed to", proof.ID[:8])
+	}
+	if op.Appoint != nil {
+		if err := k.checkAppointment(op.Group, proof.Place.Log, op.Appoint.Statement); err != nil {
+			return nil, err
+		}
 	}
 	return &knownOp{sealed: sealed, proof: proof, op: op}, nil
 }

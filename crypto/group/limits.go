@@ -12,12 +12,24 @@ const (
 	// length take 36.
 	MaxPayload = maxPadded - plainPrefix
 
-	// MaxMembers is the number of devices an epoch can be announced to. A
-	// larger audience would need several epochs (protocol §4), which this
-	// version does not make.
+	// MaxMembers is the number of devices one epoch is announced to. A larger
+	// audience is split into several epochs (protocol §4).
 	MaxMembers = 256
-	// MaxOps bounds the operations of one group.
-	MaxOps = 1024
+	// PartSize is the number of devices of one part of a split audience. It
+	// leaves a place for the announcer, who is on every list he makes.
+	PartSize = MaxMembers - 1
+	// MaxDevices is the number of devices beyond which admins are told that a
+	// group is full. Those added at the same time elsewhere still count, up to
+	// maxAbsent beside the members of an epoch.
+	MaxDevices = 4096
+	maxAbsent  = 2 * MaxDevices
+
+	// MaxOps is the number of operations beyond which a group takes no more
+	// from this device. What others did at the same time is still merged, up
+	// to MaxMergedOps.
+	MaxOps = 10_000
+	// MaxMergedOps bounds the operations of one group that are held.
+	MaxMergedOps = 16_384
 	// MaxDeps bounds the heads that one operation names.
 	MaxDeps = 16
 	// MaxName is the longest name of a group, in bytes of UTF-8.
@@ -25,8 +37,10 @@ const (
 	// MaxSignedHeader bounds the signed header of an operation's entry; the
 	// longest of protocol §3 has 625 bytes.
 	MaxSignedHeader = 1024
-	// MaxOpPayload bounds an operation: 16 deps and the longest name.
-	MaxOpPayload = 1024
+	// MaxStatement bounds the authority's statement inside an appointment.
+	MaxStatement = 3072
+	// MaxOpPayload bounds an operation: 16 deps and the longest statement.
+	MaxOpPayload = 4096
 
 	// WrapsPerPage is the number of HPKE wraps on every page but the last.
 	WrapsPerPage = 48
@@ -35,8 +49,9 @@ const (
 	// StateChunk is the sealed state on every state page but the last, in
 	// bytes of plaintext.
 	StateChunk = 60_000
-	// MaxStatePages holds the state of MaxOps operations of the largest size.
-	MaxStatePages = 32
+	// MaxStatePages is 7.7 MB of state: what MaxMergedOps operations of the
+	// usual 420 bytes fill.
+	MaxStatePages = 128
 
 	// PublishedWeeks is the number of weekly prekeys a device publishes.
 	PublishedWeeks = 4
@@ -58,12 +73,22 @@ const (
 	// MaxEpochsPerCreator bounds the live epochs of one announcing device.
 	MaxEpochsPerCreator = 1024
 
+	// MaxGone bounds the tags that are remembered of epochs that were
+	// destroyed.
+	MaxGone = 4096
+	// MaxAsked bounds the requests remembered for a day, those of this device
+	// and those of others.
+	MaxAsked = 4096
+	// MaxHanded bounds the messages of one hand-over, and the entries of one
+	// request.
+	MaxHanded = 64
+
 	// MaxPartialsPerLog bounds the announces of one log of which some pages
 	// are missing. Pages of one announce stand together in a log, so one is
 	// the normal number.
 	MaxPartialsPerLog = 4
 	// MaxPartialBytes bounds the state pages of incomplete announces.
-	MaxPartialBytes = 16 << 20
+	MaxPartialBytes = 32 << 20
 )
 
 const (
@@ -75,6 +100,9 @@ const (
 	SecretLife = 35 * 24 * time.Hour
 	// RotateAge is the age at which a new epoch is due.
 	RotateAge = 24 * time.Hour
+	// AskAge is how long a request for another epoch of one announcer keeps the
+	// next away.
+	AskAge = 24 * time.Hour
 	// MaxClockStep is the largest step of the wall clock that still counts as
 	// time gone by.
 	MaxClockStep = 24 * time.Hour

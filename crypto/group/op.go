@@ -3,7 +3,6 @@ package group
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"unicode"
@@ -14,8 +13,7 @@ import (
 	"tocsin/crypto/identity"
 )
 
-// OpKind is what an operation does. The numbers are part of the format; those
-// without a decoder here are reserved and refused by name.
+// OpKind is what an operation does. The numbers are part of the format.
 type OpKind uint8
 
 // The kinds of operation.
@@ -27,28 +25,35 @@ const (
 	OpLeave     OpKind = 5
 	OpRetention OpKind = 6
 	OpState     OpKind = 7
+	OpAppoint   OpKind = 8
 )
 
-var opNames = [...]string{"", "create", "add", "remove", "role", "leave", "retention", "state"}
+var opNames = [...]string{"", "create", "add", "remove", "role", "leave", "retention", "state", "appoint"}
 
 // String returns the word for k.
 func (k OpKind) String() string {
-	if k >= OpCreate && k <= OpState {
+	if k >= OpCreate && k <= OpAppoint {
 		return opNames[k]
 	}
 	return fmt.Sprintf("op(%d)", uint8(k))
 }
 
-// Op is a group operation. Exactly one of Create and Add is set.
+// Op is a group operation. Exactly one of the pointers is set.
 //
 // A new kind gets the next free code point and a field here; the encoding of
 // an existing one never changes. An older version refuses an announce that
 // carries a kind it does not know, because it cannot tell the members.
 type Op struct {
-	Group  ID
-	Deps   [][32]byte // ids of the heads its author knew, ascending; none for create
-	Create *Create
-	Add    *Add
+	Group     ID
+	Deps      [][32]byte // ids of the heads its author knew, ascending; none for create
+	Create    *Create
+	Add       *Add
+	Remove    *Remove
+	Role      *RoleChange
+	Leave     *Leave
+	Retention *Retention
+	State     *StateChange
+	Appoint   *Appoint
 }
 
 // Create makes a group. Its author is the first admin.
@@ -58,11 +63,35 @@ type Create struct {
 	Name  string // 1 to MaxName bytes of printable UTF-8
 }
 
-// Add makes a device a member.
+// Add makes a device a member. Its author is an admin, as of every operation
+// but Create, Leave and Appoint.
 type Add struct {
 	Device identity.LogID
 	Role   Role
 }
+
+// Remove ends the membership of a device.
+type Remove struct{ Device identity.LogID }
+
+// RoleChange gives a member another role.
+type RoleChange struct {
+	Device identity.LogID
+	Role   Role
+}
+
+// Leave ends the membership of its author.
+type Leave struct{}
+
+// Retention says for how many days members keep messages; 0 is until they are
+// erased by hand.
+type Retention struct{ Days uint16 }
+
+// StateChange opens or closes the group.
+type StateChange struct{ State GroupState }
+
+// Appoint makes its author, a member, an admin by a statement of the authority,
+// for a group that has none left.
+type Appoint struct{ Statement []byte }
 
 // SignedOp is an operation with what proves its author: the signed header of
 // its entry, whose commit the opening and the payload match.
@@ -90,12 +119,14 @@ func groupID(creator identity.LogID, nonce [32]byte) ID {
 	return ID(h.Sum(nil))
 }
 
-// Kind returns what o does.
+// Kind returns what o does, and 0 if nothing is set.
 func (o *Op) Kind() OpKind {
-	if o.Create != nil {
-		return OpCreate
+	for i, set := range [...]bool{o.Create != nil, o.Add != nil, o.Remove != nil, o.Role != nil, o.Leave != nil, o.Retention != nil, o.State != nil, o.Appoint != nil} {
+		if set {
+			return OpKind(i + 1)
+		}
 	}
-	return OpAdd
+	return 0
 }
 
 // Marshal returns the payload that carries o.
@@ -109,17 +140,7 @@ func (o *Op) Marshal() ([]byte, error) {
 		}
 	})
 	b.AddUint8(uint8(o.Kind()))
-	switch {
-	case o.Create != nil:
-		b.AddUint8(uint8(o.Create.Kind))
-		b.AddBytes(o.Create.Nonce[:])
-		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(o.Create.Name)) })
-	case o.Add != nil:
-		addLogID(&b, o.Add.Device)
-		b.AddUint8(uint8(o.Add.Role))
-	default:
-		return nil, errors.New("group: an operation without content")
-	}
+	o.addContent(&b)
 	out, err := b.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("group: encode operation: %w", err)
@@ -129,6 +150,32 @@ func (o *Op) Marshal() ([]byte, error) {
 		return nil, err
 	}
 	return out, nil
+}
+
+func (o *Op) addContent(b *cryptobyte.Builder) {
+	switch o.Kind() {
+	case OpCreate:
+		b.AddUint8(uint8(o.Create.Kind))
+		b.AddBytes(o.Create.Nonce[:])
+		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(o.Create.Name)) })
+	case OpAdd:
+		addLogID(b, o.Add.Device)
+		b.AddUint8(uint8(o.Add.Role))
+	case OpRemove:
+		addLogID(b, o.Remove.Device)
+	case OpRole:
+		addLogID(b, o.Role.Device)
+		b.AddUint8(uint8(o.Role.Role))
+	case OpRetention:
+		b.AddUint16(o.Retention.Days)
+	case OpState:
+		b.AddUint8(uint8(o.State.State))
+	case OpAppoint:
+		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(o.Appoint.Statement) })
+	case OpLeave:
+	default:
+		b.SetError(errors.New("an operation without content"))
+	}
 }
 
 // ParseOp reads the payload of an operation's entry, and only the one encoding
@@ -151,23 +198,77 @@ func ParseOp(payload []byte) (*Op, error) {
 	if o.Deps, err = readDeps(deps); err != nil {
 		return nil, err
 	}
-	switch OpKind(kind) {
-	case OpCreate:
-		err = readCreate(&s, o)
-	case OpAdd:
-		err = readAdd(&s, o)
-	case OpRemove, OpRole, OpLeave, OpRetention, OpState:
-		err = invalid("operation %q is not supported by this version of Tocsin", OpKind(kind))
-	default:
-		err = invalid("unknown operation %d", kind)
+	if (len(o.Deps) == 0) != (OpKind(kind) == OpCreate) {
+		return nil, invalid("a create operation depends on nothing, every other on an earlier one")
 	}
-	if err != nil {
+	if err := o.readContent(OpKind(kind), &s); err != nil {
 		return nil, err
 	}
 	if !s.Empty() {
 		return nil, invalid("%d bytes after the operation", len(s))
 	}
 	return o, nil
+}
+
+func (o *Op) readContent(kind OpKind, s *cryptobyte.String) error {
+	ok := true
+	switch kind {
+	case OpCreate:
+		return readCreate(s, o)
+	case OpAdd:
+		o.Add = new(Add)
+		ok = readLogID(s, &o.Add.Device) && readByte(s, &o.Add.Role)
+		if ok && !o.Add.Role.valid() {
+			return invalid("unknown role %d", uint8(o.Add.Role))
+		}
+	case OpRemove:
+		o.Remove = new(Remove)
+		ok = readLogID(s, &o.Remove.Device)
+	case OpRole:
+		o.Role = new(RoleChange)
+		ok = readLogID(s, &o.Role.Device) && readByte(s, &o.Role.Role)
+		if ok && !o.Role.Role.valid() {
+			return invalid("unknown role %d", uint8(o.Role.Role))
+		}
+	case OpLeave:
+		o.Leave = new(Leave)
+	case OpRetention:
+		o.Retention = new(Retention)
+		ok = s.ReadUint16(&o.Retention.Days)
+	case OpState:
+		o.State = new(StateChange)
+		ok = readByte(s, &o.State.State)
+		if ok && !o.State.State.valid() {
+			return invalid("unknown state of a group %d", uint8(o.State.State))
+		}
+	case OpAppoint:
+		return readAppoint(s, o)
+	default:
+		return invalid("unknown operation %d", uint8(kind))
+	}
+	if !ok {
+		return invalid("%s operation cut short", kind)
+	}
+	return nil
+}
+
+func readByte[T ~uint8](s *cryptobyte.String, v *T) bool {
+	var n uint8
+	ok := s.ReadUint8(&n)
+	*v = T(n)
+	return ok
+}
+
+func readAppoint(s *cryptobyte.String, o *Op) error {
+	var statement cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&statement) {
+		return invalid("appoint operation cut short")
+	}
+	if len(statement) == 0 || len(statement) > MaxStatement {
+		return invalid("appointment by a statement of %d bytes", len(statement))
+	}
+	o.Appoint = &Appoint{Statement: bytes.Clone(statement)}
+	return nil
 }
 
 func readDeps(s cryptobyte.String) ([][32]byte, error) {
@@ -197,30 +298,10 @@ func readCreate(s *cryptobyte.String, o *Op) error {
 	if !c.Kind.valid() {
 		return invalid("unknown kind of group %d", kind)
 	}
-	if len(o.Deps) != 0 {
-		return invalid("a create operation depends on nothing")
-	}
 	if err := checkName(c.Kind, c.Name); err != nil {
 		return invalid("%w", err)
 	}
 	o.Create = c
-	return nil
-}
-
-func readAdd(s *cryptobyte.String, o *Op) error {
-	a := new(Add)
-	var role uint8
-	if !readLogID(s, &a.Device) || !s.ReadUint8(&role) {
-		return invalid("add operation cut short")
-	}
-	a.Role = Role(role)
-	if !a.Role.valid() {
-		return invalid("unknown role %d", role)
-	}
-	if len(o.Deps) == 0 {
-		return invalid("an add operation depends on an earlier one")
-	}
-	o.Add = a
 	return nil
 }
 
@@ -253,60 +334,4 @@ func addLogID(b *cryptobyte.Builder, id identity.LogID) {
 
 func readLogID(s *cryptobyte.String, id *identity.LogID) bool {
 	return s.CopyBytes(id.Author[:]) && s.ReadUint32(&id.Incarnation)
-}
-
-func (o *knownOp) change() (Change, error) {
-	var b cryptobyte.Builder
-	b.AddUint8(recordFormat)
-	addLogID(&b, o.proof.Place.Log)
-	b.AddUint64(o.proof.Place.Seq)
-	addSignedOp(&b, &o.sealed)
-	value, err := b.Bytes()
-	if err != nil {
-		return Change{}, fmt.Errorf("group: encode operation record: %w", err)
-	}
-	return Change{Key: opKey(o.op.Group, o.proof.ID), Value: value}, nil
-}
-
-func (b *batch) addOp(rest string, value []byte) error {
-	n, err := names(rest, 32, 32)
-	if err != nil {
-		return err
-	}
-	if value == nil {
-		return errors.New("operations live as long as their group")
-	}
-	s := cryptobyte.String(value)
-	o := &knownOp{proof: OpProof{ID: [32]byte(n[1])}}
-	var format uint8
-	if !s.ReadUint8(&format) || format != recordFormat || !readLogID(&s, &o.proof.Place.Log) || !s.ReadUint64(&o.proof.Place.Seq) {
-		return errRecord
-	}
-	sealed, err := readSignedOp(&s)
-	if err != nil || !s.Empty() {
-		return errRecord
-	}
-	o.sealed = *sealed
-	o.proof.Commit = Commit(sealed.Opening, sealed.Payload)
-	if o.op, err = ParseOp(sealed.Payload); err != nil {
-		return err
-	}
-	if o.op.Group != ID(n[0]) {
-		return errRecord
-	}
-	g := b.group(o.op.Group)
-	g.ops[o.proof.ID] = o
-	g.digests[sealed.digest()] = o
-	return nil
-}
-
-// digest names a signed operation by all its bytes, so that one that is known
-// need not be verified again.
-func (o *SignedOp) digest() [32]byte {
-	h := sha256.New()
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(o.SignedHeader))))
-	h.Write(o.SignedHeader)
-	h.Write(o.Opening[:])
-	h.Write(o.Payload)
-	return [32]byte(h.Sum(nil))
 }

@@ -13,6 +13,12 @@ type Opened struct {
 	Generation uint32
 	Payload    []byte
 	Opening    [32]byte
+	// TagKey shows that the entry's tag is the group's. It is kept with the
+	// opening, to hand the message over later ([HandoverItem]).
+	TagKey [32]byte
+	// Removed reports that by the operations known here the author is no member
+	// any more: the message is kept, and shown with that flag.
+	Removed bool
 	// Provable reports that opening and payload match the commit in the signed
 	// header: the message can be shown to others as its author's. If it is
 	// false the message is shown as unprovable.
@@ -27,8 +33,11 @@ type Opened struct {
 // The changes move the chain, and are stored with the message in one durable
 // record. There are none on an error, nor for a message that does not match its
 // commit: the chain moves only when everything fits. Errors: [ErrUnknownTag],
-// [ErrNotMember], [ErrReplayed], and [ErrOpen] for everything else that is wrong
-// with a body.
+// [ErrDestroyed], [ErrNotMember], [ErrReplayed], and [ErrOpen] for everything
+// else that is wrong with a body.
+//
+// An author's entries with one commit are one message: what is sent to a group
+// of several parts is sealed for each, and shown once.
 //
 // The time plays no part: what is old is gone when [Keyring.Expire] says so.
 func (k *Keyring) Open(at Place, tag Tag, commit [32]byte, body []byte, _ time.Time) (*Opened, []Change, error) {
@@ -37,7 +46,9 @@ func (k *Keyring) Open(at Place, tag Tag, commit [32]byte, body []byte, _ time.T
 		return nil, nil, fmt.Errorf("%w: %w", ErrOpen, err)
 	}
 	e, ok := k.tags[tag]
-	if !ok {
+	if _, was := k.gone[tag]; !ok && was {
+		return nil, nil, ErrDestroyed
+	} else if !ok {
 		return nil, nil, ErrUnknownTag
 	}
 	c, ok := e.chains[at.Log]
@@ -52,7 +63,10 @@ func (k *Keyring) Open(at Place, tag Tag, commit [32]byte, body []byte, _ time.T
 	if err != nil {
 		return nil, nil, err
 	}
-	o := &Opened{Group: e.group, Epoch: e.id, Generation: env.generation}
+	o := &Opened{Group: e.group, Epoch: e.id, Generation: env.generation, TagKey: e.tagKey}
+	if g, ok := k.groups[e.group]; ok {
+		o.Removed = !listed(g.members, at.Log)
+	}
 	if o.Opening, o.Payload, err = readPlain(plain); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrOpen, err)
 	}

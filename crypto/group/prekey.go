@@ -163,6 +163,9 @@ func (k *Keyring) PreKeyUpdate(now time.Time) ([]byte, []Change, error) {
 		return nil, nil, fmt.Errorf("%w: %d private prekeys are held because the clock was moved about; set it right and keep the device running", ErrLimit, len(k.own))
 	}
 	changes = append(changes, published{log: k.cfg.Self, week: week}.change())
+	if first := (span{first: week, published: true, destroyed: k.span.destroyed, any: k.span.any}); !k.span.published {
+		changes = append(changes, first.change())
+	}
 	return set.Marshal(), changes, nil
 }
 

@@ -157,7 +157,7 @@ func TestExpire(t *testing.T) {
 			t.Errorf("record %s of a dead epoch: %x", key, value)
 		}
 	}
-	refused(t, "after the end", d, m, ErrUnknownTag)
+	refused(t, "after the end", d, m, ErrDestroyed)
 	for range 4 * 7 {
 		pass(24*time.Hour, 0)
 	}

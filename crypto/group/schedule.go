@@ -25,6 +25,7 @@ const (
 	labelSeed       = "tocsin/1 seed"
 	labelNext       = "tocsin/1 next"
 	labelMessage    = "tocsin/1 message"
+	labelBroadcast  = "tocsin/1 broadcast"
 	labelCommit     = "tocsin/commit/v1\x00"
 )
 
@@ -84,7 +85,6 @@ func commitment(es secret, salt [32]byte, announcer identity.LogID) ([32]byte, e
 
 // epochKeys is what an epoch secret yields before it is destroyed.
 type epochKeys struct {
-	tag   Tag
 	state secret
 	prk   []byte
 }
@@ -101,14 +101,11 @@ func deriveEpoch(id EpochID, es secret) (*epochKeys, error) {
 	return &epochKeys{prk: prk, state: state}, nil
 }
 
-// groupTag is HMAC(Expand(prk,"tag"), group id)[:16].
-func (e *epochKeys) groupTag(group ID) (Tag, error) {
-	key, err := expandSecret(e.prk, labelTag)
-	if err != nil {
-		return Tag{}, err
-	}
-	m := mac(key[:], group[:])
-	return Tag(m[:16]), nil
+// tagOf is HMAC(Expand(prk,"tag"), group id)[:16]. Its key opens nothing, so
+// that it may be shown to prove which group an entry belongs to.
+func tagOf(tagKey secret, group ID) Tag {
+	m := mac(tagKey[:], group[:])
+	return Tag(m[:16])
 }
 
 // chainKey is ck_0 of one member: Expand(prk, "chain" ‖ author ‖ incarnation).

@@ -15,6 +15,7 @@ type Sealed struct {
 	Tag        Tag      // its group_tag
 	Commit     [32]byte // its commit
 	Opening    [32]byte // kept with the message: opens the commit
+	TagKey     [32]byte // kept with the message: needed to hand it over
 	Epoch      EpochID
 	Generation uint32
 	Changes    []Change // durable before Body leaves the device
@@ -23,30 +24,44 @@ type Sealed struct {
 // Seal seals payload for the members of a group at a place in this device's
 // log: choose the epoch, step the chain, draw opening and salt, pad, encrypt,
 // commit. The payload has at most [MaxPayload] bytes. It fails with [ErrNoEpoch]
-// where one has to be announced first, and with [ErrNotMember].
+// where one has to be announced first, with [ErrParts] where the group needs
+// several ([Keyring.SealPart]), with [ErrNotMember] and [ErrDirect].
 //
 // The salt is fresh, so that a chain that was rolled back by a restored disk
 // repeats a generation but never a key and nonce.
 func (k *Keyring) Seal(id ID, at Place, payload []byte, now time.Time) (*Sealed, error) {
-	g, ok := k.groups[id]
+	if k.Parts(id) > 1 {
+		return nil, ErrParts
+	}
+	return k.SealPart(id, 0, nil, at, payload, now)
+}
+
+// SealPart seals payload for one part of the audience of a group, counted from
+// 0 to [Keyring.Parts]. The opening is nil for the first; the others are given
+// that of the first, so that all the entries have one commit and are one message.
+// See [Keyring.Seal].
+func (k *Keyring) SealPart(id ID, part int, opening *[32]byte, at Place, payload []byte, now time.Time) (*Sealed, error) {
 	switch {
-	case !ok:
-		return nil, fmt.Errorf("group: no group %s is known here", id)
 	case at.Log != k.cfg.Self:
 		return nil, fmt.Errorf("group: this device writes %s, not %s", k.cfg.Self, at.Log)
 	case len(payload) > MaxPayload:
 		return nil, fmt.Errorf("group: a message has at most %d bytes, not %d", MaxPayload, len(payload))
-	case !k.isMember(g):
-		return nil, ErrNotMember
 	}
-	e := k.sending(g, now)
+	g, err := k.announcing(id)
+	if err != nil {
+		return nil, err
+	}
+	if part < 0 || part >= len(g.parts) {
+		return nil, fmt.Errorf("group: the group has %d parts; there is no part %d", len(g.parts), part)
+	}
+	e := k.sending(g, part, now)
 	if e == nil {
 		return nil, ErrNoEpoch
 	}
 	c := e.chains[k.cfg.Self]
 	r := newRatchet(c.ck)
-	s := &Sealed{Tag: e.tag, Epoch: e.id, Generation: c.next}
-	if err := s.seal(r.seed(), at, payload, k.cfg.Rand); err != nil {
+	s := &Sealed{Tag: e.tag, Epoch: e.id, Generation: c.next, TagKey: e.tagKey}
+	if err := s.seal(r.seed(), at, opening, payload, k.cfg.Rand); err != nil {
 		return nil, err
 	}
 	s.Changes = []Change{{Key: c.stateKey(e.id, k.cfg.Self), Value: marshalChain(c.next+1, r.next())}}
@@ -54,12 +69,14 @@ func (k *Keyring) Seal(id ID, at Place, payload []byte, now time.Time) (*Sealed,
 }
 
 // seal encrypts payload under the message seed.
-func (s *Sealed) seal(ms secret, at Place, payload []byte, random io.Reader) error {
+func (s *Sealed) seal(ms secret, at Place, opening *[32]byte, payload []byte, random io.Reader) error {
 	var drawn [32 + saltSize]byte
 	if _, err := io.ReadFull(random, drawn[:]); err != nil {
 		return fmt.Errorf("group: random bytes: %w", err)
 	}
-	s.Opening = [32]byte(drawn[:32])
+	if s.Opening = [32]byte(drawn[:32]); opening != nil {
+		s.Opening = *opening
+	}
 	s.Commit = Commit(s.Opening, payload)
 	salt := drawn[32:]
 	key, nonce, kc, err := messageKey(ms, salt)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -41,6 +42,9 @@ func (b *batch) addOwn(rest string, value []byte) error {
 		p := &published{log: logName(value[:identity.LogIDSize]), week: binary.BigEndian.Uint32(value[identity.LogIDSize:])}
 		b.do(func() { b.k.published = p })
 		return nil
+	}
+	if rest == "span" {
+		return b.addSpan(value)
 	}
 	rest, ok := strings.CutPrefix(rest, "prekey/")
 	if !ok {
@@ -123,9 +127,31 @@ type partial struct {
 	seq    uint64  // of the first page seen, for its age
 	due    uint64  // elapsed seconds at which it is given up
 	wraps  uint8   // bit i: page i of wraps was seen
-	states uint32  // bit i: page i of the state was seen
+	states pageSet // of the state, that were seen
 	es     *secret // nil until a wrap of ours was found
 	pages  map[uint8][]byte
+}
+
+// pageSet has bit i set for page i.
+type pageSet [MaxStatePages / 64]uint64
+
+func (s *pageSet) has(i uint8) bool { return s[i/64]&(1<<(i%64)) != 0 }
+func (s *pageSet) set(i uint8)      { s[i/64] |= 1 << (i % 64) }
+
+func (s *pageSet) count() (n int) {
+	for _, word := range s {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
+
+func (s *pageSet) read(from *cryptobyte.String) bool {
+	for i := range s {
+		if !from.ReadUint64(&s[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 func (id partialID) key() string {
@@ -141,7 +167,9 @@ func (p *partial) change(id partialID) (Change, error) {
 	b.AddUint64(p.seq)
 	b.AddUint64(p.due)
 	b.AddUint8(p.wraps)
-	b.AddUint32(p.states)
+	for _, word := range p.states {
+		b.AddUint64(word)
+	}
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) {
 		if p.es != nil {
 			b.AddBytes(p.es[:])
@@ -159,7 +187,7 @@ func (p *partial) unmarshal(value []byte) error {
 	var format uint8
 	var es cryptobyte.String
 	if !s.ReadUint8(&format) || format != recordFormat || readEpochHeader(&s, &p.header) != nil ||
-		!s.ReadUint64(&p.seq) || !s.ReadUint64(&p.due) || !s.ReadUint8(&p.wraps) || !s.ReadUint32(&p.states) ||
+		!s.ReadUint64(&p.seq) || !s.ReadUint64(&p.due) || !s.ReadUint8(&p.wraps) || !p.states.read(&s) ||
 		!s.ReadUint8LengthPrefixed(&es) || !s.Empty() || len(es) != 0 && len(es) != secretSize {
 		return errRecord
 	}

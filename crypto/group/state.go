@@ -18,12 +18,17 @@ import (
 //	group/clock                      time gone by
 //	group/own/published              log and first week published last
 //	group/own/prekey/<week>          seed, due
+//	group/own/span                   first week published, last week destroyed
 //	group/prekey/<log>               PreKeys as received
 //	group/op/<group>/<id>            place, SignedOp
 //	group/epoch/<epoch>              the epoch's record
 //	group/chain/<epoch>/<log>        next, chain key
 //	group/seed/<epoch>/<log>/<gen>   a skipped message seed
 //	group/gap/<epoch>/<log>/<from>   to, chain key of from
+//	group/demoted/<epoch>/<log>      this member cannot read it
+//	group/gone/<tag>                 group, announcer, time of an epoch that was destroyed
+//	group/asked/<log>                when another epoch was asked of this announcer
+//	group/unreadable/<log>/<log>     when the first asked another epoch of the second
 //	group/partial/<log>/<epoch>      an announce some of whose pages are missing
 //	group/partial/<log>/<epoch>/<page>  sealed state
 const keyPrefix = "group/"
@@ -282,6 +287,7 @@ func (e *epoch) marshal() ([]byte, error) {
 	b.AddBytes(e.group[:])
 	addLogID(&b, e.creator)
 	b.AddBytes(e.tag[:])
+	b.AddBytes(e.tagKey[:])
 	b.AddUint64(uint64(e.learnt))
 	b.AddUint64(e.due)
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
@@ -308,7 +314,7 @@ func (e *epoch) unmarshal(value []byte) error {
 	var learnt uint64
 	var heads, members cryptobyte.String
 	ok := s.ReadUint8(&format) && format == recordFormat && s.CopyBytes(e.group[:]) && readLogID(&s, &e.creator) &&
-		s.CopyBytes(e.tag[:]) && s.ReadUint64(&learnt) && s.ReadUint64(&e.due) &&
+		s.CopyBytes(e.tag[:]) && s.CopyBytes(e.tagKey[:]) && s.ReadUint64(&learnt) && s.ReadUint64(&e.due) &&
 		s.ReadUint16LengthPrefixed(&heads) && s.ReadUint16LengthPrefixed(&members) && s.Empty()
 	if !ok || len(heads)%32 != 0 || members.Empty() {
 		return errRecord

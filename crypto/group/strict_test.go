@@ -22,26 +22,33 @@ func TestStrictOps(t *testing.T) {
 		return b
 	}
 	for what, b := range map[string][]byte{
-		"nothing":               nil,
-		"another suite":         edit(a, func(b []byte) { b[0] = 2 }),
-		"a byte more":           append(bytes.Clone(a), 0),
-		"a byte less":           a[:len(a)-1],
-		"deps out of order":     edit(a, func(b []byte) { b[35], b[67] = 2, 1 }),
-		"a dep twice":           edit(a, func(b []byte) { b[67] = 1 }),
-		"half a dep":            slices.Concat(a[:deps], []byte{0, 16}, a[35:35+16], a[35+64:]),
-		"too many deps":         slices.Concat(a[:deps], []byte{2, 32}, make([]byte, 17*32), a[35+64:]),
-		"add without deps":      slices.Concat(a[:deps], []byte{0, 0}, a[35+64:]),
-		"add with no such role": edit(a, func(b []byte) { b[len(b)-1] = 3 }),
-		"add with role 0":       edit(a, func(b []byte) { b[len(b)-1] = 0 }),
-		"create with deps":      slices.Concat(c[:deps], []byte{0, 32}, make([]byte, 32), c[kind:]),
-		"create of no kind":     edit(c, func(b []byte) { b[kind+1] = 0 }),
-		"create of kind 4":      edit(c, func(b []byte) { b[kind+1] = 4 }),
-		"create without a name": append(bytes.Clone(c[:kind+1+1+32]), 0),
-		"remove":                edit(c, func(b []byte) { b[kind] = byte(OpRemove) }),
-		"state":                 edit(c, func(b []byte) { b[kind] = byte(OpState) }),
-		"kind 0":                edit(c, func(b []byte) { b[kind] = 0 }),
-		"kind 8":                edit(c, func(b []byte) { b[kind] = 8 }),
-		"too long":              make([]byte, MaxOpPayload+1),
+		"nothing":                nil,
+		"another suite":          edit(a, func(b []byte) { b[0] = 2 }),
+		"a byte more":            append(bytes.Clone(a), 0),
+		"a byte less":            a[:len(a)-1],
+		"deps out of order":      edit(a, func(b []byte) { b[35], b[67] = 2, 1 }),
+		"a dep twice":            edit(a, func(b []byte) { b[67] = 1 }),
+		"half a dep":             slices.Concat(a[:deps], []byte{0, 16}, a[35:35+16], a[35+64:]),
+		"too many deps":          slices.Concat(a[:deps], []byte{2, 32}, make([]byte, 17*32), a[35+64:]),
+		"add without deps":       slices.Concat(a[:deps], []byte{0, 0}, a[35+64:]),
+		"add with no such role":  edit(a, func(b []byte) { b[len(b)-1] = 3 }),
+		"add with role 0":        edit(a, func(b []byte) { b[len(b)-1] = 0 }),
+		"create with deps":       slices.Concat(c[:deps], []byte{0, 32}, make([]byte, 32), c[kind:]),
+		"create of no kind":      edit(c, func(b []byte) { b[kind+1] = 0 }),
+		"create of kind 4":       edit(c, func(b []byte) { b[kind+1] = 4 }),
+		"create without a name":  append(bytes.Clone(c[:kind+1+1+32]), 0),
+		"remove without deps":    edit(c, func(b []byte) { b[kind] = byte(OpRemove) }),
+		"remove with more":       edit(a, func(b []byte) { b[35+64] = byte(OpRemove) }),
+		"leave with more":        edit(a, func(b []byte) { b[35+64] = byte(OpLeave) }),
+		"state 0":                append(bytes.Clone(a[:35+64]), byte(OpState), 0),
+		"state 3":                append(bytes.Clone(a[:35+64]), byte(OpState), 3),
+		"half a retention":       append(bytes.Clone(a[:35+64]), byte(OpRetention), 0),
+		"role with no such role": edit(a, func(b []byte) { b[35+64], b[len(b)-1] = byte(OpRole), 9 }),
+		"appoint by nothing":     append(bytes.Clone(a[:35+64]), byte(OpAppoint), 0, 0),
+		"appoint by too much":    slices.Concat(a[:35+64], []byte{byte(OpAppoint), (MaxStatement + 1) >> 8, (MaxStatement + 1) & 255}, make([]byte, MaxStatement+1)),
+		"kind 0":                 edit(c, func(b []byte) { b[kind] = 0 }),
+		"kind 9":                 edit(a, func(b []byte) { b[35+64] = 9 }),
+		"too long":               make([]byte, MaxOpPayload+1),
 	} {
 		if _, err := ParseOp(b); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", what, err)
@@ -50,8 +57,15 @@ func TestStrictOps(t *testing.T) {
 	if _, err := (&Op{Group: ID{1}}).Marshal(); err == nil {
 		t.Error("an operation without content was written")
 	}
-	if _, err := ParseOp(edit(c, func(b []byte) { b[kind] = byte(OpLeave) })); err == nil || !bytes.Contains([]byte(err.Error()), []byte(`"leave" is not supported`)) {
-		t.Errorf("a reserved operation is refused by name: %v", err)
+	for _, op := range []*Op{
+		{Remove: &Remove{Device: add.Add.Device}}, {Role: &RoleChange{Device: add.Add.Device, Role: RoleAdmin}}, {Leave: &Leave{}},
+		{Retention: &Retention{Days: 30}}, {State: &StateChange{State: StateClosed}}, {Appoint: &Appoint{Statement: make([]byte, MaxStatement)}},
+	} {
+		op.Group, op.Deps = add.Group, add.Deps
+		b := must(op.Marshal())
+		if back, err := ParseOp(b); err != nil || back.Kind() != op.Kind() || !bytes.Equal(must(back.Marshal()), b) {
+			t.Errorf("%s: %v", op.Kind(), err)
+		}
 	}
 }
 
@@ -117,9 +131,9 @@ func TestStrictState(t *testing.T) {
 		st epochState
 		ok bool
 	}{
-		"the largest":                  {epochState{members: list(MaxMembers), ops: slices.Repeat([]SignedOp{op}, MaxOps)}, true},
+		"the largest":                  {epochState{members: list(MaxMembers), ops: slices.Repeat([]SignedOp{op}, MaxMergedOps)}, true},
 		"a member too many":            {epochState{members: list(MaxMembers + 1)}, false},
-		"an operation too many":        {epochState{members: list(1), ops: slices.Repeat([]SignedOp{op}, MaxOps+1)}, false},
+		"an operation too many":        {epochState{members: list(1), ops: slices.Repeat([]SignedOp{op}, MaxMergedOps+1)}, false},
 		"members out of order":         {epochState{members: []epochMember{member(2), member(1)}}, false},
 		"a member twice":               {epochState{members: []epochMember{member(2), member(2)}}, false},
 		"an operation without header":  {epochState{ops: []SignedOp{{Payload: []byte{1}}}}, false},

@@ -67,6 +67,7 @@ type announceVector struct {
 	PRK        text          `json:"prk"`
 	StateKey   text          `json:"state_key"`
 	State      text          `json:"state"`
+	TagKey     text          `json:"tag_key"`
 	Tag        text          `json:"tag"`
 	ChainKeys  map[text]text `json:"chain_keys_0"`
 }
@@ -145,7 +146,7 @@ func (v *vectors) describe(t *testing.T, a, b *device, id ID, e *modelEpoch) {
 	st := must(w.openState(keys.state))
 	v.Announce = announceVector{Announcer: who(a.log), Recipient: who(b.log), PreKeySeed: hexed(own.seed[:]), PreKeyID: hexed(own.id[:]),
 		EpochID: hexed(e.id[:]), Secret: hexed(e.es), MembersMAC: hexed(p.header.members[:]), Commitment: hexed(p.header.commitment[:]),
-		PRK: hexed(keys.prk), StateKey: hexed(keys.state[:]), State: hexed(must(st.marshal())), Tag: hexed(e.tag()), ChainKeys: make(map[text]text)}
+		PRK: hexed(keys.prk), StateKey: hexed(keys.state[:]), State: hexed(must(st.marshal())), TagKey: hexed(modelExpand(e.prk(), []byte("tocsin/1 tag"), 32)), Tag: hexed(e.tag()), ChainKeys: make(map[text]text)}
 	for _, page := range e.pages {
 		v.Announce.Pages = append(v.Announce.Pages, hexed(page))
 	}
@@ -263,7 +264,9 @@ func (v *vectors) checkAnnounce(t *testing.T) {
 	keys := must(deriveEpoch(id, *es))
 	equal(t, "prk", keys.prk, a.PRK)
 	equal(t, "state key", keys.state[:], a.StateKey)
-	tag := must(keys.groupTag(ID(v.Group.ID.bytes())))
+	tagKey := must(expandSecret(keys.prk, labelTag))
+	equal(t, "tag key", tagKey[:], a.TagKey)
+	tag := tagOf(tagKey, ID(v.Group.ID.bytes()))
 	equal(t, "tag", tag[:], a.Tag)
 	for _, m := range members {
 		ck := must(keys.chainKey(m))
@@ -309,7 +312,7 @@ func (v *vectors) checkMessages(t *testing.T) {
 		equal(t, "kc", kc, m.KC)
 		s := &Sealed{Tag: Tag(v.Announce.Tag.bytes()), Generation: m.Generation}
 		drawn := bytes.NewReader(append(m.Opening.bytes(), m.Salt.bytes()...))
-		if err := s.seal(seed, Place{Log: author, Seq: m.Seq}, []byte(m.Payload), drawn); err != nil {
+		if err := s.seal(seed, Place{Log: author, Seq: m.Seq}, nil, []byte(m.Payload), drawn); err != nil {
 			t.Fatal(err)
 		}
 		equal(t, "commit", s.Commit[:], m.Commit)

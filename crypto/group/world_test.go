@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -299,6 +298,18 @@ func dump(t failer, k *Keyring) map[string][]byte {
 	if k.published != nil {
 		keep(k.published.change(), nil)
 	}
+	if k.span != (span{}) {
+		keep(k.span.change(), nil)
+	}
+	for tag, g := range k.gone {
+		keep(g.change(tag), nil)
+	}
+	for creator, at := range k.asked {
+		keep(Change{Key: askedKeyOf(creator), Value: binary.BigEndian.AppendUint64(nil, at)}, nil)
+	}
+	for key, at := range k.askedUs {
+		keep(Change{Key: key.record(), Value: binary.BigEndian.AppendUint64(nil, at)}, nil)
+	}
 	for _, o := range k.own {
 		keep(o.change(), nil)
 	}
@@ -312,7 +323,7 @@ func dump(t failer, k *Keyring) map[string][]byte {
 	}
 	for id, p := range k.partials {
 		keep(p.change(id))
-		if seen := bits.OnesCount32(p.states); !p.foreign() && seen != len(p.pages) || p.foreign() && len(p.pages) != 0 {
+		if seen := p.states.count(); !p.foreign() && seen != len(p.pages) || p.foreign() && len(p.pages) != 0 {
 			t.Fatalf("incomplete announce with %d pages of state seen and %d kept", seen, len(p.pages))
 		}
 		for i, data := range p.pages {
@@ -326,6 +337,9 @@ func dump(t failer, k *Keyring) map[string][]byte {
 			t.Fatal(err)
 		}
 		store(disk, changes)
+		for m := range e.demoted {
+			keep(Change{Key: demotedKey(e.id, m), Value: []byte{recordFormat}}, nil)
+		}
 		created[e.creator]++
 		if k.tags[e.tag] != e {
 			t.Fatalf("epoch %s is not found by its tag", e.id)
@@ -377,8 +391,10 @@ func (d *device) checkDisk() {
 			}
 			return ids
 		}
-		if !slices.Equal(order(g.usable), order(k.groups[id].usable)) {
-			d.t.Fatalf("group %s ranks its epochs otherwise after a restart", id)
+		for i := range g.parts {
+			if !slices.Equal(order(g.parts[i].usable), order(k.groups[id].parts[i].usable)) {
+				d.t.Fatalf("group %s ranks its epochs otherwise after a restart", id)
+			}
 		}
 	}
 }

@@ -1,0 +1,450 @@
+package group
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"slices"
+
+	"tocsin/crypto/identity"
+)
+
+// The merge of operations: what a set of them amounts to (protocol §4, FORMAT.md
+// "View"). Three things are kept apart:
+//
+//	lawful   an operation is judged by its own past alone: its author was given
+//	         the right at some time. A set with an unlawful operation is refused;
+//	         no later arrival makes a lawful set unlawful.
+//	struck   a removal or demotion takes away what its target did at the same
+//	         time, but never from a senior; from an equal it takes everything but
+//	         his own removals and demotions.
+//	good     lawful, not struck, and its author had the right by the good
+//	         operations of its past. Only good operations have an effect.
+//
+// Seniority is an order of cause, not of names or clocks, so that nobody can
+// grind his way up it: a is senior to b if a is the creator, or a's first adding
+// lies in the past of b's. Two whose addings did not know of each other are
+// equals.
+
+// opSet holds the operations of one group by id.
+type opSet map[[32]byte]*knownOp
+
+// evaluate computes the view of a set that is closed (every dep is in it) and
+// lawful.
+func (set opSet) evaluate(id ID) (*View, error) {
+	m, err := set.merge(id)
+	if err != nil {
+		return nil, err
+	}
+	return m.view(), nil
+}
+
+// merge is one evaluation of a set. Operations are known by their position in
+// order, in which each follows its deps.
+type merge struct {
+	id      ID
+	order   []*knownOp
+	past    []bitset // by position: what it depends on, directly or not, and itself
+	heads   [][32]byte
+	devices map[identity.LogID]*standing
+	creator identity.LogID
+	create  int // the create that counts
+	used    map[[32]byte]int
+	struck  bitset
+	good    bitset
+	decided int // good is right below this position
+}
+
+// standing lists the positions of the operations about one device, ascending.
+type standing struct {
+	device  identity.LogID
+	first   int   // its first adding
+	grants  []int // creates and adds: they make it a member
+	cancels []int // removals, and its own leaving
+	setters []int // grants, role changes and appointments
+	acts    []int // what it did itself
+}
+
+func (set opSet) merge(id ID) (*merge, error) {
+	m := &merge{id: id, create: -1, devices: make(map[identity.LogID]*standing), used: make(map[[32]byte]int)}
+	if err := m.sort(set); err != nil {
+		return nil, err
+	}
+	for i, o := range m.order {
+		if err := m.admit(i, o); err != nil {
+			return nil, err
+		}
+	}
+	if m.create < 0 {
+		return nil, invalid("a group without its create operation")
+	}
+	m.struck, m.good = make(bitset, len(m.order)/64+1), make(bitset, len(m.order)/64+1)
+	m.strike()
+	m.decide(len(m.order) - 1)
+	return m, nil
+}
+
+// sort orders the set by depth (the longest way to a create), then id, works
+// out every operation's past, and the heads: what no other depends on.
+func (m *merge) sort(set opSet) error {
+	type node struct {
+		op    *knownOp
+		depth int
+		waits int
+		next  []*node
+	}
+	nodes := make(map[[32]byte]*node, len(set))
+	for id, o := range set {
+		nodes[id] = &node{op: o, waits: len(o.op.Deps)}
+	}
+	ready := make([]*node, 0, len(set))
+	for id, n := range nodes {
+		for _, d := range n.op.op.Deps {
+			dep := nodes[d]
+			if dep == nil {
+				return invalid("operation %x depends on %x, which is missing", id[:4], d[:4])
+			}
+			dep.next = append(dep.next, n)
+		}
+		if n.waits == 0 {
+			ready = append(ready, n)
+		}
+	}
+	for i := 0; i < len(ready); i++ {
+		for _, n := range ready[i].next {
+			n.depth = max(n.depth, ready[i].depth+1)
+			if n.waits--; n.waits == 0 {
+				ready = append(ready, n)
+			}
+		}
+	}
+	if len(ready) != len(set) {
+		return invalid("operations depend on each other in a circle")
+	}
+	slices.SortFunc(ready, func(a, b *node) int {
+		return cmp.Or(cmp.Compare(a.depth, b.depth), bytes.Compare(a.op.proof.ID[:], b.op.proof.ID[:]))
+	})
+	at := make(map[[32]byte]int, len(set))
+	for i, n := range ready {
+		past := make(bitset, i/64+1)
+		for _, d := range n.op.op.Deps {
+			past.or(m.past[at[d]])
+		}
+		past.set(i)
+		at[n.op.proof.ID] = i
+		m.order, m.past = append(m.order, n.op), append(m.past, past)
+		if len(n.next) == 0 {
+			m.heads = append(m.heads, n.op.proof.ID)
+		}
+	}
+	slices.SortFunc(m.heads, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	return nil
+}
+
+func (m *merge) standing(device identity.LogID) *standing {
+	s, ok := m.devices[device]
+	if !ok {
+		s = &standing{device: device, first: -1}
+		m.devices[device] = s
+	}
+	return s
+}
+
+// admit holds one operation to what is lawful, and files it.
+func (m *merge) admit(i int, o *knownOp) error {
+	kind := o.op.Kind()
+	author := m.standing(o.author())
+	switch {
+	case o.op.Group != m.id:
+		return invalid("operation of another group")
+	case kind == OpCreate:
+		if groupID(o.author(), o.op.Create.Nonce) != m.id {
+			return invalid("create operation by someone who is not the creator")
+		}
+		m.creator = o.author()
+		// A creator may sign two creates of one group; the earlier entry counts.
+		if m.create < 0 || o.proof.Place.Seq < m.order[m.create].proof.Place.Seq {
+			m.create = i
+		}
+	case kind == OpLeave || kind == OpAppoint:
+		if !m.any(author.grants, i) {
+			return invalid("%s operation by %s, who was never a member", kind, o.author())
+		}
+	case !slices.ContainsFunc(author.setters, func(at int) bool { return m.past[i].has(at) && m.roleOf(at) == RoleAdmin }):
+		return invalid("%s operation by %s, who was never an admin", kind, o.author())
+	}
+	target := m.standing(o.target())
+	if (kind == OpRemove || kind == OpRole) && !m.any(target.grants, i) {
+		return invalid("%s operation on %s, who was never a member", kind, o.target())
+	}
+	author.acts = append(author.acts, i)
+	switch kind {
+	case OpCreate, OpAdd:
+		if target.first < 0 {
+			target.first = i
+		}
+		target.grants, target.setters = append(target.grants, i), append(target.setters, i)
+	case OpRemove, OpLeave:
+		target.cancels = append(target.cancels, i)
+	case OpRole:
+		target.setters = append(target.setters, i)
+	case OpAppoint:
+		// One statement appoints once.
+		digest := sha256.Sum256(o.op.Appoint.Statement)
+		if _, ok := m.used[digest]; !ok {
+			m.used[digest] = i
+		}
+		target.setters = append(target.setters, i)
+	}
+	return nil
+}
+
+// target returns the device that o is about: its author where it names none.
+func (o *knownOp) target() identity.LogID {
+	switch {
+	case o.op.Add != nil:
+		return o.op.Add.Device
+	case o.op.Remove != nil:
+		return o.op.Remove.Device
+	case o.op.Role != nil:
+		return o.op.Role.Device
+	}
+	return o.author()
+}
+
+// any reports whether one of these positions lies in the past of position i.
+func (m *merge) any(positions []int, i int) bool {
+	return slices.ContainsFunc(positions, m.past[i].has)
+}
+
+// senior reports that a was in the group before b, who knew it or whose adder
+// did.
+func (m *merge) senior(a, b identity.LogID) bool {
+	if a == b {
+		return false
+	}
+	if a == m.creator || b == m.creator {
+		return a == m.creator
+	}
+	return m.past[m.devices[b].first].has(m.devices[a].first)
+}
+
+// strikes reports that an operation takes rights away: a removal or demotion.
+func (o *knownOp) strikes() bool {
+	return o.op.Remove != nil || o.op.Role != nil && o.op.Role.Role != RoleAdmin
+}
+
+// strike decides the removals and demotions, those of the most senior author
+// first, and strikes out what their targets did at the same time. What a senior
+// has struck out strikes nothing itself.
+func (m *merge) strike() {
+	var strikers []int
+	for i, o := range m.order {
+		if o.strikes() && len(m.devices[o.target()].acts) > 0 {
+			strikers = append(strikers, i)
+		}
+	}
+	slices.SortStableFunc(strikers, func(a, b int) int {
+		return cmp.Compare(m.devices[m.order[a].author()].first, m.devices[m.order[b].author()].first)
+	})
+	for _, r := range strikers {
+		by, target := m.order[r].author(), m.order[r].target()
+		if by == target || m.senior(target, by) {
+			continue
+		}
+		absolute := m.senior(by, target)
+		var hit []int
+		for _, o := range m.devices[target].acts {
+			if m.concurrent(r, o) && !m.struck.has(o) && m.order[o].op.Leave == nil && (absolute || !m.order[o].strikes()) {
+				hit = append(hit, o)
+			}
+		}
+		if len(hit) == 0 || !m.isGood(r) {
+			continue
+		}
+		for _, o := range hit {
+			m.struck.set(o)
+			m.decided = min(m.decided, o)
+		}
+	}
+}
+
+func (m *merge) concurrent(a, b int) bool { return !m.past[a].has(b) && !m.past[b].has(a) }
+
+// isGood decides the operations up to i under what is struck so far.
+func (m *merge) isGood(i int) bool {
+	m.decide(i)
+	return m.good.has(i)
+}
+
+func (m *merge) decide(upTo int) {
+	for ; m.decided <= upTo; m.decided++ {
+		m.good.put(m.decided, !m.struck.has(m.decided) && m.entitled(m.decided))
+	}
+}
+
+// entitled reports that the author of operation i had the right to it by the
+// good operations of its past.
+func (m *merge) entitled(i int) bool {
+	o := m.order[i]
+	author := m.devices[o.author()]
+	switch o.op.Kind() {
+	case OpCreate:
+		return true
+	case OpLeave:
+		return m.isMember(author, m.past[i])
+	case OpAppoint:
+		return m.used[sha256.Sum256(o.op.Appoint.Statement)] == i && m.isMember(author, m.past[i])
+	}
+	return m.isMember(author, m.past[i]) && m.role(author, m.past[i]) == RoleAdmin
+}
+
+// isMember reports that a good adding of s stands among the operations of
+// within.
+func (m *merge) isMember(s *standing, within bitset) bool {
+	for _, g := range slices.Backward(s.grants) {
+		if within.has(g) && m.good.has(g) && !m.cancelled(s, g, within) {
+			return true
+		}
+	}
+	return false
+}
+
+// cancelled reports that a good removal of s ends grant g: one that knew it, or
+// one at the same time unless a senior of its author did the adding.
+func (m *merge) cancelled(s *standing, g int, within bitset) bool {
+	for _, t := range s.cancels {
+		if !within.has(t) || !m.good.has(t) || m.past[g].has(t) {
+			continue
+		}
+		if m.past[t].has(g) || !m.senior(m.order[g].author(), m.order[t].author()) {
+			return true
+		}
+	}
+	return false
+}
+
+// roleOf returns the role that operation i gives.
+func (m *merge) roleOf(i int) Role {
+	switch o := m.order[i].op; {
+	case o.Add != nil:
+		return o.Add.Role
+	case o.Role != nil:
+		return o.Role.Role
+	}
+	return RoleAdmin
+}
+
+// role returns the role of s by the operations of within: what was said last
+// counts; of what was said at the same time, a senior's word, and among equals the
+// lower role.
+func (m *merge) role(s *standing, within bitset) Role {
+	role := RoleAdmin
+	for _, i := range m.last(s.setters, within, func(i int) bool {
+		return m.order[i].op.Add == nil && m.order[i].op.Create == nil || !m.cancelled(s, i, within)
+	}) {
+		role = min(role, m.roleOf(i))
+	}
+	return role
+}
+
+// last returns, of the good operations at these positions, those that no
+// other of them knew, without those by a junior of another's author.
+func (m *merge) last(positions []int, within bitset, counts func(i int) bool) []int {
+	var kept []int
+	for _, i := range slices.Backward(positions) {
+		known := slices.ContainsFunc(kept, func(k int) bool { return m.past[k].has(i) })
+		if !known && within.has(i) && m.good.has(i) && counts(i) {
+			kept = append(kept, i)
+		}
+	}
+	if len(kept) < 2 {
+		return kept
+	}
+	var out []int
+	for _, i := range kept {
+		if !slices.ContainsFunc(kept, func(k int) bool { return m.senior(m.order[k].author(), m.order[i].author()) }) {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// view sums the merge up.
+func (m *merge) view() *View {
+	create := m.order[m.create].op.Create
+	v := &View{ID: m.id, Kind: create.Kind, Name: create.Name, Creator: m.creator, Heads: m.heads, State: StateOpen}
+	all := make(bitset, len(m.order)/64+1)
+	for i := range all {
+		all[i] = ^uint64(0)
+	}
+	var members []*standing
+	for _, s := range m.devices {
+		if m.isMember(s, all) {
+			members = append(members, s)
+		}
+	}
+	slices.SortFunc(members, func(a, b *standing) int { return cmp.Compare(a.first, b.first) })
+	for _, s := range members {
+		v.Members = append(v.Members, Member{Device: s.device, Role: m.role(s, all)})
+	}
+	m.settings(v, all)
+	for i, o := range m.order {
+		if !m.good.has(i) {
+			v.Void = append(v.Void, o.proof.ID)
+		}
+	}
+	slices.SortFunc(v.Void, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	return v
+}
+
+// settings fills in retention and state. Among equals the longer retention
+// and the open state count: nothing is lost by a tie.
+func (m *merge) settings(v *View, all bitset) {
+	var retentions, states []int
+	for i, o := range m.order {
+		switch {
+		case o.op.Retention != nil:
+			retentions = append(retentions, i)
+		case o.op.State != nil:
+			states = append(states, i)
+		}
+	}
+	every := func(int) bool { return true }
+	if last := m.last(retentions, all, every); len(last) > 0 {
+		v.Retention = m.order[last[0]].op.Retention.Days
+		for _, i := range last[1:] {
+			if days := m.order[i].op.Retention.Days; days == 0 || v.Retention == 0 {
+				v.Retention = 0
+			} else {
+				v.Retention = max(v.Retention, days)
+			}
+		}
+	}
+	if last := m.last(states, all, every); len(last) > 0 {
+		v.State = StateClosed
+		for _, i := range last {
+			v.State = min(v.State, m.order[i].op.State.State)
+		}
+	}
+}
+
+// bitset is a set of positions in the sorted order. It may be shorter than
+// the order: what is beyond its end is not in it.
+type bitset []uint64
+
+func (b bitset) set(i int)      { b[i/64] |= 1 << (i % 64) }
+func (b bitset) has(i int) bool { return i/64 < len(b) && b[i/64]&(1<<(i%64)) != 0 }
+func (b bitset) or(o bitset) {
+	for i := range o {
+		b[i] |= o[i]
+	}
+}
+
+func (b bitset) put(i int, v bool) {
+	if v {
+		b.set(i)
+	} else {
+		b[i/64] &^= 1 << (i % 64)
+	}
+}
