@@ -60,6 +60,8 @@ type request struct {
 	release *identity.Key // or: move this author's waiting entries
 	at      time.Time
 
+	proof *Fork // or: take this proof of a fork
+
 	edit func(context.Context) ([]Record, error) // or: replace these entries
 	log  LogID                                   // of all of them
 

@@ -64,6 +64,10 @@ func (r *round) next() *round {
 
 // request decides one request. Errors that concern it alone are put into it.
 func (r *round) request(ctx context.Context, q *request) {
+	if q.proof != nil {
+		r.takeFork(ctx, q)
+		return
+	}
 	r.at = q.at
 	if q.release != nil {
 		r.part = append(r.part, q)
