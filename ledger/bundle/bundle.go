@@ -57,14 +57,18 @@ const (
 	// Header is header ‖ signature of an entry, whose body may follow later.
 	Header Type = 5
 	// Body is the body of an entry whose header stood before: Place ‖ bytes.
-	Body    Type = 6
-	typeEnd Type = 7
+	Body Type = 6
+	// Entry is the frame of a whole entry. The first entry of a log, without
+	// whose credential nothing else of it can be taken, is always carried so.
+	Entry   Type = 7
+	typeEnd Type = 8
 )
 
 // optional is the first type that a reader may pass over.
 const optional Type = 128
 
-// Counts are numbers of records, and the bytes of all of them.
+// Counts are numbers of what is carried, and the bytes of all records. A whole
+// entry counts as a header and a body.
 type Counts struct {
 	Statements, Tables, Headers, Bodies, Bytes uint64
 }
@@ -87,6 +91,9 @@ func (c *Counts) add(t Type, n int) {
 	case Header:
 		c.Headers++
 	case Body:
+		c.Bodies++
+	case Entry:
+		c.Headers++
 		c.Bodies++
 	}
 	c.Bytes += uint64(n)

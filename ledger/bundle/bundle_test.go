@@ -68,7 +68,7 @@ func sample(t testing.TB, o Options, n int) ([]byte, []Record) {
 		if i%50 == 49 {
 			data = bytes.Repeat([]byte{byte(i)}, ledger.MaxBody) // spans blocks
 		}
-		r := Record{Type: []Type{Statement, Table, Header, Body}[i%4], Data: data}
+		r := Record{Type: []Type{Statement, Table, Header, Body, Entry}[i%5], Data: data}
 		if r.Type == Body {
 			r.Log, r.Seq = identity.LogID{Author: identity.Key{byte(i)}, Incarnation: uint32(i)}, uint64(i)
 			check(t, w.Body(r.Log, r.Seq, data))
@@ -121,7 +121,7 @@ func TestEveryRecordComesBack(t *testing.T) {
 			t.Fatalf("record %d is another", i)
 		}
 	}
-	if rep := r.Report(); rep.Read != rep.Held || rep.Read.Headers != 100 || rep.Cut || rep.Damaged != 0 {
+	if rep := r.Report(); rep.Read != rep.Held || rep.Read.Headers != 160 || rep.Read.Bodies != 160 || rep.Cut || rep.Damaged != 0 {
 		t.Fatalf("report %+v", rep)
 	}
 }
@@ -415,6 +415,13 @@ func TestUrgentFirstAndAlwaysUsable(t *testing.T) {
 			}
 			next[v.Header.Log()]++
 			byPlace[fmt.Sprint(v.Header.Log(), v.Header.Seq)] = v
+		case Entry:
+			v, err := ledger.Verify(rec.Data)
+			check(t, err)
+			if v.Entry().Header.Seq != 0 || next[v.Entry().Header.Log()] != 0 {
+				t.Fatalf("record %d is a whole entry at %d", i, v.Entry().Header.Seq)
+			}
+			next[v.Entry().Header.Log()]++
 		case Body:
 			e := byPlace[fmt.Sprint(rec.Log, rec.Seq)]
 			if e == nil {

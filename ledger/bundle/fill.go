@@ -117,8 +117,12 @@ func (p *Plan) survey(ctx context.Context, src Source) error {
 	for i := range p.spans {
 		s := &p.spans[i]
 		err := src.Entries(ctx, s.log, s.from, s.to, func(e *ledger.Entry) error {
-			p.counts.add(Header, len(e.SignedHeader()))
 			newest = max(newest, e.Header.HLC)
+			if e.Header.Seq == 0 && e.Frame() != nil {
+				p.counts.add(Entry, len(e.Frame()))
+				return nil
+			}
+			p.counts.add(Header, len(e.SignedHeader()))
 			if e.Body == nil {
 				return nil
 			}
@@ -166,6 +170,11 @@ func (p *Plan) Frontier() ledger.Frontier { return p.frontier }
 // with the bytes of records written so far.
 func (p *Plan) Write(ctx context.Context, src Source, w *Writer, progress func(done uint64)) error {
 	err := errors.Join(putAll(w, Statement, p.Statements), putAll(w, Table, p.Tables))
+	for i := 0; err == nil && i < len(p.spans); i++ { // who people are
+		if s := &p.spans[i]; s.from == 0 {
+			err = p.headers(ctx, src, w, s, 1)
+		}
+	}
 	for i := 0; err == nil && i < len(p.bodies); i++ {
 		b := p.bodies[i]
 		if err = p.headers(ctx, src, w, &p.spans[b.span], b.seq+1); err == nil {
@@ -188,7 +197,11 @@ func (p *Plan) headers(ctx context.Context, src Source, w *Writer, s *span, to u
 		return nil
 	}
 	return src.Entries(ctx, s.log, s.next, to, func(e *ledger.Entry) error {
-		if err := w.Put(Header, e.SignedHeader()); err != nil {
+		t, data := Header, e.SignedHeader()
+		if e.Header.Seq == 0 && e.Frame() != nil {
+			t, data = Entry, e.Frame()
+		}
+		if err := w.Put(t, data); err != nil {
 			return err
 		}
 		s.next = e.Header.Seq + 1
