@@ -86,7 +86,7 @@ func (v *Vault) commit(changes ...Change) error {
 	s.advanceHead()
 	if len(freed) > 0 {
 		if err := s.slots.Erase(freed...); err != nil {
-			return s.breakWith("the disk did not confirm an erasure", fmt.Errorf("%w: %w", errUndestroyed, err))
+			return fmt.Errorf("%w: %w", s.breakWith("the disk did not confirm an erasure", err), errUndestroyed)
 		}
 	}
 	v.compactIfDue()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"tocsin/crypto/slots"
 )
 
 func createOn(t testing.TB, d disk) *Vault {
@@ -32,44 +34,76 @@ func unlockOn(d disk) (*Vault, error) {
 	return v, nil
 }
 
-// script runs every kind of change on a vault. Before each commit it says
-// what is acknowledged and what will be if it succeeds.
-func script(t testing.TB, d disk, about func(acknowledged, inFlight map[string]string)) {
+// watch is what a test knows about a vault while a script runs on it.
+type watch struct {
+	acknowledged, inFlight map[string]string
+	// Keys of erasable values: all that were ever seen, and those whose
+	// erasure was acknowledged.
+	seen, gone map[[slots.KeySize]byte]bool
+}
+
+// ownKeys returns the keys of all erasable values of an unlocked vault.
+func ownKeys(t testing.TB, v *Vault) map[[slots.KeySize]byte]bool {
 	t.Helper()
-	model := map[string]string{}
-	about(nil, model)
-	v := createOn(t, d)
-	step := func(changes ...Change) {
-		next := maps.Clone(model)
-		for _, c := range changes {
-			if c.Value == nil {
-				delete(next, c.Key)
-			} else {
-				next[c.Key] = string(c.Value)
-			}
+	keys := map[[slots.KeySize]byte]bool{}
+	for slot := range v.session.index.slots {
+		key, err := v.session.slots.Key(slot)
+		if err != nil {
+			t.Fatal(err)
 		}
-		about(model, next)
+		keys[key] = true
+	}
+	return keys
+}
+
+// note takes down the keys of erasable values after a commit was acknowledged.
+func (w *watch) note(t testing.TB, v *Vault) {
+	live := ownKeys(t, v)
+	maps.Copy(w.seen, live)
+	for key := range w.seen {
+		if !live[key] {
+			w.gone[key] = true
+		}
+	}
+}
+
+// script runs every kind of change on a vault. Before each commit it writes
+// down what is acknowledged and what will be if it succeeds.
+func script(t testing.TB, d disk, w *watch) {
+	t.Helper()
+	w.inFlight = map[string]string{}
+	v := createOn(t, d)
+	model := map[string]string{}
+	step := func(changes ...Change) {
+		next := applyTo(model, changes)
+		w.acknowledged, w.inFlight = model, next
 		if err := v.Commit(changes...); err != nil {
 			t.Fatal(err)
 		}
 		model = next
-		about(model, model)
+		w.acknowledged = model
+		w.note(t, v)
 	}
 	put := func(key string, size int) Change {
 		return Change{Key: key, Value: []byte(strings.Repeat(key, size/len(key)+1)[:size])}
 	}
-	step(put("one", 10))
-	step(put("two", 700), put("three", 0))
-	step(Change{Key: "one"}, put("two", 5000))
+	erasable := func(key string, size int) Change {
+		c := put(key, size)
+		c.Erasable = true
+		return c
+	}
+	step(put("one", 10), erasable("own", 20))
+	step(put("two", 700), erasable("three", 0), erasable("own", 30))
+	step(Change{Key: "one"}, put("two", 5000), erasable("kept", 40))
 	if err := v.Compact(); err != nil {
 		t.Fatal(err)
 	}
-	step(put("four", 3))
+	step(erasable("four", 3), put("own", 7))
 	v.Lock()
 	if err := v.Unlock(testPass); err != nil {
 		t.Fatal(err)
 	}
-	step(put("five", 1500), Change{Key: "three"})
+	step(erasable("five", 1500), Change{Key: "three"}, erasable("twice", 1), erasable("twice", 2))
 	if err := v.Compact(); err != nil {
 		t.Fatal(err)
 	}
@@ -77,32 +111,56 @@ func script(t testing.TB, d disk, about func(acknowledged, inFlight map[string]s
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if len(w.gone) < 4 || len(w.seen) <= len(w.gone) {
+		t.Fatalf("%d keys seen, %d erased", len(w.seen), len(w.gone))
+	}
 }
 
 // TestCrashEverywhere stops the machine at every write, in the middle of it,
 // and at every other call, by a kill and by power cuts, and opens what is left:
 // it holds what was acknowledged, and the commit in flight whole or not at all.
+// No key whose erasure was acknowledged is on the disk at any time, and after
+// the next unlock none of a value that is not there.
 func TestCrashEverywhere(t *testing.T) {
-	const cuts = 12
+	const cuts = 6
 	d := newMemDisk()
 	r := rand.New(rand.NewPCG(1, 2))
-	var acknowledged, inFlight map[string]string
+	w := &watch{seen: map[[slots.KeySize]byte]bool{}, gone: map[[slots.KeySize]byte]bool{}}
 	points := 0
 	d.crash = func() {
 		points++
-		checkCrash(t, r, d.clone(), acknowledged, inFlight)
+		checkCrash(t, r, d.clone(), w)
 		for range cuts {
-			checkCrash(t, r, d.cutPower(r), acknowledged, inFlight)
+			checkCrash(t, r, d.cutPower(r), w)
 		}
 	}
-	script(t, d, func(a, f map[string]string) { acknowledged, inFlight = a, f })
-	if points < 100 {
+	script(t, d, w)
+	if points < 150 {
 		t.Fatalf("only %d crash points", points)
 	}
 }
 
-func checkCrash(t *testing.T, r *rand.Rand, d *memDisk, acknowledged, inFlight map[string]string) {
+// noKeys fails if one of keys stands in the slot file of d.
+func noKeys(t testing.TB, d *memDisk, keys map[[slots.KeySize]byte]bool, but map[[slots.KeySize]byte]bool, when string) {
 	t.Helper()
+	n := d.names[slotsName]
+	if n == nil {
+		return
+	}
+	for _, data := range [][]byte{n.data, n.stable} {
+		for at := 0; at+slots.KeySize <= len(data); at += 64 { // as slots lie
+			key := [slots.KeySize]byte(data[at:])
+			if keys[key] && !but[key] {
+				t.Fatalf("%s: the key of an erased value is on the disk", when)
+			}
+		}
+	}
+}
+
+func checkCrash(t *testing.T, r *rand.Rand, d *memDisk, watched *watch) {
+	t.Helper()
+	noKeys(t, d, watched.gone, nil, "after a crash")
+	acknowledged := watched.acknowledged
 	v, err := unlockOn(d)
 	if acknowledged == nil && errors.Is(err, fs.ErrNotExist) {
 		v, err = create(d, testPass, Options{Params: testParams}) // it can be begun again
@@ -111,11 +169,14 @@ func checkCrash(t *testing.T, r *rand.Rand, d *memDisk, acknowledged, inFlight m
 		t.Fatalf("after a crash: %v", err)
 	}
 	got := contents(t, v)
-	if !maps.Equal(got, acknowledged) && !maps.Equal(got, inFlight) {
-		t.Fatalf("after a crash: %v, want %v or %v", keysOf(got), keysOf(acknowledged), keysOf(inFlight))
+	if !maps.Equal(got, acknowledged) && !maps.Equal(got, watched.inFlight) {
+		t.Fatalf("after a crash: %v, want %v or %v", keysOf(got), keysOf(acknowledged), keysOf(watched.inFlight))
 	}
+	noKeys(t, d, watched.seen, ownKeys(t, v), "after an unlock")
 	// What it shows stays, also when the power goes right after a restart.
-	after, err := unlockOn(d.cutPower(r))
+	cut := d.cutPower(r)
+	noKeys(t, cut, watched.seen, ownKeys(t, v), "after an unlock and a power cut")
+	after, err := unlockOn(cut)
 	if err != nil {
 		t.Fatalf("after a crash and a power cut: %v", err)
 	}
@@ -123,7 +184,9 @@ func checkCrash(t *testing.T, r *rand.Rand, d *memDisk, acknowledged, inFlight m
 		t.Fatal("what was shown after a crash is gone after a power cut")
 	}
 	// It goes on, and what it says then is durable too.
-	commit(t, v, "after", "the crash")
+	if err := v.Commit(Change{Key: "after", Value: []byte("the crash"), Erasable: true}); err != nil {
+		t.Fatal(err)
+	}
 	got["after"] = "the crash"
 	if err := v.Close(); err != nil {
 		t.Fatal(err)
@@ -207,16 +270,16 @@ func faultAt(t *testing.T, n, short int, forever bool) bool {
 		}
 		return nil
 	}
-	model := map[string]string{}
+	model, seen := map[string]string{}, map[[slots.KeySize]byte]bool{}
 	var doubtful []map[string]string // by a commit that ended in ErrBroken
 	for i := range 6 {
 		key := fmt.Sprintf("k%d", i%3)
 		value := strings.Repeat("x", 100*i)
 		next := maps.Clone(model)
 		next[key] = value
-		err := v.Commit(Change{Key: key, Value: []byte(value)})
+		err := v.Commit(Change{Key: key, Value: []byte(value), Erasable: i%2 == 0})
 		switch {
-		case err == nil:
+		case err == nil || errors.Is(err, errUndestroyed):
 			model = next
 		case errors.Is(err, ErrBroken):
 			doubtful = append(doubtful, next)
@@ -230,6 +293,7 @@ func faultAt(t *testing.T, n, short int, forever bool) bool {
 		}
 		if s := v.session; s.journal != nil {
 			equal(t, contents(t, v), model)
+			maps.Copy(seen, ownKeys(t, v))
 		}
 	}
 	hit := failed != ""
@@ -248,6 +312,7 @@ func faultAt(t *testing.T, n, short int, forever bool) bool {
 		if !ok {
 			t.Fatalf("call %d (%s), short %d: %v, want %v", n, failed, short, keysOf(got), keysOf(model))
 		}
+		noKeys(t, d, seen, ownKeys(t, w), "after a fault")
 		commit(t, w, "again", "works")
 	}
 	r := rand.New(rand.NewPCG(uint64(n), 5))
