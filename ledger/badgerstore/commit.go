@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -33,12 +34,22 @@ func (s *Store) commit(ctx context.Context, j *journal, batch []ledger.Record) e
 	if err := ledger.CheckBatch(batch); err != nil {
 		return err
 	}
-	if err := s.checkSpace(s.opt.MinFree); err != nil {
+	if err := s.indexFault(); err != nil {
+		return err // else records would gather in memory without end
+	}
+	j, olds, err := s.lockFor(j, batch)
+	if err != nil {
 		return err
 	}
-	j.mu.Lock()
 	defer j.mu.Unlock()
-	full, err := s.append(j, batch)
+	floor := s.opt.MinFree
+	if erasesOnly(batch, olds) {
+		floor /= 2 // what is to be forgotten must not wait for space
+	}
+	if err := s.checkSpace(floor); err != nil {
+		return err
+	}
+	full, err := s.append(j, batch, olds)
 	if err != nil || !full || j.wal.unsafeHold {
 		return err
 	}
@@ -50,22 +61,124 @@ func (s *Store) commit(ctx context.Context, j *journal, batch []ledger.Record) e
 	return nil
 }
 
-// append makes a batch durable in the journal's file and visible to readers.
-func (s *Store) append(j *journal, batch []ledger.Record) (full bool, err error) {
-	payload, err := marshalBatch(batch)
+// erasesOnly reports whether all that a batch does is to take bodies away.
+func erasesOnly(batch []ledger.Record, olds []*stored) bool {
+	for i := range batch {
+		if batch[i].Table != ledger.TableEntries || batch[i].Body != nil || olds[i] == nil || olds[i].slot == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// lockFor locks the journal that a batch belongs to and returns what is stored
+// at the places of its entries: j, but the other one where it replaces entries
+// that were written there.
+func (s *Store) lockFor(j *journal, batch []ledger.Record) (*journal, []*stored, error) {
+	for range 2 {
+		j.mu.Lock()
+		olds, other, err := s.olds(j, batch)
+		if err == nil && !other {
+			return j, olds, nil
+		}
+		j.mu.Unlock()
+		if err != nil {
+			return nil, nil, err
+		}
+		if j == &s.own {
+			j = &s.in
+		} else {
+			j = &s.own
+		}
+	}
+	return nil, nil, errors.New("badgerstore: one batch replaces own entries and others'")
+}
+
+// olds returns what is stored at the places of a batch, nil where there is
+// nothing or nothing that can be read. other says that something of it belongs to
+// the other journal.
+func (s *Store) olds(j *journal, batch []ledger.Record) (olds []*stored, other bool, err error) {
+	olds = make([]*stored, len(batch))
+	for i := range batch {
+		r := &batch[i]
+		if r.Table != ledger.TableEntries {
+			continue
+		}
+		value, err := s.raw(r.Table, r.Log, r.Seq)
+		if errors.Is(err, ledger.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, false, fmt.Errorf("%w: it cannot be told what is to be replaced: %w", ledger.ErrReadOnly, err)
+		}
+		if st, err := parseStored(value); err == nil {
+			olds[i] = st
+			other = other || st.own != (j == &s.own)
+		}
+	}
+	return olds, other, nil
+}
+
+// seal turns a batch into its stored form: bodies under keys of their own. taken
+// are these keys' slots, dead those of bodies that the batch replaces.
+func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed []ledger.Record, taken, dead []uint64, err error) {
+	sealed = make([]ledger.Record, len(batch))
+	at := make(map[place]*stored)
+	for i := range batch {
+		r := &batch[i]
+		sealed[i] = ledger.Record{Table: r.Table, Log: r.Log, Seq: r.Seq, Value: r.Value}
+		if r.Table != ledger.TableEntries {
+			continue
+		}
+		old, st := olds[i], &stored{own: j == &s.own, value: r.Value}
+		p := place{r.Table, r.Log, r.Seq}
+		if before := at[p]; before != nil {
+			old = before // of the same batch
+		}
+		if len(r.Body) > 0 {
+			slot, body, err := sealBody(j.keys, r)
+			if err != nil {
+				return nil, taken, nil, err
+			}
+			taken = append(taken, slot)
+			st.slot, st.sealed = &slot, body
+			j.slotEnd.Store(max(j.slotEnd.Load(), slot+1))
+		}
+		if old != nil && old.slot != nil {
+			st.erased = old.slot
+			dead = append(dead, *old.slot)
+		}
+		at[p] = st
+		sealed[i].Value = st.marshal()
+	}
+	return sealed, taken, dead, nil
+}
+
+// append makes a batch durable in the journal's file, destroys the keys of what
+// it replaces, and makes it visible to readers.
+func (s *Store) append(j *journal, batch []ledger.Record, olds []*stored) (full bool, err error) {
+	sealed, taken, dead, err := s.seal(j, batch, olds)
 	if err != nil {
-		return false, err
+		return false, errors.Join(err, j.destroy(taken))
+	}
+	payload, err := marshalBatch(sealed)
+	if err != nil {
+		return false, errors.Join(err, j.destroy(taken))
 	}
 	// Records are kept apart from the caller's slices.
 	kept, err := parseBatch(payload)
 	if err != nil {
-		return false, err
-	}
-	if err := s.indexFault(); err != nil {
-		return false, err // else records would gather in memory without end
+		return false, errors.Join(err, j.destroy(taken))
 	}
 	m, err := j.wal.append(payload)
 	if err != nil {
+		// Parts of the record may have reached the disk.
+		return false, errors.Join(err, j.destroy(taken))
+	}
+	if err := j.destroy(dead); err != nil {
+		// The record that says so is durable: the next opening destroys them.
+		err = fmt.Errorf("%w: bodies that were to be erased are still there; restart to complete it: %w", ledger.ErrReadOnly, err)
+		s.setFault(err)
 		return false, err
 	}
 	s.pendMu.Lock()
@@ -88,9 +201,20 @@ func (s *Store) follow(j *journal) error {
 			}
 		case empty && j == &s.in && j.wal.size >= inWALSize:
 			return j.wal.reset()
+		case empty && j == &s.own && j.wal.size >= segmentSize:
+			return s.rotate()
 		default:
 			return nil
 		}
+	}
+}
+
+// setFault ends all writing until the store is opened again.
+func (s *Store) setFault(err error) {
+	s.pendMu.Lock()
+	defer s.pendMu.Unlock()
+	if s.fault == nil {
+		s.fault = err
 	}
 }
 
@@ -108,7 +232,7 @@ func (s *Store) index() error {
 	if err := s.indexFault(); err != nil {
 		return err
 	}
-	room, places := ledger.MaxBatchBytes, ledger.MaxBatchRecords
+	room, places := ledger.MaxBatchBytes+ledger.MaxBatchRecords*sealOverhead, ledger.MaxBatchRecords
 	s.pendMu.RLock()
 	var own []walBatch
 	if !s.opt.Unsafe.LoseOwnEntriesWhenKilled {
@@ -116,19 +240,15 @@ func (s *Store) index() error {
 	}
 	in := s.in.pending.fitting(&room, &places)
 	s.pendMu.RUnlock()
-	txn := s.db.NewTransaction(true)
-	defer txn.Discard()
-	if err := fill(txn, own, in); err != nil {
+	if len(own)+len(in) == 0 {
+		return nil
+	}
+	heads, err := s.appendHeads(own, in)
+	if err != nil {
+		s.setFault(err)
 		return err
 	}
-	if err := txn.Commit(); err != nil {
-		// Badger may or may not have it, and after a failed sync may lose it while
-		// it keeps what comes later. Only opening it again tells.
-		err = fmt.Errorf("%w: the index could not be written; restart when the disk is well: %w",
-			ledger.ErrReadOnly, diskError("commit", err))
-		s.pendMu.Lock()
-		s.fault = err
-		s.pendMu.Unlock()
+	if err := s.transact(own, in, heads); err != nil {
 		return err
 	}
 	s.pendMu.Lock()
@@ -138,8 +258,30 @@ func (s *Store) index() error {
 	return nil
 }
 
-// fill puts batches into a transaction, and the mark of the last own one.
-func fill(txn *badger.Txn, own, in []walBatch) error {
+// transact writes batches to Badger, in one synced transaction.
+func (s *Store) transact(own, in []walBatch, heads mark) error {
+	txn := s.db.NewTransaction(true)
+	defer txn.Discard()
+	if err := fill(txn, own, in, heads); err != nil {
+		return err
+	}
+	if err := txn.Commit(); err != nil {
+		// Badger may or may not have it, and after a failed sync may lose it while
+		// it keeps what comes later. Only opening it again tells.
+		err = fmt.Errorf("%w: the index could not be written; restart when the disk is well: %w",
+			ledger.ErrReadOnly, diskError("commit", err))
+		s.setFault(err)
+		return err
+	}
+	return nil
+}
+
+// fill puts batches into a transaction, and the marks of the last own one and of
+// the record of the heads.
+func fill(txn *badger.Txn, own, in []walBatch, heads mark) error {
+	if err := txn.Set(keyHeads, heads.marshal()); err != nil {
+		return fmt.Errorf("badgerstore: cannot add to the transaction: %w", err)
+	}
 	for _, batches := range [][]walBatch{own, in} {
 		for _, b := range batches {
 			for _, r := range b.records {
@@ -176,9 +318,14 @@ func (s *Store) checkSpace(floor uint64) error {
 	if err != nil {
 		return err
 	}
+	s.ballast.watch(free, s.opt.MinFree)
 	if free < floor {
-		return fmt.Errorf("%w: %w: %d MiB are free and %d are needed: free some space",
-			ledger.ErrReadOnly, ledger.ErrFull, free>>20, floor>>20)
+		return spaceError(free, floor)
 	}
 	return nil
+}
+
+func spaceError(free, floor uint64) error {
+	return fmt.Errorf("%w: %w: %d MiB are free and %d are needed: free some space",
+		ledger.ErrReadOnly, ledger.ErrFull, free>>20, floor>>20)
 }

@@ -21,12 +21,12 @@ import (
 )
 
 // cloneDir copies a data directory while it is in use, as a process that is
-// killed leaves it: the index first and own.wal last, the order in which they
-// are written the other way round.
+// killed leaves it: the index first and the keys of bodies last, the order in
+// which they are written the other way round.
 func cloneDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, name := range []string{indexName, ownWAL.name, inWAL.name} {
+	for _, name := range []string{indexName, headsWAL.name, ownWAL.name, inWAL.name, "own.slots", "in.slots"} {
 		err := filepath.WalkDir(filepath.Join(dir, name), func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return err

@@ -56,6 +56,14 @@ func (d *fakeFiles) Rename(from, to string) error {
 	return nil
 }
 
+func (d *fakeFiles) List() ([]string, error) {
+	var names []string
+	for name := range d.files {
+		names = append(names, name)
+	}
+	return names, nil
+}
+
 func (d *fakeFiles) SyncDir() error {
 	clear(d.durable)
 	for name, f := range d.files {

@@ -18,6 +18,8 @@ type files interface {
 	// Create makes an empty file, or empties one.
 	Create(name string) (file, error)
 	Rename(from, to string) error
+	// List returns the names of the files.
+	List() ([]string, error)
 	// SyncDir makes creations and renames durable.
 	SyncDir() error
 }
@@ -50,6 +52,20 @@ func (d osFiles) open(name string, flags int) (file, error) {
 		return nil, err
 	}
 	return osFile{f}, nil
+}
+
+func (d osFiles) List() ([]string, error) {
+	entries, err := os.ReadDir(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
 }
 
 func (d osFiles) Rename(from, to string) error {

@@ -27,6 +27,9 @@ type Options struct {
 	Logger *slog.Logger
 	// MinFree is the floor of free disk space in bytes; 0 means DefaultMinFree.
 	MinFree uint64
+	// Ballast is the disk space in bytes that is set aside for an emergency; 0
+	// means DefaultBallast, a negative number none.
+	Ballast int64
 	// Free tells the free space for a directory; nil asks the system.
 	Free func(dir string) (uint64, error)
 	// Unsafe is for demonstrations that something is missed when it is gone.
@@ -50,6 +53,9 @@ func (o *Options) validate() error {
 	}
 	if o.MinFree == 0 {
 		o.MinFree = DefaultMinFree
+	}
+	if o.Ballast == 0 {
+		o.Ballast = DefaultBallast
 	}
 	if o.Free == nil {
 		o.Free = freeSpace

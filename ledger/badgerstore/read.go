@@ -31,11 +31,20 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 }
 
 func (s *Store) get(t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error) {
+	value, err := s.raw(t, id, seq)
+	if err != nil || t != ledger.TableEntries {
+		return value, err
+	}
+	return s.openStored(id, seq, value)
+}
+
+// raw returns the stored form of a record.
+func (s *Store) raw(t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error) {
 	k, err := key(t, id, seq)
 	if err != nil {
 		return nil, err
 	}
-	if t != ledger.TableEntries {
+	if t.Single() {
 		seq = 0
 	}
 	at := place{t, id, seq}
@@ -188,7 +197,15 @@ func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn 
 	}
 	prefix := first[:len(first)-8]
 	return s.merge(ctx, prefix, first, last, pend, func(p pair) error {
-		return fn(placeOf(id, p.key).seq, p.value)
+		seq := placeOf(id, p.key).seq
+		value, err := s.openStored(id, seq, p.value)
+		if errors.Is(err, ledger.ErrDamaged) {
+			value, err = nil, nil // an empty value is none: see ledger.Store
+		}
+		if err != nil {
+			return err
+		}
+		return fn(seq, value)
 	})
 }
 
@@ -203,11 +220,20 @@ func (s *Store) Each(ctx context.Context, t ledger.Table, fn func(ledger.LogID, 
 		return err
 	}
 	defer s.uses.Done()
+	return s.eachContext(ctx, t, fn)
+}
+
+// each is Each while the store is opened.
+func (s *Store) each(t ledger.Table, fn func(ledger.LogID, []byte) error) error {
+	return s.eachContext(context.Background(), t, fn)
+}
+
+func (s *Store) eachContext(ctx context.Context, t ledger.Table, fn func(ledger.LogID, []byte) error) error {
 	p, err := prefixOf(t)
 	if err != nil {
 		return err
 	}
-	if t == ledger.TableEntries {
+	if !t.Single() {
 		return fmt.Errorf("badgerstore: table %d has no single records", t)
 	}
 	pend, err := s.pendingIn(func(at place) bool { return at.table == t })

@@ -16,16 +16,19 @@ const (
 	prefixEntries = 'e'
 	prefixStates  = 's'
 	prefixForks   = 'f'
+	prefixWitness = 'w'
+	prefixTree    = 't'
 	prefixMeta    = 'm'
 )
 
 var (
 	keyFormat    = []byte{prefixMeta, 'f', 'o', 'r', 'm', 'a', 't'}
 	keyWatermark = []byte{prefixMeta, 'w', 'a', 'l'}
+	keyHeads     = []byte{prefixMeta, 'h', 'e', 'a', 'd', 's'}
 )
 
 // formatVersion is the version of the layout of the database.
-const formatVersion = 1
+const formatVersion = 2
 
 func prefixOf(t ledger.Table) (byte, error) {
 	switch t {
@@ -35,6 +38,10 @@ func prefixOf(t ledger.Table) (byte, error) {
 		return prefixStates, nil
 	case ledger.TableForks:
 		return prefixForks, nil
+	case ledger.TableWitness:
+		return prefixWitness, nil
+	case ledger.TableTree:
+		return prefixTree, nil
 	}
 	return 0, fmt.Errorf("badgerstore: there is no table %d", t)
 }
@@ -48,7 +55,7 @@ func key(t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error) {
 	log := id.Bytes()
 	k := make([]byte, 0, 1+len(log)+8)
 	k = append(append(k, p), log[:]...)
-	if t == ledger.TableEntries {
+	if !t.Single() {
 		k = binary.BigEndian.AppendUint64(k, seq)
 	}
 	return k, nil
@@ -100,7 +107,7 @@ func parseBatch(b []byte) ([]ledger.Record, error) {
 		if _, err := prefixOf(r.Table); err != nil {
 			return nil, err
 		}
-		if r.Table != ledger.TableEntries && r.Seq != 0 {
+		if r.Table.Single() && r.Seq != 0 {
 			return nil, fmt.Errorf("badgerstore: a record of table %d is at sequence number %d, not 0", table, r.Seq)
 		}
 		batch = append(batch, r)

@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 
+	"tocsin/crypto/slots"
 	"tocsin/ledger"
 )
 
@@ -18,10 +20,11 @@ const indexName = "index"
 
 // Store is a ledger.Store in a directory. It is safe for concurrent use.
 type Store struct {
-	dir  string
-	opt  Options
-	lock *os.File
-	db   *badger.DB
+	dir   string
+	files files
+	opt   Options
+	lock  *os.File
+	db    *badger.DB
 
 	useMu  sync.Mutex // guards closed and the first Add of uses
 	closed bool
@@ -31,16 +34,28 @@ type Store struct {
 	in  journal // others' records
 
 	indexMu sync.Mutex // held for each write to Badger; taken after journal.mu
+	heads   heads      // guarded by indexMu
+
+	suspects []ledger.LogID     // logs that opening found fault with
+	notes    []string           // what opening found and repaired
+	fresh    map[place]struct{} // while opening: single records that a wal had
+	ballast  ballast
+	scrub    fileScrub
 
 	pendMu sync.RWMutex // guards fault and journal.pending; taken last
 	fault  error        // set once it is no longer known what Badger wrote
 }
 
-// journal is a write-ahead log and what Badger does not have of it.
+// journal is a write-ahead log, the keys of the bodies in it, and what Badger
+// does not have of it.
 type journal struct {
-	mu      sync.Mutex // guards wal
-	wal     *wal
-	pending *pending // guarded by Store.pendMu
+	mu        sync.Mutex // guards wal, and keeps commits in order
+	wal       *wal
+	slotsName string
+	keys      *slots.Slots
+	slotEnd   atomic.Uint64 // no slot from here on was ever used
+	use       slotUse       // while opening: what its records say of keys
+	pending   *pending      // guarded by Store.pendMu
 }
 
 // Open opens the store in dir, and creates it if there is none. Errors that
@@ -57,8 +72,10 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, indexName), 0o700); err != nil {
 		return nil, fmt.Errorf("badgerstore: cannot make the data directory: %w", err)
 	}
-	s := &Store{dir: dir, opt: opt}
-	s.own.pending, s.in.pending = newPending(), newPending()
+	s := &Store{dir: dir, files: walDir, opt: opt, fresh: make(map[place]struct{})}
+	for name, j := range map[string]*journal{"own.slots": &s.own, "in.slots": &s.in} {
+		j.slotsName, j.pending, j.use.dead = name, newPending(), make(map[uint64]struct{})
+	}
 	if s.lock, err = acquire(filepath.Join(dir, "lock")); err != nil {
 		return nil, err
 	}
@@ -72,13 +89,7 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := s.checkSpace(opt.MinFree / 2); err != nil {
 		return nil, err
 	}
-	if err := s.openIndex(); err != nil {
-		return nil, err
-	}
-	if err := s.openOwn(walDir); err != nil {
-		return nil, err
-	}
-	if err := s.openIn(walDir); err != nil {
+	if err := s.openFiles(walDir); err != nil {
 		return nil, err
 	}
 	if opt.Unsafe.LoseOwnEntriesWhenKilled {
@@ -86,6 +97,55 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 		opt.Logger.Warn("UNSAFE: own entries are kept in memory only and are LOST if this process is killed; never use this with real messages")
 	}
 	return s, nil
+}
+
+// openFiles opens what is in the directory, in this order: the index, the keys
+// of bodies, the copy of the heads, the wals, which bring the index up to date;
+// then index and heads are compared, and erasures completed.
+func (s *Store) openFiles(dir files) error {
+	if err := s.openIndex(); err != nil {
+		return err
+	}
+	created := true
+	for _, j := range []*journal{&s.own, &s.in} {
+		keys, isNew, err := openSlots(dir, j.slotsName)
+		if err != nil {
+			return err
+		}
+		j.keys = keys
+		created = created && isNew
+	}
+	if err := s.openHeads(dir); err != nil {
+		return err
+	}
+	trusted := s.heads.trusted && (s.heads.known || created)
+	if err := s.openOwn(dir); err != nil {
+		return err
+	}
+	if err := s.openIn(dir); err != nil {
+		return err
+	}
+	if created && (s.heads.known || s.own.use.end > 0 || s.in.use.end > 0) {
+		s.note("the files with the keys of bodies were missing: all bodies that were held are lost; others' are fetched again")
+	}
+	if err := s.settleHeads(dir); err != nil {
+		return err
+	}
+	for _, j := range []*journal{&s.own, &s.in} {
+		if err := j.claim(trusted); err != nil {
+			return err
+		}
+		j.slotEnd.Store(j.use.end)
+	}
+	s.fresh = nil
+	s.openBallast()
+	return nil
+}
+
+// note keeps a sentence about what opening found, and logs it.
+func (s *Store) note(sentence string) {
+	s.notes = append(s.notes, sentence)
+	s.opt.Logger.Error(sentence)
 }
 
 // openIndex opens Badger.
@@ -196,6 +256,12 @@ func (s *Store) release() error {
 		if j.wal != nil {
 			errs = append(errs, j.wal.close())
 		}
+		if j.keys != nil {
+			errs = append(errs, j.keys.Close())
+		}
+	}
+	if s.heads.wal != nil {
+		errs = append(errs, s.heads.wal.close())
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -17,32 +17,35 @@ import (
 )
 
 const (
-	walMagic = "tocsin wal 1\n\x00\x00\x00\x00\x00\x00\x00"
+	walMagic = "tocsin wal 2\n\x00\x00\x00\x00\x00\x00\x00"
 
 	walIDSize     = 16
 	walTagSize    = 16 // of AES-GCM
 	walSealExtra  = 12 + walTagSize
-	walFileHeader = 20 + walIDSize + walSealExtra
+	walFileHeader = 20 + walIDSize + markSize + walSealExtra
 	walHeadSize   = 4 + 8 + 4
 	// maxWALPayload bounds one batch with what marshalBatch adds.
-	maxWALPayload = ledger.MaxBatchBytes + ledger.MaxBatchRecords*recordOverhead
+	maxWALPayload = ledger.MaxBatchBytes + ledger.MaxBatchRecords*(recordOverhead+sealOverhead) + headsOverhead
 	// walAlign divides the length of the file's header and of every record, so
 	// that no piece of a record in a sector is too short to judge by (walread.go).
 	walAlign     = 8
 	maxWALRecord = walHeadSize + 3 + maxWALPayload + walAlign + walSealExtra
 )
 
-// walSpec is what differs between the two files.
+// walSpec is what differs between the files.
 type walSpec struct {
 	name   string
 	advice string // what to do when it is damaged
 }
 
 var (
-	// ownWAL keeps the whole own log: nobody else can be asked for it.
+	// ownWAL keeps the newest part of the own log, and the segments before it the
+	// rest: nobody else can be asked for it.
 	ownWAL = walSpec{"own.wal", "restore the file from a backup, or enrol this device again"}
 	// inWAL keeps what others sent until the index has it.
 	inWAL = walSpec{"in.wal", "move the file away; entries that were only in it are fetched again from other devices"}
+	// headsWAL keeps a copy of what the index says of each log (heads.go).
+	headsWAL = walSpec{"heads.wal", "move the file away; it is made again from the index, which then is trusted unchecked once"}
 )
 
 // mark names a record of a wal: how many there are up to it, in which file,
@@ -58,11 +61,17 @@ type mark struct {
 // use.
 type wal struct {
 	walSpec
-	f     file
-	aead  cipher.AEAD
-	size  int64 // bytes that hold acknowledged records
-	last  mark
-	fault error // set once it is no longer known what is on the disk
+	f      file
+	aead   cipher.AEAD
+	before mark  // the last record of the file that this one carries on from; zero if none
+	size   int64 // bytes that hold acknowledged records
+	last   mark
+	fault  error // set once it is no longer known what is on the disk
+	closed bool  // a segment that takes no more: nothing in it can be a torn append
+
+	// window is what was read last, from windowAt on; nil while appending.
+	window   []byte
+	windowAt int64
 
 	// held is what Unsafe.LoseOwnEntriesWhenKilled keeps from the file.
 	unsafeHold bool
@@ -83,34 +92,47 @@ func newAEAD(key [32]byte, spec walSpec) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// createWAL makes an empty file whole or not at all.
-func createWAL(dir files, spec walSpec, aead cipher.AEAD) (*wal, error) {
-	var id [walIDSize]byte
-	rand.Read(id[:]) // never fails (crypto/rand)
-	head := append([]byte(walMagic), id[:]...)
-	head = aead.Seal(head, nil, nil, head[:len(walMagic)+walIDSize])
-	f, err := dir.Create(spec.name + ".new")
-	if err != nil {
+// createWAL makes an empty file whole or not at all. It carries on from a record
+// of another file, or from nothing.
+func createWAL(dir files, spec walSpec, aead cipher.AEAD, before mark) (*wal, error) {
+	if err := writeNewWAL(dir, spec, aead, before); err != nil {
 		return nil, err
 	}
-	_, err = f.WriteAt(head, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	if err := dir.Rename(spec.name+".new", spec.name); err != nil {
+	if err := dir.Rename(spec.name+newSuffix, spec.name); err != nil {
 		return nil, err
 	}
 	if err := dir.SyncDir(); err != nil {
 		return nil, err
 	}
-	f, err = dir.Open(spec.name)
+	f, err := dir.Open(spec.name)
 	if err != nil {
 		return nil, err
 	}
-	return &wal{walSpec: spec, f: f, aead: aead, size: int64(len(head)), last: mark{File: id}}, nil
+	w := &wal{walSpec: spec, f: f, aead: aead}
+	if err := w.readFileHeader(); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return w, nil
+}
+
+// newSuffix is the end of the name of a file that is not whole yet.
+const newSuffix = ".new"
+
+// writeNewWAL writes and syncs an empty file under its temporary name.
+func writeNewWAL(dir files, spec walSpec, aead cipher.AEAD, before mark) error {
+	var id [walIDSize]byte
+	rand.Read(id[:]) // never fails (crypto/rand)
+	head := append(append([]byte(walMagic), id[:]...), before.marshal()...)
+	head = aead.Seal(head, nil, nil, head)
+	f, err := dir.Create(spec.name + newSuffix)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(head, 0)
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }
 
 // append writes one batch behind the others and returns its mark when the file
@@ -185,7 +207,7 @@ func (w *wal) reset() error {
 	if err := w.sync(); err != nil {
 		return err
 	}
-	w.size, w.last = walFileHeader, mark{File: w.last.File}
+	w.size, w.last = walFileHeader, mark{File: w.last.File, Number: w.before.Number}
 	return nil
 }
 

@@ -43,7 +43,7 @@ func batchOf(n, size int) []ledger.Record {
 func writeWAL(t testing.TB, n int, size func(int) int) (*fakeFiles, []int) {
 	t.Helper()
 	dir := newFakeFiles()
-	w, err := createWAL(dir, ownWAL, aeadFor(t, walKey))
+	w, err := createWAL(dir, ownWAL, aeadFor(t, walKey), mark{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +69,14 @@ func writeWAL(t testing.TB, n int, size func(int) int) (*fakeFiles, []int) {
 func readWAL(t testing.TB, dir *fakeFiles, from mark) (*wal, int, int64, error) {
 	t.Helper()
 	n := 0
-	w, cut, err := openWAL(dir, ownWAL, aeadFor(t, walKey), from, func(m mark, batch []ledger.Record) error {
+	w, cut, err := openWAL(dir, ownWAL, aeadFor(t, walKey), from, batches("own.wal", func(m mark, batch []ledger.Record) error {
 		n++
 		if m.Number != uint64(n) || len(batch) != 1 || batch[0].Seq != uint64(n) ||
 			!bytes.Equal(batch[0].Value, batchOf(n, len(batch[0].Value))[0].Value) {
 			t.Errorf("batch %d is not what was written", n)
 		}
 		return nil
-	})
+	}))
 	return w, n, cut, err
 }
 
@@ -106,7 +106,7 @@ func TestWALReadsBack(t *testing.T) {
 // cut. It fails if append does not sync.
 func TestWALSync(t *testing.T) {
 	dir := newFakeFiles()
-	w, err := createWAL(dir, ownWAL, aeadFor(t, walKey))
+	w, err := createWAL(dir, ownWAL, aeadFor(t, walKey), mark{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestWALSync(t *testing.T) {
 // TestWALCreateCrash: a power cut right after the creation leaves a whole file.
 func TestWALCreateCrash(t *testing.T) {
 	dir := newFakeFiles()
-	if _, err := createWAL(dir, ownWAL, aeadFor(t, walKey)); err != nil {
+	if _, err := createWAL(dir, ownWAL, aeadFor(t, walKey), mark{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := dir.crash().files[ownWAL.name]; !ok {
@@ -362,7 +362,7 @@ func TestWALKilledBeforeSync(t *testing.T) {
 	f := dir.files[ownWAL.name]
 	f.synced = f.synced[:ends[2]]
 	clear(dir.durable)
-	_, _, err := openWAL(dir, ownWAL, aeadFor(t, walKey), mark{}, func(m mark, _ []ledger.Record) error {
+	_, _, err := openWAL(dir, ownWAL, aeadFor(t, walKey), mark{}, func(m mark, _ []byte) error {
 		if after := dir.crash().files[ownWAL.name]; after == nil || len(after.data) < ends[m.Number] {
 			t.Errorf("batch %d was read and a power cut would lose it", m.Number)
 		}
@@ -383,7 +383,7 @@ func TestWALKilledBeforeSync(t *testing.T) {
 }
 
 func TestWALTooLong(t *testing.T) {
-	w, err := createWAL(newFakeFiles(), ownWAL, aeadFor(t, walKey))
+	w, err := createWAL(newFakeFiles(), ownWAL, aeadFor(t, walKey), mark{})
 	if err != nil {
 		t.Fatal(err)
 	}

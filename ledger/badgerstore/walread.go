@@ -14,7 +14,7 @@ import (
 var errKey = errors.New("badgerstore: the store key does not fit this data directory: it belongs to another device or the key file was replaced")
 
 // openWAL reads a file from the start, checks that the batch that the mark from
-// names is in it, and calls fn for each batch. Before it reads, it syncs the file
+// names is in it, and calls fn for the payload of each, whose bytes fn may keep. Before it reads, it syncs the file
 // and its name: what a process wrote that was killed before its sync is still in
 // the system's memory, and a batch read from there, indexed and sent on could be
 // lost in the next power cut, and its sequence numbers used twice. It returns
@@ -24,7 +24,7 @@ var errKey = errors.New("badgerstore: the store key does not fit this data direc
 // never returned, hence was never acknowledged: it is the last thing in the
 // file, and either the file ends within it, or part of it was never written
 // (see torn). Everything else is damage, and an error.
-func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark, []ledger.Record) error) (*wal, int64, error) {
+func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark, []byte) error) (*wal, int64, error) {
 	f, err := dir.Open(spec.name)
 	if ok, err := exists(err); err != nil {
 		return nil, 0, diskError("cannot open "+spec.name, err)
@@ -32,7 +32,7 @@ func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark,
 		if from.Number > 0 {
 			return nil, 0, fmt.Errorf("%w: %s is missing, and %d batches were in it: %s", ledger.ErrDamaged, spec.name, from.Number, spec.advice)
 		}
-		w, err := createWAL(dir, spec, aead)
+		w, err := createWAL(dir, spec, aead, mark{})
 		if err != nil {
 			return nil, 0, diskError("cannot create "+spec.name, err)
 		}
@@ -50,7 +50,7 @@ func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark,
 }
 
 // recover reads all records and cuts a torn tail.
-func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, error) {
+func (w *wal) recover(from mark, fn func(mark, []byte) error) (int64, error) {
 	end, err := w.f.Size()
 	if err != nil {
 		return 0, diskError("cannot read "+w.name, err)
@@ -61,9 +61,10 @@ func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, e
 	if from.Number > 0 && from.File != w.last.File {
 		return 0, fmt.Errorf("%w: %s is not the file that the index was built from: restore both from the same backup", ledger.ErrDamaged, w.name)
 	}
+	defer func() { w.window = nil }()
 	for w.size < end {
 		payload, length, err := w.readRecord(end)
-		if errors.Is(err, errTorn) {
+		if errors.Is(err, errTorn) && !w.closed {
 			return w.cut(from, end)
 		}
 		if err != nil {
@@ -73,19 +74,25 @@ func (w *wal) recover(from mark, fn func(mark, []ledger.Record) error) (int64, e
 		if w.last.Number == from.Number && w.last != from {
 			return 0, fmt.Errorf("%w: %s differs from the index at batch %d: restore both from the same backup", ledger.ErrDamaged, w.name, from.Number)
 		}
-		payload, err = unpad(payload)
-		var batch []ledger.Record
-		if err == nil {
-			batch, err = parseBatch(payload)
-		}
-		if err != nil {
+		if payload, err = unpad(payload); err != nil {
 			return 0, fmt.Errorf("%w: %s, batch %d: %w", ledger.ErrDamaged, w.name, w.last.Number, err)
 		}
-		if err := fn(w.last, batch); err != nil {
+		if err := fn(w.last, payload); err != nil {
 			return 0, err
 		}
 	}
 	return 0, w.checkReaches(from)
+}
+
+// batches makes of fn, which takes a batch of records, what reads a file.
+func batches(name string, fn func(mark, []ledger.Record) error) func(mark, []byte) error {
+	return func(m mark, payload []byte) error {
+		batch, err := parseBatch(payload)
+		if err != nil {
+			return fmt.Errorf("%w: %s, batch %d: %w", ledger.ErrDamaged, name, m.Number, err)
+		}
+		return fn(m, batch)
+	}
 }
 
 // checkReaches fails if the file ends before what the index has seen of it.
@@ -116,14 +123,19 @@ func (w *wal) readFileHeader() error {
 	if n, err := w.f.ReadAt(head, 0); n < len(head) {
 		return fmt.Errorf("%w: %s has no header: %s: %w", ledger.ErrDamaged, w.name, w.advice, err)
 	}
-	clear := head[:len(walMagic)+walIDSize]
+	clear := head[:walFileHeader-walSealExtra]
 	if !bytes.HasPrefix(head, []byte(walMagic)) {
 		return fmt.Errorf("%w: %s is not a file of this program, or of a newer one", ledger.ErrDamaged, w.name)
 	}
 	if _, err := w.aead.Open(nil, nil, head[len(clear):], clear); err != nil {
 		return errKey
 	}
-	w.last = mark{File: [walIDSize]byte(clear[len(walMagic):])}
+	before, err := parseMark(clear[len(walMagic)+walIDSize:])
+	if err != nil {
+		return err
+	}
+	w.before = before
+	w.last = mark{File: [walIDSize]byte(clear[len(walMagic):]), Number: before.Number}
 	w.size = int64(len(head))
 	return nil
 }
@@ -135,13 +147,16 @@ var errTorn = errors.New("badgerstore: torn record")
 // plaintext and its length in the file.
 func (w *wal) readRecord(end int64) ([]byte, int64, error) {
 	rest := end - w.size
-	buf := make([]byte, min(rest, maxWALRecord))
-	if n, err := w.f.ReadAt(buf, w.size); n < len(buf) {
-		return nil, 0, diskError("cannot read "+w.name, err)
+	head, err := w.read(min(rest, walHeadSize), end)
+	if err != nil {
+		return nil, 0, err
 	}
-	length, headOK := w.head(buf)
+	length, headOK := w.head(head)
 	if headOK && length <= rest {
-		record := buf[:length]
+		record, err := w.read(length, end)
+		if err != nil {
+			return nil, 0, err
+		}
 		payload, err := w.aead.Open(nil, nil, record[walHeadSize:], recordAAD(w.last, record[:walHeadSize]))
 		if err == nil {
 			w.last.Number++
@@ -149,10 +164,31 @@ func (w *wal) readRecord(end int64) ([]byte, int64, error) {
 			return payload, length, nil
 		}
 	}
+	buf, err := w.read(min(rest, maxWALRecord), end)
+	if err != nil {
+		return nil, 0, err
+	}
 	if w.torn(buf, rest, length, headOK) {
 		return nil, 0, errTorn
 	}
 	return nil, 0, fmt.Errorf("%w: %s, batch %d at byte %d: %s", ledger.ErrDamaged, w.name, w.last.Number+1, w.size, w.advice)
+}
+
+// windowSize is how much of a file is read at once.
+const windowSize = 256 << 10
+
+// read returns n bytes from w.size on, which lie before end. They are valid
+// until the next call.
+func (w *wal) read(n, end int64) ([]byte, error) {
+	at := w.size - w.windowAt
+	if w.window == nil || at < 0 || at+n > int64(len(w.window)) {
+		w.window = make([]byte, min(max(n, windowSize), end-w.size))
+		w.windowAt, at = w.size, 0
+		if got, err := w.f.ReadAt(w.window, w.size); got < len(w.window) {
+			return nil, diskError("cannot read "+w.name, err)
+		}
+	}
+	return w.window[at : at+n], nil
 }
 
 // head reads the head of the record that should follow w.last.
