@@ -223,6 +223,81 @@ func (w *WitnessTable) cosign(ctx context.Context, b *testimonyBatch, cp Checkpo
 	return c, nil
 }
 
+// Cut makes a checkpoint over all that is held of a log, with the key of its
+// author, and cosigns it with this device's witness key: by that it stands in
+// the table and reaches others, who count it as no witness of its author. Where
+// nothing was added since the last it makes none and returns false.
+func (w *WitnessTable) Cut(ctx context.Context, author ed25519.PrivateKey, id LogID, now time.Time) (Cosigned, bool, error) {
+	h, ok := w.logs.Head(id)
+	if !ok {
+		return Cosigned{}, false, fmt.Errorf("%w: log %s", ErrNotFound, id)
+	}
+	l, err := w.Of(ctx, id)
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return Cosigned{}, false, err
+	}
+	if l != nil {
+		if last := l.of(w.witness.Key()); last != nil && last.Size >= h.Next {
+			return *last, false, nil
+		}
+	}
+	root, err := w.trees.Root(ctx, id, h.Next)
+	if err != nil {
+		return Cosigned{}, false, err
+	}
+	cp, err := SignCheckpoint(author, w.mesh, id, h.Next, root)
+	if err != nil {
+		return Cosigned{}, false, err
+	}
+	results, err := w.Cosign(ctx, now, cp)
+	if err != nil {
+		return Cosigned{}, false, err
+	}
+	return results[0].Cosigned, results[0].Err == nil, results[0].Err
+}
+
+// CosignHeld cosigns, of each log, the longest checkpoint in the table that this
+// device holds the entries of and has not cosigned yet. It returns what it made;
+// a log whose checkpoint it refuses is left out, as evidence in the table may
+// say. Ask it about the logs that a [WitnessTable.Take] or new entries changed.
+func (w *WitnessTable) CosignHeld(ctx context.Context, now time.Time, ids ...LogID) ([]Cosigned, error) {
+	var cps []Checkpoint
+	for _, id := range ids {
+		l, err := w.Of(ctx, id)
+		if errors.Is(err, ErrDamaged) {
+			continue // replaced by the next Take
+		}
+		if err != nil {
+			return nil, err
+		}
+		h, _ := w.logs.Head(id)
+		var best Checkpoint
+		if own := l.of(w.witness.Key()); own != nil {
+			best.Size = own.Size
+		}
+		least := best.Size
+		for _, c := range l.Cosigned() {
+			if c.Size > best.Size && c.Size <= h.Next {
+				best = c.Checkpoint
+			}
+		}
+		if best.Size > least {
+			cps = append(cps, best)
+		}
+	}
+	results, err := w.Cosign(ctx, now, cps...)
+	if err != nil {
+		return nil, err
+	}
+	var made []Cosigned
+	for _, r := range results {
+		if r.Err == nil {
+			made = append(made, r.Cosigned)
+		}
+	}
+	return made, nil
+}
+
 // unforked returns [ErrForked] if a fork of the log is known below size.
 func (l *Logs) unforked(id LogID, size uint64) error {
 	l.mu.RLock()
