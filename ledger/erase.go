@@ -14,13 +14,18 @@ import (
 // nil, nothing on this disk gives them back, whatever keys someone has
 // ([Store]). Header and signature stay, so the log still verifies, and the
 // entry is never taken back from others. A body that is absent counts as erased
-// too. It returns how many entries were not erased before.
+// too. The first entry of a log is refused: without its author's credential
+// nothing of the log can be judged. It returns how many entries were not erased
+// before.
 //
 // After an error some may be erased and others not; calling it again is right.
 func (l *Logs) Erase(ctx context.Context, id LogID, seqs ...uint64) (int, error) {
 	seqs = slices.Clone(seqs)
 	slices.Sort(seqs)
 	seqs = slices.Compact(seqs)
+	if len(seqs) > 0 && seqs[0] == 0 {
+		return 0, fmt.Errorf("ledger: the first entry of log %s holds its author's credential and is not erased", id)
+	}
 	n := 0
 	for piece := range slices.Chunk(seqs, maxBatchEntries) {
 		did, err := l.edit(ctx, id, func(ctx context.Context) ([]Record, error) { return l.eraseRecords(ctx, id, piece) })

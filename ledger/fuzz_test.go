@@ -93,3 +93,27 @@ func mustBeInvalid(t *testing.T, err error) {
 		t.Fatalf("error %v does not match ErrInvalid", err)
 	}
 }
+
+func FuzzHeaderFrame(f *testing.F) {
+	for _, v := range readVectors(f).Entries {
+		e, err := ledger.VerifyHeader(unhex(f, v.Header+v.Signature))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(e.HeaderFrame())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, erased, err := ledger.VerifyHeaderFrame(b)
+		if err != nil {
+			mustBeInvalid(t, err)
+			return
+		}
+		again := v.Entry().HeaderFrame()
+		if erased {
+			again[len(again)-1] = 1
+		}
+		if !bytes.Equal(again, b) {
+			t.Fatalf("read %x, wrote %x", b, again)
+		}
+	})
+}

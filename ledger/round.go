@@ -306,7 +306,7 @@ func (r *round) first(id LogID, st *logState, e *Entry, penned bool) Outcome {
 	}
 	known := r.l.authors.Known(e.Header.Author)
 	switch {
-	case r.l.authors.Admit(e) == nil:
+	case e.HasBody() && r.l.authors.Admit(e) == nil: // the body is the credential
 		if !known {
 			r.drainable = append(r.drainable, r.l.penLogs(e.Header.Author)...)
 		}

@@ -90,11 +90,11 @@ func openSlots(dir files, name string) (keys *slots.Slots, created bool, err err
 
 // claim ends the opening of a slot file: whatever no record names is
 // overwritten, which completes erasures that a crash interrupted and destroys
-// keys of records that were never acknowledged. If the copy of the heads was
-// not whole, the end that it tells is not trusted, and only what is known to be
-// dead is destroyed.
-func (j *journal) claim(trusted bool) error {
-	if !trusted {
+// keys of records that were never acknowledged. If not every record may have
+// been seen, because a file was missing or cut, only what a record erased is
+// destroyed: the rest may be keys of a file that is brought back.
+func (j *journal) claim(complete bool) error {
+	if !complete {
 		j.use.end = max(j.use.end, uint64(j.keys.Stats().Slots))
 	}
 	if err := j.keys.Claim(j.use.live()); err != nil {

@@ -91,9 +91,19 @@ func peekWAL(dir files, spec walSpec, aead cipher.AEAD) (before mark, id [walIDS
 
 // openIn opens in.wal and gives all of it to the index again: it holds the
 // newest records of others without a gap, so whatever the index has of them
-// already ends as it was. An entry whose body was erased stays erased: the
-// record that says so may be in own.wal.
+// already ends as it was.
 func (s *Store) openIn(dir files) error {
+	f, err := dir.Open(inWAL.name)
+	there, err := exists(err)
+	if err == nil && there {
+		err = f.Close()
+	}
+	if err != nil {
+		return diskError("cannot open "+inWAL.name, err)
+	}
+	// Somebody may bring a file back that was moved away: no key that its
+	// records name may be destroyed meanwhile.
+	s.complete = s.complete && (there || !s.heads.known)
 	return s.openJournal(&s.in, dir, inWAL, mark{}, batches(inWAL.name, func(m mark, batch []ledger.Record) error {
 		return s.replay(&s.in, m, batch)
 	}))

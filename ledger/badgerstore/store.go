@@ -39,6 +39,7 @@ type Store struct {
 	suspects []ledger.LogID     // logs that opening found fault with
 	notes    []string           // what opening found and repaired
 	fresh    map[place]struct{} // while opening: single records that a wal had
+	complete bool               // while opening: every record that was ever acknowledged was seen
 	ballast  ballast
 	scrub    fileScrub
 
@@ -118,7 +119,7 @@ func (s *Store) openFiles(dir files) error {
 	if err := s.openHeads(dir); err != nil {
 		return err
 	}
-	trusted := s.heads.trusted && (s.heads.known || created)
+	s.complete = s.heads.trusted && (s.heads.known || created)
 	if err := s.openOwn(dir); err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (s *Store) openFiles(dir files) error {
 		return err
 	}
 	for _, j := range []*journal{&s.own, &s.in} {
-		if err := j.claim(trusted); err != nil {
+		if err := j.claim(s.complete); err != nil {
 			return err
 		}
 		j.slotEnd.Store(j.use.end)
