@@ -17,7 +17,8 @@ type headers struct {
 	current *header
 	place   int     // where current stands: 0 or 1
 	other   *header // the second candidate, or nil
-	settled bool    // both places are known to hold current
+	alike   bool    // both places were read to hold current
+	settled bool    // and are known to do so on stable storage
 }
 
 func readHeaders(d disk) (headers, error) {
@@ -53,7 +54,7 @@ func parseHeaders(b []byte) (headers, error) {
 	case first.id != second.id:
 		return headers{}, errHeader
 	case *first == *second:
-		return headers{current: first, settled: true}, nil
+		return headers{current: first, alike: true}, nil
 	case second.generation > first.generation:
 		return headers{current: second, place: 1, other: first}, nil
 	default:
@@ -80,6 +81,14 @@ func writeHeader(d disk, place int, h *header) error {
 		err = f.sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+func syncFile(d disk, name string) error {
+	f, err := d.open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.sync(), f.Close())
 }
 
 // open returns the master key if the passphrase opens a header, and makes that
@@ -112,6 +121,14 @@ func (hs *headers) settle(d disk) error {
 	if hs.settled {
 		return nil
 	}
+	if hs.alike {
+		// A program that was killed may have written without syncing.
+		if err := syncFile(d, headerName); err != nil {
+			return fmt.Errorf("vault: cannot sync the header: %w", err)
+		}
+		hs.settled = true
+		return nil
+	}
 	places := []int{hs.place, 1 - hs.place}
 	if hs.other == nil {
 		places = places[1:]
@@ -128,6 +145,6 @@ func (hs *headers) settle(d disk) error {
 // replace makes h the only header, after open or create has settled the one
 // before. After an error both are candidates.
 func (hs *headers) replace(d disk, h *header) error {
-	hs.current, hs.other, hs.place, hs.settled = h, hs.current, 1-hs.place, false
+	*hs = headers{current: h, other: hs.current, place: 1 - hs.place}
 	return hs.settle(d)
 }

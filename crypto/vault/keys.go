@@ -3,7 +3,7 @@ package vault
 import (
 	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -59,47 +59,51 @@ func newAEAD(key []byte) (cipher.AEAD, error) {
 	return aead, nil
 }
 
+// expand is HKDF-Expand (RFC 5869) to the one block that a key takes, written
+// over dst. The standard library's leaves a copy of the key in the heap.
+func expand(dst *[keySize]byte, prk []byte, label string) {
+	mac := hmac.New(sha256.New, prk)
+	mac.Write([]byte(label))
+	mac.Write([]byte{1})
+	mac.Sum(dst[:0])
+}
+
 // deriveKeys makes the working keys from the master key, which is uniformly
 // random and therefore needs HKDF's expansion only.
 func deriveKeys(master []byte) (*keys, error) {
 	k := new(keys)
+	var raw [keySize]byte
+	defer clear(raw[:])
 	for _, d := range []struct {
 		label string
 		to    *cipher.AEAD
 	}{{labelJournal, &k.journal}, {labelValue, &k.value}, {labelHead, &k.head}} {
-		raw, err := hkdf.Expand(sha256.New, master, d.label, keySize)
-		if err != nil {
-			return nil, fmt.Errorf("vault: %w", err)
-		}
-		*d.to, err = newAEAD(raw)
-		clear(raw)
-		if err != nil {
+		expand(&raw, master, d.label)
+		var err error
+		if *d.to, err = newAEAD(raw[:]); err != nil {
 			return nil, err
 		}
 	}
-	raw, err := hkdf.Expand(sha256.New, master, labelErasable, keySize)
-	if err != nil {
-		return nil, fmt.Errorf("vault: %w", err)
-	}
-	defer clear(raw)
+	var err error
 	if k.page, err = newPage(); err != nil {
 		return nil, err
 	}
 	copy(k.master(), master)
-	copy(k.erasable(), raw)
+	expand((*[keySize]byte)(k.erasable()), master, labelErasable)
 	return k, nil
 }
 
-// own returns the cipher of one erasable value. Its key comes from the slot's
-// and from ours, so that neither the disk without the passphrase nor the
+// own returns the cipher of one erasable value. Its key is HKDF of the slot's
+// with ours as salt, so that neither the disk without the passphrase nor the
 // passphrase without the slot opens the value.
 func (k *keys) own(slotKey *[slots.KeySize]byte) (cipher.AEAD, error) {
-	raw, err := hkdf.Key(sha256.New, slotKey[:], k.erasable(), labelOwn, keySize)
-	if err != nil {
-		return nil, fmt.Errorf("vault: %w", err)
-	}
-	defer clear(raw)
-	return newAEAD(raw)
+	var prk, raw [keySize]byte
+	defer func() { clear(prk[:]); clear(raw[:]) }()
+	mac := hmac.New(sha256.New, k.erasable())
+	mac.Write(slotKey[:])
+	mac.Sum(prk[:0])
+	expand(&raw, prk[:], labelOwn)
+	return newAEAD(raw[:])
 }
 
 // valueAAD binds a sealed value to where it stands.
