@@ -193,7 +193,7 @@ func (h *history) choice(d *device, id ID) (best *modelEpoch, fresh bool) {
 				continue
 			}
 			reachable := slices.ContainsFunc(e.unreached, func(m identity.LogID) bool { return h.knows[d][m] })
-			if isFresh == (reachable || h.now.Sub(learnt) >= 24*time.Hour) {
+			if isFresh == (reachable || h.now.Sub(learnt) >= 24*time.Hour || modelCovers(e, v.Heads) < len(v.Heads)) {
 				continue
 			}
 			if best == nil || modelBetter(e, best, v.Heads) {
@@ -207,19 +207,20 @@ func (h *history) choice(d *device, id ID) (best *modelEpoch, fresh bool) {
 	return nil, false
 }
 
-func modelBetter(a, b *modelEpoch, heads [][32]byte) bool {
-	count := func(e *modelEpoch) (n int) {
-		for _, x := range heads {
-			for _, y := range e.heads {
-				if x == y {
-					n++
-				}
+func modelCovers(e *modelEpoch, heads [][32]byte) (n int) {
+	for _, x := range heads {
+		for _, y := range e.heads {
+			if x == y {
+				n++
 			}
 		}
-		return n
 	}
-	if count(a) != count(b) {
-		return count(a) > count(b)
+	return n
+}
+
+func modelBetter(a, b *modelEpoch, heads [][32]byte) bool {
+	if x, y := modelCovers(a, heads), modelCovers(b, heads); x != y {
+		return x > y
 	}
 	if len(a.unreached) != len(b.unreached) {
 		return len(a.unreached) < len(b.unreached)

@@ -279,6 +279,9 @@ func (m *merge) isGood(i int) bool {
 
 func (m *merge) decide(upTo int) {
 	for ; m.decided <= upTo; m.decided++ {
+		// An earlier verdict must not speak for itself: an operation about its own
+		// author stands in the past it is judged by.
+		m.good.put(m.decided, false)
 		m.good.put(m.decided, !m.struck.has(m.decided) && m.entitled(m.decided))
 	}
 }

@@ -129,7 +129,9 @@ func scanner(disk map[string][]byte) func(string, func(string, []byte) error) er
 // reload is a restart.
 func (d *device) reload() {
 	d.t.Helper()
-	k, err := Load(Config{Self: d.log, Rand: d.k.cfg.Rand, VerifyOp: verifyTestHeader}, scanner(d.disk))
+	cfg := d.k.cfg
+	cfg.Self = d.log
+	k, err := Load(cfg, scanner(d.disk))
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -379,7 +381,9 @@ func (d *device) checkDisk() {
 		}
 	}
 	same("live", d.k)
-	k, err := Load(d.config(1), scanner(d.disk))
+	cfg := d.k.cfg
+	cfg.Rand = deterministic(1)
+	k, err := Load(cfg, scanner(d.disk))
 	if err != nil {
 		d.t.Fatal(err)
 	}
