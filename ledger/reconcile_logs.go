@@ -73,6 +73,34 @@ func (l *Logs) Need(theirs []Mark, at time.Time) Need {
 	return n
 }
 
+// Fork returns the proof that closes a log, and false if there is none.
+func (l *Logs) Fork(id LogID) (Fork, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	st := l.logs[id]
+	if st == nil || st.fork == nil {
+		return Fork{}, false
+	}
+	return *st.fork, true
+}
+
+// ParseHeaderFrame reads the header of a header frame without checking its
+// signature: enough to see whether it is what was asked for.
+func ParseHeaderFrame(b []byte) (Header, error) {
+	signed, _, err := parseHeaderFrame(b)
+	if err != nil {
+		return Header{}, err
+	}
+	if len(signed) > MaxSignedHeader {
+		return Header{}, invalid("signed header of %d bytes is longer than %d", len(signed), MaxSignedHeader)
+	}
+	e, err := parseSigned(signed)
+	if err != nil {
+		return Header{}, err
+	}
+	return e.Header, nil
+}
+
 // Islands returns the ranges of a log that wait in the pen, ahead of a gap or
 // of their author's credential, in rising order.
 func (l *Logs) Islands(id LogID) []Want {

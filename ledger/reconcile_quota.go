@@ -161,7 +161,12 @@ func (h *Held) custody(now time.Time) int {
 type Ration struct {
 	left int64
 	at   time.Time
-	sent map[LogID]uint64 // how far each log was sent
+	sent map[rationKey]uint64 // how many of each were sent
+}
+
+type rationKey struct {
+	log  LogID
+	body bool
 }
 
 const (
@@ -176,26 +181,33 @@ const (
 
 // NewRation returns a full ration.
 func NewRation(at time.Time) *Ration {
-	return &Ration{left: rationBytes, at: at, sent: make(map[LogID]uint64)}
+	return &Ration{left: rationBytes, at: at, sent: make(map[rationKey]uint64)}
 }
 
-// Allows reports whether the range may be sent at all.
-func (r *Ration) Allows(w Want, at time.Time) bool {
+// Spend counts n bytes in one header, body or entry of a log of which held
+// entries are held, and reports whether they may be sent.
+func (r *Ration) Spend(id LogID, p Piece, held uint64, n int, at time.Time) bool {
 	r.refill(at)
-	return r.left > 0 || w.From >= r.sent[w.Log]
+	key := rationKey{id, p&PieceBody != 0}
+	if r.sent[key] < held {
+		if len(r.sent) >= rationLogs {
+			clear(r.sent)
+		}
+		r.sent[key]++
+		return true
+	}
+	return r.Again(n, at)
 }
 
-// Spend counts that entries of a log below to were sent, n bytes in all, of
-// which first was the lowest.
-func (r *Ration) Spend(id LogID, first, to uint64, n int) {
-	if first < r.sent[id] {
-		r.left -= int64(n)
-		return
+// Again counts n bytes that are not needed twice, and reports whether they may
+// be sent.
+func (r *Ration) Again(n int, at time.Time) bool {
+	r.refill(at)
+	if r.left <= 0 {
+		return false
 	}
-	if len(r.sent) >= rationLogs {
-		clear(r.sent)
-	}
-	r.sent[id] = to
+	r.left -= int64(n)
+	return true
 }
 
 func (r *Ration) refill(at time.Time) {

@@ -417,8 +417,8 @@ type End uint8
 const (
 	EndAll     End = 0 // all of it was sent
 	EndShort   End = 1 // not all of it is held there
-	EndRation  End = 2 // too much of it was sent before: ask others, or later
-	endHighest     = EndRation
+	EndLater   End = 2 // the session is full: the next one goes on
+	endHighest     = EndLater
 )
 
 // MarshalDone encodes struct { uint16 number; uint8 end; }.

@@ -48,6 +48,7 @@ type Node struct {
 	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
 
 	due  *due          // work for drainLoop
+	sync *syncing      // what sessions of synchronisation share
 	owed chan struct{} // one pending wake-up of receiptLoop
 
 	countMu  sync.Mutex
@@ -114,7 +115,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust, cred), events: newHub(),
 		rand: secureRand(), cred: cred, self: identity.LogID{Author: cred.SigningKey},
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), owed: make(chan struct{}, 1),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	return n, n.loadTicket()

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"tocsin/crypto/group"
-	"tocsin/crypto/identity"
-	"tocsin/ledger"
 	"tocsin/mesh"
 	"tocsin/node/message"
 )
@@ -421,32 +419,6 @@ func TestForeignAuthorStaysInPen(t *testing.T) {
 	if len(people) != 1 {
 		t.Fatalf("a foreign author is shown among the people: %v", people)
 	}
-}
-
-func TestWantRoundTrip(t *testing.T) {
-	w := ledger.Want{Log: identity.LogID{Author: identity.Key{1}, Incarnation: 2}, From: 3, To: 4}
-	raw, err := marshalWant(w)
-	check(t, err)
-	got, err := parseWant(raw)
-	check(t, err)
-	if got != w {
-		t.Fatalf("got %v", got)
-	}
-}
-
-func FuzzParseWant(f *testing.F) {
-	f.Add(make([]byte, 52))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		w, err := parseWant(raw)
-		if err != nil {
-			return
-		}
-		again, err := marshalWant(w)
-		check(t, err)
-		if string(again) != string(raw) {
-			t.Fatal("two encodings of one range")
-		}
-	})
 }
 
 func FuzzParseControl(f *testing.F) {

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	"tocsin/ledger"
+	"tocsin/mesh"
+)
+
+// acceptHeaders is accept for entries that came without their bodies, as header
+// frames: the same checks but for the body, the same batch, the same verdicts.
+// erased says which bodies the sender does not have any more.
+func (n *Node) acceptHeaders(ctx context.Context, frames ...[]byte) (results []received, erased []bool) {
+	results, erased = make([]received, len(frames)), make([]bool, len(frames))
+	verified := make([]ledger.Verified, 0, len(frames))
+	places := make([]int, 0, len(frames))
+	for i, frame := range frames {
+		v, gone, err := ledger.VerifyHeaderFrame(frame)
+		if err != nil {
+			results[i].verdict = mesh.Reject
+			n.count(func(m *Metrics) { m.Refused++ })
+			n.log.Debug("refused a header", "err", err)
+			continue
+		}
+		results[i], erased[i] = received{verdict: mesh.Ignore, entry: v.Entry()}, gone
+		verified, places = append(verified, v), append(places, i)
+	}
+	outcomes, err := n.logs.AppendBatch(ctx, verified, n.cfg.Clock.Now())
+	if err != nil {
+		n.count(func(m *Metrics) { m.StoreErrors++ })
+		n.log.Error("headers could not be saved; they will be asked for again", "entries", len(verified), "err", err)
+		n.recover(ctx, verified)
+		return results, erased
+	}
+	for i, o := range outcomes {
+		r := &results[places[i]]
+		r.outcome, r.verdict = o, n.settle(ctx, r.entry, o)
+		if o == ledger.Appended && r.entry.Header.BodyLen > 0 {
+			n.sync.bodies(func(a *ledger.Absence) { a.Add(r.entry.Header.Log(), r.entry.Header.Seq) })
+		}
+	}
+	return results, erased
+}
+
+// body is one body that came for a header that is held.
+type body struct {
+	log  ledger.LogID
+	seq  uint64
+	data []byte
+}
+
+// acceptBodies joins bodies to the headers held and takes the whole entries
+// through accept. A body that is not its header's is the sender's doing.
+func (n *Node) acceptBodies(ctx context.Context, bodies ...body) error {
+	frames := make([][]byte, 0, len(bodies))
+	for _, b := range bodies {
+		e, err := n.logs.Entry(ctx, b.log, b.seq)
+		if err != nil {
+			return fmt.Errorf("node: the header of a body that came: %w", err)
+		}
+		frames = append(frames, wholeFrame(e.SignedHeader(), b.data))
+	}
+	for i, r := range n.accept(ctx, frames...) {
+		if r.rejected() {
+			return ledger.Breach(ledger.BrokenEntry, "a body that is not its header's")
+		}
+		if r.outcome != 0 {
+			n.sync.bodies(func(a *ledger.Absence) { a.Remove(bodies[i].log, bodies[i].seq) })
+		}
+	}
+	return nil
+}
+
+// wholeFrame is [ledger.Entry.Frame] of an entry in two parts.
+func wholeFrame(signed, body []byte) []byte {
+	f := make([]byte, 0, 5+len(signed)+len(body))
+	f = append(f, byte(len(signed)>>8), byte(len(signed)))
+	f = append(f, signed...)
+	f = append(f, byte(len(body)>>16), byte(len(body)>>8), byte(len(body)))
+	return append(f, body...)
+}
+
+// scanAbsent looks through some more of the logs for bodies that an earlier run
+// left absent.
+func (n *Node) scanAbsent(ctx context.Context) error {
+	left := uint64(absentScan)
+	for _, head := range n.logs.Frontier() {
+		n.sync.mu.Lock()
+		from := n.sync.scanned[head.Log]
+		n.sync.mu.Unlock()
+		if from >= head.Next {
+			continue
+		}
+		to := min(head.Next, from+left)
+		var seqs []uint64
+		err := n.logs.Bodyless(ctx, head.Log, from, to, func(e *ledger.Entry) error {
+			if e.Header.BodyLen > 0 {
+				seqs = append(seqs, e.Header.Seq)
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("node: looking for absent bodies: %w", err)
+		}
+		n.sync.mu.Lock()
+		n.sync.absent.Add(head.Log, seqs...)
+		n.sync.scanned[head.Log] = to
+		n.sync.mu.Unlock()
+		if left -= to - from; left == 0 {
+			return nil
+		}
+	}
+	return nil
+}

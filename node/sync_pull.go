@@ -1,0 +1,544 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"tocsin/ledger"
+	"tocsin/mesh"
+)
+
+const (
+	// pullBatch and pullBatchBytes are how much of what came shares one write.
+	pullBatch      = 64
+	pullBatchBytes = 512 << 10
+	// maxWants is how many ranges are asked for at once.
+	maxWants = 32
+	// maxEmpty is how many claims of a neighbour may turn out to be empty before
+	// the session ends.
+	maxEmpty = 16
+)
+
+// puller is the client's side of one session.
+type puller struct {
+	n      *Node
+	s      mesh.SyncStream
+	inflow *ledger.Inflow
+	number uint16
+	wants  map[uint16]*ledger.Expected
+	empty  int
+	later  bool // the other side ended ranges because the session is full
+
+	batch []item // what came and is not stored yet, in order
+	bytes int
+}
+
+// item is one thing that came.
+type item struct {
+	ledger.Item
+	class ledger.Class
+	size  int
+	want  *ledger.Expected
+}
+
+func (n *Node) pull(ctx context.Context, s mesh.SyncStream) error {
+	p := &puller{n: n, s: s, inflow: ledger.NewInflow(), wants: make(map[uint16]*ledger.Expected)}
+	defer n.sync.release(p)
+	err := p.run(ctx)
+	if err != nil {
+		// What did come is good: keep it, and resume from there.
+		if serr := p.store(context.WithoutCancel(ctx)); serr != nil {
+			n.log.Debug("the end of a session was not stored", "err", serr)
+		}
+	}
+	return err
+}
+
+// run is the session: step 1 for every scope, then the scopes in their order.
+func (p *puller) run(ctx context.Context) error {
+	n := p.n
+	if err := n.scanAbsent(ctx); err != nil {
+		n.log.Error("absent bodies are not known", "err", err)
+	}
+	scopes := []ledger.Scope{ledger.ScopeHeaders}
+	if n.tree(ledger.ScopeBodies).Len() > 0 {
+		scopes = append(scopes, ledger.ScopeBodies)
+	}
+	answers, err := p.roots(scopes)
+	if err != nil {
+		return err
+	}
+	behind := false
+	for i, scope := range scopes {
+		if answers[i].Equal {
+			continue
+		}
+		theirs, lack, err := p.compare(scope, answers[i].Count)
+		if err != nil {
+			return err
+		}
+		if scope == ledger.ScopeHeaders {
+			behind = lack
+			err = p.headers(ctx, theirs)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := p.lost(ctx); err != nil {
+		return err
+	}
+	if err := p.bodies(ctx); err != nil {
+		return err
+	}
+	if behind {
+		if err := p.s.Send(mesh.Frame{Type: frameBehind}); err != nil {
+			return err
+		}
+	}
+	if p.later {
+		return mesh.ErrSessionLimit
+	}
+	return nil
+}
+
+// roots is step 1: one frame each way for all scopes.
+func (p *puller) roots(scopes []ledger.Scope) ([]ledger.Answered, error) {
+	var roots []ledger.ScopeRoot
+	for _, s := range scopes {
+		roots = append(roots, ledger.ScopeRoot{Scope: s, Root: p.n.tree(s).Root()})
+	}
+	if err := p.s.Send(mesh.Frame{Type: frameRoots, Payload: ledger.MarshalRoots(roots)}); err != nil {
+		return nil, err
+	}
+	f, err := p.expect(frameEqual)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.ParseAnswers(f.Payload, len(roots))
+}
+
+func (p *puller) expect(typ uint8) (mesh.Frame, error) {
+	f, err := p.s.Receive()
+	if err != nil {
+		return f, err
+	}
+	if f.Type != typ {
+		return f, ledger.Breach(ledger.BrokenRange, "frame type %d in place of %d", f.Type, typ)
+	}
+	return f, nil
+}
+
+// compare is step 2: which marks of theirs differ, and whether they lack
+// something.
+func (p *puller) compare(scope ledger.Scope, count int) ([]ledger.Mark, bool, error) {
+	var salt [ledger.SaltSize]byte
+	if _, err := rand.Read(salt[:]); err != nil {
+		return nil, false, fmt.Errorf("node: randomness: %w", err)
+	}
+	c := ledger.Compare(p.n.tree(scope), salt, count)
+	for !c.Done() {
+		if q, ok := c.Ask(); ok {
+			if err := p.s.Send(mesh.Frame{Type: frameAsk, Payload: q}); err != nil {
+				return nil, false, err
+			}
+		}
+		f, err := p.expect(frameMarks)
+		if err != nil {
+			return nil, false, err
+		}
+		if err := c.Take(f.Payload); err != nil {
+			return nil, false, err
+		}
+	}
+	theirs, behind := c.Result()
+	return theirs, behind, nil
+}
+
+// headers fetches what the marks lead to. What another session fetches at the
+// moment is looked at once more in the end.
+func (p *puller) headers(ctx context.Context, theirs []ledger.Mark) error {
+	for range 2 {
+		need := p.n.logs.Need(theirs, p.n.cfg.Clock.Now())
+		if err := p.proofs(ctx, need.Proofs); err != nil {
+			return err
+		}
+		skipped, err := p.entries(ctx, need.Wants)
+		if err != nil {
+			return err
+		}
+		if err := p.branches(ctx, theirs); err != nil {
+			return err
+		}
+		if !skipped {
+			break
+		}
+	}
+	return nil
+}
+
+// entries fetches ranges: whole entries where few are missing, else headers
+// only, whose bodies follow by urgency. skipped says that other sessions are at
+// some of the logs.
+func (p *puller) entries(ctx context.Context, wants []ledger.Want) (skipped bool, err error) {
+	var mine []ledger.Want
+	missing := uint64(0)
+	for _, w := range wants {
+		if !p.n.sync.claim(p, w.Log, p.n.cfg.Clock.Now()) {
+			skipped = true
+			continue
+		}
+		mine = append(mine, w)
+		missing += w.To - w.From
+	}
+	piece, class := ledger.PieceEntry, ledger.ClassUrgent
+	if missing > headersFirst {
+		piece, class = ledger.PieceHeader, ledger.ClassControl
+	}
+	var requests []ledger.Request
+	for _, w := range ledger.Cut(mine) {
+		r := ledger.Request{Want: w, Class: class, Piece: piece}
+		if w.From == 0 && piece == ledger.PieceHeader {
+			// The first entry holds the credential without which the log is not taken.
+			first := r
+			first.To, first.Piece = 1, ledger.PieceEntry
+			requests = append(requests, first)
+			if r.From = 1; r.To == 1 {
+				continue
+			}
+		}
+		requests = append(requests, r)
+	}
+	return skipped, p.fetch(ctx, requests)
+}
+
+// lost fetches again what the store lost.
+func (p *puller) lost(ctx context.Context) error {
+	var requests []ledger.Request
+	for _, w := range ledger.Cut(p.n.logs.Lost()) {
+		if p.n.sync.claim(p, w.Log, p.n.cfg.Clock.Now()) {
+			requests = append(requests, ledger.Request{Want: w, Class: ledger.ClassUrgent, Piece: ledger.PieceEntry})
+		}
+	}
+	return p.fetch(ctx, requests)
+}
+
+// maxPlan bounds the bodies that one session plans for; the next one goes on.
+const maxPlan = 8192
+
+// bodies fetches absent bodies, the most urgent and newest first.
+func (p *puller) bodies(ctx context.Context) error {
+	var ranges []ledger.Want
+	p.n.sync.bodies(func(a *ledger.Absence) {
+		for _, id := range a.All() {
+			ranges = append(ranges, a.Of(id)...)
+		}
+	})
+	var absent []*ledger.Entry
+	for _, w := range ranges {
+		if len(absent) >= maxPlan {
+			p.later = true
+			break
+		}
+		err := p.n.logs.Bodyless(ctx, w.Log, w.From, w.To, func(e *ledger.Entry) error {
+			absent = append(absent, e)
+			return nil
+		})
+		if err != nil {
+			p.n.log.Error("absent bodies cannot be looked up", "log", w.Log, "err", err)
+		}
+	}
+	return p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now()))
+}
+
+// proofs fetches fork proofs that differ from ours.
+func (p *puller) proofs(ctx context.Context, logs []ledger.LogID) error {
+	var requests []ledger.Request
+	for _, id := range logs {
+		requests = append(requests, ledger.Request{Want: ledger.Want{Log: id, To: 1}, Class: ledger.ClassControl, Piece: ledger.PieceFork})
+	}
+	return p.fetch(ctx, requests)
+}
+
+// branches looks, for each mark that still contradicts our log, for the lowest
+// place at which the two differ; the entry there and ours prove the fork.
+func (p *puller) branches(ctx context.Context, theirs []ledger.Mark) error {
+	for _, m := range p.n.logs.Need(theirs, p.n.cfg.Clock.Now()).Branches {
+		if err := p.bisect(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *puller) bisect(ctx context.Context, m ledger.Mark) error {
+	hi := m.Next - 1
+	ours, err := p.n.logs.Entry(ctx, m.Log, hi)
+	if err != nil {
+		return nil // damaged here: lost sees to it
+	}
+	if ours.ID() == ledger.ID(m.ID) {
+		return nil // they are behind on the same branch
+	}
+	p.n.log.Warn("a neighbour holds another branch of a log", "log", m.Log)
+	b := ledger.NewBisect(hi)
+	for {
+		seq, found := b.Place()
+		theirs, err := p.one(m.Log, seq, found)
+		if err != nil || theirs == nil {
+			return err
+		}
+		ours, err := p.n.logs.Entry(ctx, m.Log, seq)
+		if err != nil {
+			return nil
+		}
+		same := theirs.ID() == ours.ID()
+		if !found {
+			b.Take(same)
+			continue
+		}
+		if same {
+			return ledger.Breach(ledger.BrokenFrontier, "it shows a branch and then does not hold it")
+		}
+		results, _ := p.n.acceptHeaders(ctx, theirs.HeaderFrame())
+		if len(results) == 1 && results[0].rejected() {
+			return ledger.Breach(ledger.BrokenEntry, "a header that does not verify")
+		}
+		return nil
+	}
+}
+
+// one fetches a single header and verifies it; nil if it is not held there.
+func (p *puller) one(id ledger.LogID, seq uint64, _ bool) (*ledger.Entry, error) {
+	r := ledger.Request{Want: ledger.Want{Log: id, From: seq, To: seq + 1}, Class: ledger.ClassControl, Piece: ledger.PieceHeader}
+	number := p.number
+	if err := p.ask(r); err != nil {
+		return nil, err
+	}
+	var e *ledger.Entry
+	for p.wants[number] != nil {
+		f, err := p.s.Receive()
+		if err != nil {
+			return nil, err
+		}
+		switch f.Type {
+		case frameItem:
+			it, err := p.item(f)
+			if err != nil {
+				return nil, err
+			}
+			v, _, err := ledger.VerifyHeaderFrame(it.Data)
+			if err != nil {
+				return nil, ledger.Breach(ledger.BrokenEntry, "a header that does not verify: %v", err)
+			}
+			if err := it.want.Take(it.Piece, v.Entry().Header.Log(), v.Entry().Header.Seq); err != nil {
+				return nil, err
+			}
+			e = v.Entry()
+			if err := p.credit(it); err != nil {
+				return nil, err
+			}
+		case frameDone:
+			if err := p.done(f.Payload); err != nil {
+				return nil, err
+			}
+		default:
+			return nil, ledger.Breach(ledger.BrokenRange, "frame type %d among items", f.Type)
+		}
+	}
+	return e, nil
+}
+
+func (p *puller) ask(r ledger.Request) error {
+	p.wants[p.number] = ledger.Expect(r)
+	err := p.s.Send(mesh.Frame{Type: frameWant, Class: uint8(r.Class), Payload: ledger.MarshalWant(p.number, r)})
+	p.number++
+	return err
+}
+
+// fetch asks for ranges, several at a time, and stores what comes.
+func (p *puller) fetch(ctx context.Context, requests []ledger.Request) error {
+	for len(requests) > 0 || len(p.wants) > 0 {
+		for len(requests) > 0 && len(p.wants) < maxWants && !p.later {
+			if err := p.ask(requests[0]); err != nil {
+				return err
+			}
+			requests = requests[1:]
+		}
+		if len(p.wants) == 0 {
+			break
+		}
+		f, err := p.s.Receive()
+		if err != nil {
+			return err
+		}
+		if err := p.take(ctx, f); err != nil {
+			return err
+		}
+	}
+	return p.store(ctx)
+}
+
+func (p *puller) take(ctx context.Context, f mesh.Frame) error {
+	switch f.Type {
+	case frameItem:
+		it, err := p.item(f)
+		if err != nil {
+			return err
+		}
+		if err := it.check(); err != nil {
+			return err
+		}
+		p.batch, p.bytes = append(p.batch, it), p.bytes+it.size
+		if len(p.batch) >= pullBatch || p.bytes >= pullBatchBytes {
+			return p.store(ctx)
+		}
+		return nil
+	case frameDone:
+		if err := p.done(f.Payload); err != nil {
+			return err
+		}
+		return p.store(ctx)
+	}
+	return ledger.Breach(ledger.BrokenRange, "frame type %d among items", f.Type)
+}
+
+// item reads one item: it belongs to a range that was asked for, in its class
+// and within the credit.
+func (p *puller) item(f mesh.Frame) (item, error) {
+	i, err := ledger.ParseItem(f.Payload)
+	if err != nil {
+		return item{}, err
+	}
+	w := p.wants[i.Number]
+	if w == nil || ledger.Class(f.Class) != w.Class {
+		return item{}, ledger.Breach(ledger.BrokenRange, "an item of a range that was not asked for")
+	}
+	it := item{Item: i, class: w.Class, size: len(f.Payload), want: w}
+	return it, p.inflow.Arrive(it.class, it.size)
+}
+
+// check holds an item against what was asked for, before anything of it is
+// verified or stored.
+func (i *item) check() error {
+	switch i.Piece {
+	case ledger.PieceBody:
+		return i.want.Take(i.Piece, i.want.Log, i.Seq)
+	case ledger.PieceEntry:
+		e, err := ledger.ParseFrame(i.Data)
+		if err != nil {
+			return ledger.Breach(ledger.BrokenEntry, "an entry that cannot be read: %v", err)
+		}
+		return i.want.Take(i.Piece, e.Header.Log(), e.Header.Seq)
+	case ledger.PieceHeader:
+		h, err := ledger.ParseHeaderFrame(i.Data)
+		if err != nil {
+			return ledger.Breach(ledger.BrokenEntry, "a header that cannot be read: %v", err)
+		}
+		return i.want.Take(i.Piece, h.Log(), h.Seq)
+	}
+	return i.want.Take(i.Piece, i.want.Log, 0)
+}
+
+// done ends a range. A range of which nothing came although it was claimed is
+// remembered; one or two may have been lost there, many are lies.
+func (p *puller) done(payload []byte) error {
+	number, end, err := ledger.ParseDone(payload)
+	if err != nil {
+		return err
+	}
+	w := p.wants[number]
+	if w == nil {
+		return ledger.Breach(ledger.BrokenRange, "the end of a range that was not asked for")
+	}
+	delete(p.wants, number)
+	p.later = p.later || end == ledger.EndLater
+	if w.Got() == 0 && w.Piece&ledger.PieceHeader != 0 && end != ledger.EndLater {
+		if p.empty++; p.empty > maxEmpty {
+			return ledger.Breach(ledger.BrokenFrontier, "%d claims of it were empty", p.empty)
+		}
+	}
+	return nil
+}
+
+// store takes what came into the ledger, in order and in runs of one kind, and
+// gives credit for it.
+func (p *puller) store(ctx context.Context) error {
+	batch := p.batch
+	p.batch, p.bytes = nil, 0
+	for len(batch) > 0 {
+		run := 1
+		for run < len(batch) && batch[run].Piece == batch[0].Piece {
+			run++
+		}
+		if err := p.accept(ctx, batch[:run]); err != nil {
+			return err
+		}
+		for _, it := range batch[:run] {
+			if err := p.credit(it); err != nil {
+				return err
+			}
+		}
+		batch = batch[run:]
+	}
+	return nil
+}
+
+func (p *puller) credit(it item) error {
+	grant := p.inflow.Done(it.class, it.size)
+	if grant == 0 {
+		return nil
+	}
+	return p.s.Send(mesh.Frame{Type: frameCredit, Class: uint8(it.class), Payload: ledger.MarshalCredit(grant)})
+}
+
+// accept takes a run of items of one kind. Whatever does not verify ends the
+// session and is held against the neighbour who served it.
+func (p *puller) accept(ctx context.Context, run []item) error {
+	switch run[0].Piece {
+	case ledger.PieceFork:
+		return p.forks(ctx, run)
+	case ledger.PieceBody:
+		bodies := make([]body, len(run))
+		for i, it := range run {
+			bodies[i] = body{it.want.Log, it.Seq, it.Data}
+		}
+		return p.n.acceptBodies(ctx, bodies...)
+	}
+	frames := make([][]byte, len(run))
+	for i, it := range run {
+		frames[i] = it.Data
+	}
+	var results []received
+	if run[0].Piece == ledger.PieceEntry {
+		results = p.n.accept(ctx, frames...)
+	} else {
+		results, _ = p.n.acceptHeaders(ctx, frames...)
+	}
+	for _, r := range results {
+		if r.rejected() {
+			return ledger.Breach(ledger.BrokenEntry, "an entry that does not verify")
+		}
+	}
+	return nil
+}
+
+func (p *puller) forks(ctx context.Context, run []item) error {
+	for _, it := range run {
+		changed, err := p.n.logs.TakeFork(ctx, it.Data)
+		switch {
+		case errors.Is(err, ledger.ErrInvalid):
+			return ledger.Breach(ledger.BrokenEntry, "a fork proof that proves nothing")
+		case errors.Is(err, ledger.ErrNotFound):
+			// Of an author who is not known here yet: it comes with the log.
+		case err != nil:
+			p.n.log.Error("a fork proof could not be saved", "log", it.want.Log, "err", err)
+		case changed:
+			p.n.count(func(m *Metrics) { m.Forked++ })
+			p.n.log.Warn("a device signed two entries at one place", "log", it.want.Log)
+		}
+	}
+	return nil
+}
