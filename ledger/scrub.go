@@ -132,8 +132,7 @@ func (l *Logs) scrubRange(ctx context.Context, id LogID, to uint64, rep *ScrubRe
 	from := s.seq
 	err := l.store.Range(ctx, id, from, to, func(seq uint64, value []byte) error {
 		if seq > s.seq {
-			l.scrubLost(id, s.seq, seq, rep)
-			s.linked = false
+			l.scrubMissing(ctx, id, s.seq, seq, rep)
 		}
 		rep.Entries++
 		rep.Bytes += uint64(len(value))
@@ -143,8 +142,7 @@ func (l *Logs) scrubRange(ctx context.Context, id LogID, to uint64, rep *ScrubRe
 	})
 	switch {
 	case err == nil && s.seq < to:
-		l.scrubLost(id, s.seq, to, rep)
-		s.linked = false
+		l.scrubMissing(ctx, id, s.seq, to, rep)
 	case err != nil && (ctx.Err() != nil || errors.Is(err, ErrClosed)):
 		return err
 	case err != nil:
@@ -159,6 +157,22 @@ func (l *Logs) scrubRange(ctx context.Context, id LogID, to uint64, rep *ScrubRe
 		l.scrubLost(id, to-1, to, rep) // what is there is not what was acknowledged
 	}
 	return l.recoverOwn(ctx, id, from, to, rep)
+}
+
+// scrubMissing looks one by one at places that a range left out: a store that
+// cannot go on behind a damaged place may still have them.
+func (l *Logs) scrubMissing(ctx context.Context, id LogID, from, to uint64, rep *ScrubReport) {
+	l.scrub.linked = false
+	for seq := from; seq < to; seq++ {
+		value, err := l.store.Get(ctx, TableEntries, id, seq)
+		if err == nil {
+			rep.Entries++
+			l.scrubEntry(id, seq, value, rep)
+		} else if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
+			l.scrubLost(id, seq, seq+1, rep)
+			l.scrub.linked = false
+		}
+	}
 }
 
 // scrubEntry checks one value and its link.

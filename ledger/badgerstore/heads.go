@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,7 +15,8 @@ import (
 )
 
 // heads.wal is a copy, outside Badger, of what Badger has of the tables with one
-// record for each log: states (how many entries, which head), forks, witnesses.
+// record for each log: states (how many entries, which head), forks, witnesses;
+// and of the entries whose body was erased, so that none is ever fetched again.
 // Before each transaction what it changes of them is appended and synced, and
 // the transaction keeps the mark of that record. So at an opening the two tell
 // of each other what is missing: Badger loses whole transactions in silence when
@@ -67,11 +69,20 @@ func parseHeads(b []byte) (*headsRecord, error) {
 		return nil, err
 	}
 	for i := range h.batch {
-		if !h.batch[i].Table.Single() {
+		if !kept(&h.batch[i]) {
 			return nil, fmt.Errorf("badgerstore: a record of heads is of table %d", h.batch[i].Table)
 		}
 	}
 	return &h, nil
+}
+
+// kept reports whether a record, as it is stored, has a copy in heads.wal.
+func kept(r *ledger.Record) bool {
+	if r.Table != ledger.TableEntries {
+		return r.Table.Single()
+	}
+	st, err := parseStored(r.Value)
+	return err == nil && st.slot == nil && st.erased != nil
 }
 
 // heads is heads.wal, open for appending. It is guarded by Store.indexMu.
@@ -143,7 +154,7 @@ func (h *heads) take(r *headsRecord) {
 		h.before = r.before
 	}
 	for _, rec := range r.batch {
-		at := place{rec.Table, rec.Log, 0}
+		at := place{rec.Table, rec.Log, rec.Seq}
 		h.bytes += len(rec.Value) - len(h.values[at])
 		h.values[at] = rec.Value
 	}
@@ -203,13 +214,39 @@ func (s *Store) compareHeads() (lost []ledger.Record, err error) {
 		}
 	}
 	for at, value := range want {
-		if _, ok := seen[at]; !ok {
+		if at.table == ledger.TableEntries {
+			missing, err := s.forgotErasure(at, value)
+			if err != nil {
+				return nil, err
+			}
+			if !missing {
+				continue
+			}
+			lost = append(lost, ledger.Record{Table: at.table, Log: at.log, Seq: at.seq, Value: value})
+		} else if _, ok := seen[at]; !ok {
 			lost = append(lost, ledger.Record{Table: at.table, Log: at.log, Value: value})
 			suspects[at.log] = struct{}{}
 		}
 	}
 	s.suspects = slices.SortedFunc(maps.Keys(suspects), ledger.LogID.Compare)
 	return lost, nil
+}
+
+// forgotErasure reports whether the index does not know that a body was erased.
+func (s *Store) forgotErasure(at place, value []byte) (bool, error) {
+	erased, err := parseStored(value)
+	if err != nil {
+		return false, err
+	}
+	raw, err := s.raw(at.table, at.log, at.seq)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	st, err := parseStored(raw)
+	return err != nil || st.slot != nil && *st.slot == *erased.erased, nil
 }
 
 // replayed reports whether the wals had a record for a place: it is newer than
@@ -224,7 +261,7 @@ func (s *Store) restoreHeads(lost []ledger.Record) error {
 	for piece := range slices.Chunk(lost, ledger.MaxBatchRecords) {
 		err := s.db.Update(func(txn *badger.Txn) error {
 			for _, r := range piece {
-				k, err := key(r.Table, r.Log, 0)
+				k, err := key(r.Table, r.Log, r.Seq)
 				if err == nil {
 					err = txn.Set(k, r.Value)
 				}
@@ -306,7 +343,7 @@ func (s *Store) writeSnapshot(w *wal, before mark) error {
 			}
 			size = len(value)
 		}
-		r.batch = append(r.batch, ledger.Record{Table: at.table, Log: at.log, Value: value})
+		r.batch = append(r.batch, ledger.Record{Table: at.table, Log: at.log, Seq: at.seq, Value: value})
 	}
 	return flush()
 }
@@ -315,7 +352,7 @@ func comparePlaces(a, b place) int {
 	if a.table != b.table {
 		return int(a.table) - int(b.table)
 	}
-	return a.log.Compare(b.log)
+	return cmp.Or(a.log.Compare(b.log), cmp.Compare(a.seq, b.seq))
 }
 
 // appendHeads makes durable what a transaction is about to change of the single
@@ -326,16 +363,16 @@ func (s *Store) appendHeads(own, in []walBatch) (mark, error) {
 	for _, batches := range [][]walBatch{own, in} {
 		for _, b := range batches {
 			for _, rec := range b.records {
-				if !rec.Table.Single() {
+				if !kept(&rec) {
 					continue
 				}
-				at := place{rec.Table, rec.Log, 0}
+				at := place{rec.Table, rec.Log, rec.Seq}
 				if i, ok := last[at]; ok {
 					r.batch[i].Value = rec.Value
 					continue
 				}
 				last[at] = len(r.batch)
-				r.batch = append(r.batch, ledger.Record{Table: rec.Table, Log: rec.Log, Value: rec.Value})
+				r.batch = append(r.batch, ledger.Record{Table: rec.Table, Log: rec.Log, Seq: rec.Seq, Value: rec.Value})
 			}
 		}
 	}

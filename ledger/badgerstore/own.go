@@ -246,7 +246,7 @@ func (s *Store) mark(key []byte) (mark, error) {
 	}
 	m, err := parseMark(value)
 	if err != nil {
-		return mark{}, fmt.Errorf("%w: a mark of the index cannot be read: move the directory %s away; it is then rebuilt", ledger.ErrDamaged, indexName)
+		return mark{}, fmt.Errorf("%w: a mark of the index cannot be read: %s", ledger.ErrDamaged, indexAdvice)
 	}
 	return m, nil
 }

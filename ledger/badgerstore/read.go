@@ -62,6 +62,7 @@ func (s *Store) raw(t ledger.Table, id ledger.LogID, seq uint64) ([]byte, error)
 
 // value reads one key of Badger.
 func (s *Store) value(k []byte) (value []byte, err error) {
+	defer damagedIndex(&err)
 	err = s.db.View(func(txn *badger.Txn) error {
 		item, err := txn.Get(k)
 		if err != nil {
@@ -79,12 +80,20 @@ func (s *Store) value(k []byte) (value []byte, err error) {
 	return value, nil
 }
 
+// damagedIndex turns a panic of Badger's over what it read into an error.
+func damagedIndex(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: the index cannot be read: %.200s", ledger.ErrDamaged, fmt.Sprint(p))
+	}
+}
+
 // pair is one key and value of a page.
 type pair struct{ key, value []byte }
 
 // page reads the keys with a prefix from a key on. more says whether it stopped
 // because the page was full.
 func (s *Store) page(prefix, from, to []byte) (pairs []pair, more bool, err error) {
+	defer damagedIndex(&err)
 	err = s.db.View(func(txn *badger.Txn) error {
 		opt := badger.DefaultIteratorOptions
 		opt.Prefix = prefix

@@ -108,13 +108,16 @@ func (s *Store) openFiles(dir files) error {
 		return err
 	}
 	created := true
+	var missing []string
 	for _, j := range []*journal{&s.own, &s.in} {
 		keys, isNew, err := openSlots(dir, j.slotsName)
 		if err != nil {
 			return err
 		}
 		j.keys = keys
-		created = created && isNew
+		if created = created && isNew; isNew {
+			missing = append(missing, j.slotsName)
+		}
 	}
 	if err := s.openHeads(dir); err != nil {
 		return err
@@ -126,8 +129,10 @@ func (s *Store) openFiles(dir files) error {
 	if err := s.openIn(dir); err != nil {
 		return err
 	}
-	if created && (s.heads.known || s.own.use.end > 0 || s.in.use.end > 0) {
-		s.note("the files with the keys of bodies were missing: all bodies that were held are lost; others' are fetched again")
+	for _, name := range missing {
+		if s.heads.known || s.own.use.end > 0 || s.in.use.end > 0 {
+			s.note(name + " was missing, which has the keys of bodies: those that were held are lost until other devices bring them again")
+		}
 	}
 	if err := s.settleHeads(dir); err != nil {
 		return err
@@ -155,12 +160,15 @@ func (s *Store) openIndex() (err error) {
 	if err := guardManifest(dir); err != nil {
 		return err
 	}
+	if err := checkTables(dir, &s.opt); err != nil {
+		return err
+	}
 	if s.db, err = badger.Open(badgerOptions(dir, &s.opt)); err != nil {
 		s.db = nil
 		if errors.Is(err, badger.ErrEncryptionKeyMismatch) {
 			return errKey
 		}
-		return diskError("cannot open the index", err)
+		return fmt.Errorf("%w: %s", diskError("cannot open the index", err), indexAdvice)
 	}
 	value, err := s.value(keyFormat)
 	if errors.Is(err, ledger.ErrNotFound) {
@@ -192,8 +200,8 @@ func guardManifest(dir string) error {
 		return fmt.Errorf("badgerstore: cannot read the index: %w", err)
 	}
 	if !ok && len(tables) > 0 {
-		return fmt.Errorf("%w: %s has %d tables and no %s: restore that file, or move the directory away; it is then rebuilt from own.wal and from other devices",
-			ledger.ErrDamaged, dir, len(tables), badger.ManifestFilename)
+		return fmt.Errorf("%w: %s has %d tables and no %s: restore that file, or %s",
+			ledger.ErrDamaged, dir, len(tables), badger.ManifestFilename, indexAdvice)
 	}
 	return nil
 }
