@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"flag"
-	"fmt"
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -157,68 +156,4 @@ func FuzzTail(f *testing.F) {
 			equal(t, contents(t, v), want)
 		}
 	})
-}
-
-func BenchmarkCommit(b *testing.B) {
-	v, _ := newVault(b)
-	value := make([]byte, 400)
-	b.ResetTimer()
-	for b.Loop() {
-		if err := v.Commit(Change{Key: "k", Value: value}); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkBareAppend is what a commit is held against: write and sync of as
-// many bytes.
-func BenchmarkBareAppend(b *testing.B) {
-	f, err := osDisk{b.TempDir()}.create("bare")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	record, at := make([]byte, 400+2*sealOverhead+frameSize+52), int64(0)
-	for b.Loop() {
-		if _, err := f.WriteAt(record, at); err != nil {
-			b.Fatal(err)
-		}
-		if err := f.sync(); err != nil {
-			b.Fatal(err)
-		}
-		at += int64(len(record))
-	}
-}
-
-func BenchmarkGet(b *testing.B) {
-	v, _ := newVault(b)
-	if err := v.Commit(Change{Key: "k", Value: make([]byte, 400)}); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		if _, _, err := v.Get("k"); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-// BenchmarkUnlock opens a vault of 20,000 values of 1 KiB, without what
-// argon2id costs.
-func BenchmarkUnlock(b *testing.B) {
-	v, _ := newVault(b)
-	changes := make([]Change, 1000)
-	for i := range 20 {
-		for j := range changes {
-			changes[j] = Change{Key: fmt.Sprintf("message/%d/%d", i, j), Value: make([]byte, 1024)}
-		}
-		if err := v.Commit(changes...); err != nil {
-			b.Fatal(err)
-		}
-	}
-	for b.Loop() {
-		v.Lock()
-		if err := v.Unlock(testPass); err != nil {
-			b.Fatal(err)
-		}
-	}
 }

@@ -286,6 +286,7 @@ func TestErasedFromRawDisk(t *testing.T) {
 		{"control: by rename", func(dir string) disk { return renaming{osDisk{dir}} }, true},
 	} {
 		t.Run(in.name, func(t *testing.T) {
+			t.Parallel()
 			m := newMedium(t)
 			dir := filepath.Join(m.dir, "vault")
 			if err := makeDir(dir); err != nil {
@@ -364,6 +365,7 @@ func TestOldPassphraseOnRawDisk(t *testing.T) {
 // TestWipedRawDisk: after a wipe no byte of the disk opens anything, with the
 // passphrase known.
 func TestWipedRawDisk(t *testing.T) {
+	t.Parallel()
 	m := newMedium(t)
 	v, err := Create(filepath.Join(m.dir, "vault"), testPass, Options{Params: testParams})
 	if err != nil {

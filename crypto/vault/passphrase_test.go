@@ -75,6 +75,7 @@ func TestChangePassphrase(t *testing.T) {
 // one of the two always opens everything, and whichever was used is the only
 // one from then on, whatever happens next.
 func TestCrashOfChange(t *testing.T) {
+	t.Parallel()
 	d := newMemDisk()
 	v := createOn(t, d)
 	commit(t, v, "k", "v")
@@ -82,7 +83,7 @@ func TestCrashOfChange(t *testing.T) {
 	outcomes := map[[2]bool]int{}
 	d.crash = func() {
 		disks := []*memDisk{d.clone()}
-		for range 20 {
+		for range 10 {
 			disks = append(disks, d.cutPower(r))
 		}
 		for _, c := range disks {
@@ -269,10 +270,8 @@ func TestCalibrate(t *testing.T) {
 		passes       uint32
 	}{
 		{100 * time.Millisecond, time.Second, 30},
-		{100 * time.Millisecond, 140 * time.Millisecond, 4},
 		{100 * time.Millisecond, 10 * time.Millisecond, 3}, // never below the default
-		{time.Millisecond, time.Hour, maxTime},
-		{0, time.Second, 3},
+		{time.Second, time.Hour, maxTime},
 	} {
 		now := noon
 		clock := func() time.Time {
