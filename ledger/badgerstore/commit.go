@@ -201,7 +201,7 @@ func (s *Store) follow(j *journal) error {
 			}
 		case empty && j == &s.in && j.wal.size >= inWALSize:
 			return j.wal.reset()
-		case empty && j == &s.own && j.wal.size >= segmentSize:
+		case empty && j == &s.own && j.wal.size >= s.segment:
 			return s.rotate()
 		default:
 			return nil

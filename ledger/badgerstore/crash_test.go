@@ -27,24 +27,32 @@ func cloneDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()
 	for _, name := range []string{indexName, headsWAL.name, ownWAL.name, inWAL.name, "own.slots", "in.slots"} {
-		err := filepath.WalkDir(filepath.Join(dir, name), func(path string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return err
-			}
-			rel, err := filepath.Rel(dir, path)
-			if err != nil {
-				return err
-			}
-			if d.IsDir() {
-				return os.MkdirAll(filepath.Join(to, rel), 0o700)
-			}
-			return copyFile(filepath.Join(to, rel), path)
-		})
-		if err != nil {
-			t.Fatal(err)
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) { // it may be on another disk
+			copyTree(t, filepath.Join(to, name), filepath.Join(dir, name))
 		}
 	}
 	return to
+}
+
+// copyTree copies a file or a directory.
+func copyTree(t testing.TB, to, from string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		}
+		return copyFile(filepath.Join(to, rel), path)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // copyFile copies a file and leaves holes where there are zeros: Badger's files

@@ -22,11 +22,15 @@ type faults struct {
 	sync       error
 	syncCounts int
 	truncate   error
+	writeAfter int  // the write after so many less one fails, for want of space
+	names      int  // the renaming or syncing of names after so many less one fails
+	noSync     bool // a sync says that it succeeded and does nothing
 }
 
 type fakeData struct {
 	data   []byte
 	synced []byte
+	reads  *int // counts the bytes that are read
 }
 
 func newFakeFiles() *fakeFiles {
@@ -47,7 +51,33 @@ func (d *fakeFiles) Create(name string) (file, error) {
 	return &fakeFile{f, d.faults}, nil
 }
 
+// name fails if that is to be.
+func (f *faults) name() error {
+	if f.names > 0 {
+		if f.names--; f.names == 0 {
+			return errors.New("fake: the directory cannot be written")
+		}
+	}
+	return nil
+}
+
+// now returns the directory as a process that is killed leaves it.
+func (d *fakeFiles) now() *fakeFiles {
+	after := newFakeFiles()
+	for name, f := range d.files {
+		c := &fakeData{data: bytes.Clone(f.data), synced: bytes.Clone(f.synced)}
+		after.files[name] = c
+		if d.durable[name] == f {
+			after.durable[name] = c
+		}
+	}
+	return after
+}
+
 func (d *fakeFiles) Rename(from, to string) error {
+	if err := d.faults.name(); err != nil {
+		return err
+	}
 	if d.files[from] == nil {
 		return fs.ErrNotExist
 	}
@@ -65,6 +95,9 @@ func (d *fakeFiles) List() ([]string, error) {
 }
 
 func (d *fakeFiles) SyncDir() error {
+	if err := d.faults.name(); err != nil {
+		return err
+	}
 	clear(d.durable)
 	for name, f := range d.files {
 		d.durable[name] = f
@@ -102,6 +135,9 @@ func (f *fakeFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, f.d.data[off:])
+	if f.d.reads != nil {
+		*f.d.reads += n
+	}
 	if n < len(p) {
 		return n, io.EOF
 	}
@@ -113,6 +149,11 @@ func (f *fakeFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, errors.New("fake: a write beyond the end")
 	}
 	err := f.faults.write
+	if f.faults.writeAfter > 0 {
+		if f.faults.writeAfter--; f.faults.writeAfter == 0 {
+			err = errNoSpace
+		}
+	}
 	if err != nil {
 		p = p[:min(len(p), f.faults.writePart)]
 	}
@@ -134,6 +175,9 @@ func (f *fakeFile) Sync() error {
 	f.faults.syncCounts++
 	if f.faults.sync != nil {
 		return f.faults.sync
+	}
+	if f.faults.noSync {
+		return nil
 	}
 	f.d.synced = bytes.Clone(f.d.data)
 	return nil

@@ -35,6 +35,14 @@ type file interface {
 	Sync() error
 }
 
+// rename gives a file another name, durably.
+func rename(dir files, from, to string) error {
+	if err := dir.Rename(from, to); err != nil {
+		return err
+	}
+	return dir.SyncDir()
+}
+
 // osFiles is a real directory.
 type osFiles struct{ dir string }
 

@@ -305,7 +305,9 @@ func (s *Store) rewriteHeads(dir files) error {
 	if err := s.writeSnapshot(w, before); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	err = errors.Join(f.Close(), h.wal.f.Close(), dir.Rename(spec.name+newSuffix, spec.name), dir.SyncDir())
+	if err = errors.Join(f.Close(), h.wal.f.Close()); err == nil {
+		err = rename(dir, spec.name+newSuffix, spec.name)
+	}
 	if err == nil {
 		w.f, err = dir.Open(spec.name)
 	}

@@ -222,15 +222,24 @@ func flipFile(t *testing.T, a *acked, from, name string) {
 	for i := range min(n, end) {
 		at := i*end/n + rng.IntN(max(end/n, 1))
 		dir := t.TempDir()
-		if err := os.CopyFS(dir, os.DirFS(from)); err != nil {
-			t.Fatal(err)
-		}
+		copyTree(t, dir, from)
 		changed := bytes.Clone(whole)
 		changed[at] ^= 1 << rng.IntN(8)
-		if err := os.WriteFile(filepath.Join(dir, name), changed, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		overwrite(t, filepath.Join(dir, name), int64(at), changed[at:at+1])
 		tellDamage(t, a, dir, fmt.Sprintf("%s, byte %d of %d", name, at, len(whole)))
+	}
+}
+
+// overwrite writes bytes into a file, in place.
+func overwrite(t *testing.T, name string, at int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt(b, at)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -269,9 +278,7 @@ func TestMissingAndShortFiles(t *testing.T) {
 		for _, part := range []int{0, 1, 2} {
 			t.Run(fmt.Sprint(file, "/", part), func(t *testing.T) {
 				to := t.TempDir()
-				if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-					t.Fatal(err)
-				}
+				copyTree(t, to, dir)
 				name := filepath.Join(to, file)
 				info, err := os.Stat(name)
 				if err == nil && part == 0 {
@@ -288,6 +295,25 @@ func TestMissingAndShortFiles(t *testing.T) {
 	}
 }
 
+// TestIndexMovedAway does what the messages about a damaged index say: own
+// entries and the heads are there again, others' entries come back, and what
+// was erased stays so.
+func TestIndexMovedAway(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{Ballast: -1})
+	a := newAcked(t, s, 30)
+	mustClose(t, s)
+	if err := os.RemoveAll(filepath.Join(dir, indexName)); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir, Options{Ballast: -1})
+	lost, err := a.check(s)
+	if err != nil || lost != 2*(30-1) || a.ownLost.Load() != 0 {
+		t.Fatalf("%d lost, want the others' 58 that were not erased: %v", lost, err)
+	}
+	mustClose(t, s)
+}
+
 // TestIndexLosesTransactions: Badger comes back as it was some transactions ago,
 // as it does when a byte of its newest file is wrong. The copy of the heads says
 // so; own entries are there again, others' are told to be lost, and come back.
@@ -297,9 +323,7 @@ func TestIndexLosesTransactions(t *testing.T) {
 	newAcked(t, s, 10)
 	mustClose(t, s)
 	older := filepath.Join(t.TempDir(), "index")
-	if err := os.CopyFS(older, os.DirFS(filepath.Join(dir, indexName))); err != nil {
-		t.Fatal(err)
-	}
+	copyTree(t, older, filepath.Join(dir, indexName))
 	s = mustOpen(t, dir, Options{Ballast: -1})
 	l := openLogs(t, s)
 	a := &acked{own: newWriter("me").id, entries: map[ledger.LogID][]ledger.Verified{}}
@@ -317,9 +341,10 @@ func TestIndexLosesTransactions(t *testing.T) {
 		a.entries[w.id] = append(a.entries[w.id], v)
 	}
 	mustClose(t, s)
-	if err := errors.Join(os.RemoveAll(filepath.Join(dir, indexName)), os.CopyFS(filepath.Join(dir, indexName), os.DirFS(older))); err != nil {
+	if err := os.RemoveAll(filepath.Join(dir, indexName)); err != nil {
 		t.Fatal(err)
 	}
+	copyTree(t, filepath.Join(dir, indexName), older)
 	s = mustOpen(t, dir, Options{Ballast: -1})
 	if got := s.Suspects(); !slices.Contains(got, w.id) || len(s.Health().Notes) == 0 {
 		t.Fatalf("the loss was not told: suspects %v, notes %q", got, s.Health().Notes)

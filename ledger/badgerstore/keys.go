@@ -76,7 +76,10 @@ func openSlots(dir files, name string) (keys *slots.Slots, created bool, err err
 	if keys, err = slots.CreateOn(f, nil); err != nil {
 		return nil, false, errors.Join(diskError("cannot create "+name, err), f.Close())
 	}
-	if err := errors.Join(keys.Close(), dir.Rename(name+newSuffix, name), dir.SyncDir()); err != nil {
+	if err = keys.Close(); err == nil {
+		err = rename(dir, name+newSuffix, name)
+	}
+	if err != nil {
 		return nil, false, diskError("cannot create "+name, err)
 	}
 	if f, err = dir.Open(name); err != nil {

@@ -17,7 +17,8 @@ import (
 // record, which the new header names. So the segments are found one from the
 // other, newest first, and an opening reads the newest only.
 
-// segmentSize is the length from which own.wal becomes a segment.
+// segmentSize is the length from which own.wal becomes a segment, unless
+// Store.segment says another one.
 const segmentSize = 8 << 20
 
 // segmentName is the file that ends with a record number.
@@ -106,7 +107,7 @@ func unrotate(dir files) error {
 	if newest == "" {
 		return nil
 	}
-	if err := errors.Join(dir.Rename(newest, ownWAL.name), dir.SyncDir()); err != nil {
+	if err := rename(dir, newest, ownWAL.name); err != nil {
 		return diskError("cannot name the newest segment own.wal again", err)
 	}
 	return nil
@@ -124,8 +125,12 @@ func (s *Store) rotate() error {
 		return diskError("cannot begin a new own.wal", err) // nothing has changed
 	}
 	name := segmentName(w.last.Number)
-	err = errors.Join(w.f.Close(), s.files.Rename(ownWAL.name, name), s.files.SyncDir(),
-		s.files.Rename(ownWAL.name+newSuffix, ownWAL.name), s.files.SyncDir())
+	if err = w.f.Close(); err == nil {
+		err = rename(s.files, ownWAL.name, name)
+	}
+	if err == nil {
+		err = rename(s.files, ownWAL.name+newSuffix, ownWAL.name)
+	}
 	var f file
 	if err == nil {
 		f, err = s.files.Open(ownWAL.name)
@@ -143,8 +148,8 @@ func (s *Store) rotate() error {
 	return nil
 }
 
-// readOwn reads own batches in order: those behind from of the segments and
-// own.wal at an opening, or all of them.
+// readSegments reads the batches of the segments that lead to own.wal, whose
+// header names active, in order: those behind from, or all of them.
 func (s *Store) readSegments(dir files, aead cipher.AEAD, active mark, from mark, fn func(mark, []byte) error) error {
 	list, err := segments(dir, aead, active)
 	if err != nil {

@@ -41,6 +41,7 @@ type Store struct {
 	fresh    map[place]struct{} // while opening: single records that a wal had
 	complete bool               // while opening: every record that was ever acknowledged was seen
 	ballast  ballast
+	segment  int64 // from this length on own.wal becomes a segment
 	scrub    fileScrub
 
 	pendMu sync.RWMutex // guards fault and journal.pending; taken last
@@ -73,7 +74,7 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, indexName), 0o700); err != nil {
 		return nil, fmt.Errorf("badgerstore: cannot make the data directory: %w", err)
 	}
-	s := &Store{dir: dir, files: walDir, opt: opt, fresh: make(map[place]struct{})}
+	s := &Store{dir: dir, files: walDir, opt: opt, segment: segmentSize, fresh: make(map[place]struct{})}
 	for name, j := range map[string]*journal{"own.slots": &s.own, "in.slots": &s.in} {
 		j.slotsName, j.pending, j.use.dead = name, newPending(), make(map[uint64]struct{})
 	}

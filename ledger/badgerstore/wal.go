@@ -98,10 +98,7 @@ func createWAL(dir files, spec walSpec, aead cipher.AEAD, before mark) (*wal, er
 	if err := writeNewWAL(dir, spec, aead, before); err != nil {
 		return nil, err
 	}
-	if err := dir.Rename(spec.name+newSuffix, spec.name); err != nil {
-		return nil, err
-	}
-	if err := dir.SyncDir(); err != nil {
+	if err := rename(dir, spec.name+newSuffix, spec.name); err != nil {
 		return nil, err
 	}
 	f, err := dir.Open(spec.name)

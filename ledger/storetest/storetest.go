@@ -43,6 +43,10 @@ func Run(t *testing.T, factory func(t *testing.T) Open) {
 		{"Concurrent", (*suite).concurrent},
 		{"Cancelled", (*suite).cancelled},
 		{"Closed", (*suite).closed},
+		{"Bodies", (*suite).bodies},
+		{"Erased", (*suite).erased},
+		{"Witness", (*suite).witness},
+		{"Tree", (*suite).tree},
 	}
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
