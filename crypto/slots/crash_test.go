@@ -41,6 +41,9 @@ func TestCrashEverywhere(t *testing.T) {
 		if !made {
 			return // Create is repeated from nothing
 		}
+		if len(f.pending) > 0 && r.IntN(6) > 0 {
+			return // one of six between syncs
+		}
 		points++
 		checkCrash(t, o, f.crashed(r, false))
 		for range 3 {
@@ -55,7 +58,11 @@ func TestCrashEverywhere(t *testing.T) {
 	claim(t, s)
 	for round := range 20 {
 		var taken []uint64
-		for range 1 + r.IntN(150) {
+		n := 1 + r.IntN(150)
+		if round == 3 {
+			n = blockSlots // over a growth
+		}
+		for range n {
 			slot, key := take(t, s)
 			if r.IntN(4) > 0 { // the others are of records that a crash or an error kept away
 				o.records[slot] = key
@@ -88,8 +95,8 @@ func TestCrashEverywhere(t *testing.T) {
 			claim(t, s, slices.Collect(maps.Keys(o.records))...)
 		}
 	}
-	if points < 40 || len(o.erased) < 100 {
-		t.Fatalf("%d crash points, %d erased", points, len(o.erased))
+	if points < 40 || len(o.erased) < 100 || s.Stats().Slots == blockSlots {
+		t.Fatalf("%d crash points, %d erased, %+v", points, len(o.erased), s.Stats())
 	}
 }
 

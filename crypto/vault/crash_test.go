@@ -200,6 +200,47 @@ func checkCrash(t *testing.T, r *rand.Rand, d *memDisk, watched *watch) {
 	}
 }
 
+// TestCrashOfUnlock kills the program everywhere in commits that erase, and
+// cuts the power everywhere in the unlock that follows. What that unlock read
+// may have been in the cache only: it destroys nothing before it is durable.
+func TestCrashOfUnlock(t *testing.T) {
+	d := newMemDisk()
+	v := createOn(t, d)
+	r := rand.New(rand.NewPCG(11, 12))
+	model := map[string]string{}
+	next, points := model, 0
+	d.crash = func() {
+		killed := d.clone()
+		killed.crash = func() {
+			points++
+			for range 3 {
+				w, err := unlockOn(killed.cutPower(r))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := contents(t, w); !maps.Equal(got, model) && !maps.Equal(got, next) {
+					t.Fatalf("%v, want %v or %v", keysOf(got), keysOf(model), keysOf(next))
+				}
+			}
+		}
+		if _, err := unlockOn(killed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, changes := range [][]Change{
+		{erasable("a", "1"), erasable("b", "2")},
+		{erasable("a", "3")},
+		{{Key: "a"}, {Key: "b", Value: []byte("plain")}},
+	} {
+		next = applyTo(model, changes)
+		mustCommit(t, v, changes...)
+		model = next
+	}
+	if points < 100 {
+		t.Fatalf("only %d points", points)
+	}
+}
+
 func keysOf(m map[string]string) string {
 	var s strings.Builder
 	for k, v := range m {

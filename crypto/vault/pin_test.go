@@ -214,6 +214,9 @@ func TestTryIsCountedBeforeItIsMade(t *testing.T) {
 			if err := v.UnlockPIN(testPIN, noon); !errors.Is(err, syscall.EIO) || !v.Locked() {
 				t.Fatalf("a try that could not be counted (%s): %v", op, err)
 			}
+			if err := v.CheckPIN(testPIN, noon); !errors.Is(err, syscall.EIO) {
+				t.Fatalf("a try that could not be counted (%s) was made: %v", op, err)
+			}
 		}
 		if st := v.PIN(noon); st.Failures != 3 {
 			t.Fatalf("%+v", st)
