@@ -1,8 +1,12 @@
 // Package badgerstore is the ledger.Store of real devices. In its directory:
 //
-//	own.wal   every record of this device's own log, for ever
+//	own.wal   the newest records of this device's own log
+//	own-*.wal those before, for ever
 //	in.wal    the newest records of others' logs, until the index has them
+//	*.slots   the keys of bodies, one each, overwritten in place to erase one
 //	index/    a Badger database with everything
+//	heads.wal a copy of what the index says of each log
+//	ballast   disk space that is given back in an emergency
 //	lock      held while a process uses the directory
 //
 // A commit is one append to a wal and one real sync of it (FORMAT.md of package
@@ -13,6 +17,7 @@
 // truth for others' logs is with the others.
 //
 // What Badger does wrong when disks fail or fill is guarded against here: tables
-// without MANIFEST (it would delete them), a disk that runs full (it would be
-// killed by SIGBUS), and writes after a failed sync.
+// without MANIFEST (it would delete them), damaged tables (it would panic, or
+// lose transactions in silence, which heads.wal tells), a disk that runs full (it
+// would be killed by SIGBUS), and writes after a failed sync.
 package badgerstore
