@@ -1,7 +1,7 @@
 // Package crypto is the map of Tocsin's cryptography. It holds no code; the
 // folders below do, and each has the bytes in its own documentation:
 //
-//   - identity: who a device is and who vouches for it (PROFILE.md);
+//   - identity: who a device is and who vouches for it (PROFILE.md, STATEMENTS.md);
 //   - group: who reads a message, Seal and Open (FORMAT.md);
 //   - vault: keys and opened messages at rest;
 //   - slots: keys of single values, overwritten in place to erase them.
@@ -30,6 +30,7 @@
 // derivations are ASCII and begin "tocsin/1 ":
 //
 //	tocsin/1 mesh key                    identity   HPKE info of the mesh key at enrolment
+//	tocsin/1 mesh key page               identity   HPKE info of a later mesh key
 //	tocsin/1 group                       group      group id
 //	tocsin/1 prekey                      group      id of a prekey
 //	tocsin/1 wrap                        group      HPKE info of an epoch secret
@@ -52,7 +53,17 @@
 //	tocsin/ticket/v1             identity  signature: ticket
 //	tocsin/ticket-key/v1         identity  hash: ticket key of an admission leaf
 //	tocsin/device/v1             identity  hash: device id
-//	tocsin/sponsor/v1            identity  signature: sponsorship (read, not accepted yet)
+//	tocsin/issuer-key/v1         identity  hash: name of an authority's or registrar's key
+//	tocsin/sponsor/v1            identity  signature: sponsorship of a credential leaf
+//	tocsin/sponsor-admission/v1  identity  signature: sponsorship of an admission leaf
+//	tocsin/statement/v1          identity  signature: statement
+//	tocsin/trust-bundle/v1       identity  signature: later trust bundle
+//	tocsin/key-roll/v1           identity  signature: key roll, by the old key
+//	tocsin/key-roll-back/v1      identity  signature: key roll, by the new key
+//	tocsin/in-person/v1          identity  signature: codes of a meeting in person
+//	tocsin/in-person-digits/v1   identity  hash: digits of a meeting in person
+//	tocsin/mesh-key-hint/v1      identity  hash: hint of a wrap on a page of a mesh key
+//	tocsin/trust-snapshot/v1     identity  hash: checksum of a snapshot of the trust state
 //	tocsin/entry/v1              ledger    signature: entry header
 //	tocsin/slot/v1               slots     hash: check of a slot
 //	tocsin/commit/v1             group     hash: commitment of an entry to its payload

@@ -116,7 +116,7 @@ func TestParseBundleErrors(t *testing.T) {
 		"cut short":                    {raw[:len(raw)-1], "cut short"},
 		"a byte after the end":         {append(bytes.Clone(raw), 0), "cut short"},
 		"version 2":                    {set(0, 2), "newer program"},
-		"bundle 1":                     {set(8, 1), "newer program"},
+		"bundle 1 without a mesh":      {set(8, 1), "cut short"},
 		"a predecessor":                {set(9, 1), "no predecessor"},
 		"a date after the year 9999":   {set(41, 1), "sensible date"},
 		"signatures on the genesis":    {append(bytes.Clone(raw[:len(raw)-2]), 0, 1, 7), "no signatures"},

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 
@@ -71,7 +70,7 @@ type Form uint8
 const (
 	// FormChain is a leaf issued by an authority or a registrar: a Chain.
 	FormChain Form = 1
-	// FormSponsored is a self-signed leaf with sponsorships of other people.
+	// FormSponsored is a self-signed leaf with sponsorships of people.
 	FormSponsored Form = 2
 )
 
@@ -97,61 +96,6 @@ func decodeCredential(raw []byte) (chain []byte, sp *sponsored, err error) {
 	default:
 		return nil, nil, refuse(checkForm, "%d is no form of credential", raw[0])
 	}
-}
-
-// sponsored is the second form of a credential (design, protocol §1):
-//
-//	struct { Chain sponsor<1..2^16-1>; opaque signature[64]; } Sponsorship;
-//	struct { opaque leaf<1..2^16-1>; Sponsorship sponsorships<1..2^16-1>; } Sponsored;
-//
-// The signature is over "tocsin/sponsor/v1\0" ‖ SHA-256(leaf).
-type sponsored struct {
-	leaf  []byte
-	votes []sponsorship
-}
-
-type sponsorship struct {
-	chain     []byte
-	signature [ed25519.SignatureSize]byte
-}
-
-func (sp *sponsored) encode() ([]byte, error) {
-	var b cryptobyte.Builder
-	b.AddUint8(byte(FormSponsored))
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(sp.leaf) })
-	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
-		for _, v := range sp.votes {
-			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(v.chain) })
-			b.AddBytes(v.signature[:])
-		}
-	})
-	return b.Bytes()
-}
-
-func decodeSponsored(b []byte) (*sponsored, error) {
-	bad := refuse(checkForm, "the sponsored credential is cut short or has bytes after its end")
-	s := cryptobyte.String(b)
-	var leaf, votes cryptobyte.String
-	if !s.ReadUint16LengthPrefixed(&leaf) || !s.ReadUint16LengthPrefixed(&votes) || !s.Empty() {
-		return nil, bad
-	}
-	if leaf.Empty() || len(leaf) > MaxCertificate || votes.Empty() {
-		return nil, bad
-	}
-	sp := &sponsored{leaf: leaf}
-	for !votes.Empty() {
-		var chain cryptobyte.String
-		var v sponsorship
-		if len(sp.votes) == maxSponsors || !votes.ReadUint16LengthPrefixed(&chain) || !votes.CopyBytes(v.signature[:]) {
-			return nil, bad
-		}
-		if _, err := DecodeChain(chain); err != nil {
-			return nil, err
-		}
-		v.chain = chain
-		sp.votes = append(sp.votes, v)
-	}
-	return sp, nil
 }
 
 var errTruncated = errors.New("identity: cut short, or bytes after the end")

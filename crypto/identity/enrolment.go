@@ -10,19 +10,18 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// labelMeshKey begins the HPKE info under which a mesh key is sealed.
-const labelMeshKey = "tocsin/1 mesh key"
-
-// Enrolment is what an authority gives back for a request: both leaves, the
-// trust bundle, and the mesh key sealed to the applicant's bundle key. It
+// Enrolment is what an authority gives back for a request, or people who
+// vouch: both leaves, the genesis trust bundle, the mesh key sealed to the
+// applicant's bundle key, and the statements in force. It
 // names a person, and holds nothing secret to anyone but the applicant.
 //
 //	struct {
 //	    uint8  version = 1;
-//	    opaque admission<1..2^16-1>;          /* Chain */
-//	    opaque credential<1..2^16-1>;         /* form ‖ Chain */
+//	    opaque admission<1..2^16-1>;          /* Chain, or of the sponsored form */
+//	    opaque credential<1..2^16-1>;         /* Credential */
 //	    opaque bundle<1..2^24-1>;             /* TrustBundle */
-//	    opaque sealed_mesh_key<0..2^16-1>;    /* empty for a relay */
+//	    opaque sealed_mesh_key<0..2^16-1>;    /* empty for a relay and for break-glass */
+//	    Statement statements<0..2^24-1>;      /* each opaque<1..2^16-1>; later bundles, CRLs … */
 //	} Enrolment;
 //
 // sealed_mesh_key is HPKE (MLKEM768-X25519, HKDF-SHA256, AES-256-GCM, base
@@ -33,18 +32,16 @@ type Enrolment struct {
 	Credential    []byte
 	Bundle        []byte
 	SealedMeshKey []byte
+	Statements    [][]byte
 }
 
 // AssembleEnrolment joins leaves that were issued for req, by [Authority.Issue]
 // or by another tool with the profile of [Request.OpenSSLConfig], to an
 // enrolment. admission and credential are chains of DER, leaf first, root left
 // out. Both are checked with the verifier, at the start of their own validity,
-// and against the request.
-func AssembleEnrolment(req *Request, bundle *Bundle, meshKey [32]byte, admission, credential [][]byte) (*Enrolment, error) {
-	store, err := NewTrustStore(bundle)
-	if err != nil {
-		return nil, err
-	}
+// and against the request. The statements in force go along; later bundles
+// must be among them if one of those names the authority.
+func AssembleEnrolment(req *Request, bundle *Bundle, meshKey [32]byte, admission, credential [][]byte, statements ...[]byte) (*Enrolment, error) {
 	adm, err := EncodeChain(admission)
 	if err != nil {
 		return nil, err
@@ -53,14 +50,10 @@ func AssembleEnrolment(req *Request, bundle *Bundle, meshKey [32]byte, admission
 	if err != nil {
 		return nil, err
 	}
-	e := &Enrolment{Admission: adm, Credential: encodeCredential(cred), Bundle: bundle.Marshal()}
-	c, err := e.check(store, req.transport, req.signing, nil)
+	e := &Enrolment{Admission: adm, Credential: encodeCredential(cred), Bundle: bundle.Marshal(), Statements: statements}
+	c, err := e.checkFor(req)
 	if err != nil {
 		return nil, err
-	}
-	asked := req.wish
-	if c.Person != asked.Person || c.Claims.Witness != asked.Claims.Witness || !slices.Equal(c.Claims.Bundle, asked.Claims.Bundle) {
-		return nil, errors.New("identity: the credential is not for the person and keys of the request")
 	}
 	if c.Claims.Relay {
 		return e, nil
@@ -69,6 +62,69 @@ func AssembleEnrolment(req *Request, bundle *Bundle, meshKey [32]byte, admission
 		return nil, err
 	}
 	return e, nil
+}
+
+// checkFor verifies e as the answer to req, at the start of its own validity.
+func (e *Enrolment) checkFor(req *Request) (*Credential, error) {
+	bundle, err := ParseBundle(e.Bundle)
+	if err != nil {
+		return nil, err
+	}
+	store, err := NewTrustStore(bundle)
+	if err != nil {
+		return nil, err
+	}
+	probe, err := readNotBefore(e.Credential)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.takeStatements(store, probe.Add(Backdate)); err != nil {
+		return nil, err
+	}
+	c, err := e.check(store, req.transport, req.signing, nil)
+	if err != nil {
+		return nil, err
+	}
+	asked := req.wish
+	if c.Person != asked.Person || c.Claims.Witness != asked.Claims.Witness || !slices.Equal(c.Claims.Bundle, asked.Claims.Bundle) {
+		return nil, errors.New("identity: the credential is not for the person and keys of the request")
+	}
+	return c, nil
+}
+
+// readNotBefore returns when the leaf of a credential begins, before anything
+// else is known of it.
+func readNotBefore(credential []byte) (time.Time, error) {
+	chain, sp, err := decodeCredential(credential)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var leaf []byte
+	if sp != nil {
+		leaf = sp.leaf
+	} else {
+		ders, err := DecodeChain(chain)
+		if err != nil {
+			return time.Time{}, err
+		}
+		leaf = ders[0]
+	}
+	cert, err := parseCertificate(leaf)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return cert.NotBefore, nil
+}
+
+// takeStatements has store take what came along.
+func (e *Enrolment) takeStatements(store *TrustStore, at time.Time) error {
+	for _, raw := range e.Statements {
+		_, err := store.Take(raw, at)
+		if err != nil && !isOvertaken(err) {
+			return fmt.Errorf("identity: a statement of the enrolment: %w", err)
+		}
+	}
+	return nil
 }
 
 func sealMeshKey(key [32]byte, mesh MeshID, c *Credential) ([]byte, error) {
@@ -129,11 +185,14 @@ func (e *Enrolment) Accept(relay *RelayKeys, vault *VaultKeys, at time.Time) (*T
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := e.takeStatements(store, at); err != nil {
+		return nil, nil, err
+	}
 	c, err := e.check(store, KeyOf(relay.Transport), KeyOf(vault.Signing), &at)
 	if err != nil {
 		return nil, nil, err
 	}
-	if c.Claims.Relay {
+	if c.Claims.Relay || c.BreakGlass {
 		return store, c, nil
 	}
 	key, err := e.OpenMeshKey(vault)
@@ -145,10 +204,11 @@ func (e *Enrolment) Accept(relay *RelayKeys, vault *VaultKeys, at time.Time) (*T
 }
 
 // OpenMeshKey opens the mesh key with the bundle key of k. That it opens is
-// the proof that k is the applicant. A relay's enrolment has no mesh key.
+// the proof that k is the applicant. The enrolments of relays and of
+// break-glass have no mesh key.
 func (e *Enrolment) OpenMeshKey(k *VaultKeys) ([32]byte, error) {
 	if len(e.SealedMeshKey) == 0 {
-		return [32]byte{}, errors.New("identity: the enrolment carries no mesh key: it is a relay's")
+		return [32]byte{}, errors.New("identity: the enrolment carries no mesh key: it is a relay's, or break-glass")
 	}
 	bundle, err := ParseBundle(e.Bundle)
 	if err != nil {
@@ -170,6 +230,11 @@ func (e *Enrolment) Marshal() ([]byte, error) {
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(e.Credential) })
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(e.Bundle) })
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(e.SealedMeshKey) })
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, st := range e.Statements {
+			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(st) })
+		}
+	})
 	out, err := b.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("identity: the enrolment cannot be encoded: %w", err)
@@ -185,19 +250,23 @@ func ParseEnrolment(raw []byte) (*Enrolment, error) {
 	}
 	s := cryptobyte.String(slices.Clone(raw))
 	var version uint8
-	var adm, cred, bundle, sealed cryptobyte.String
+	var adm, cred, bundle, sealed, statements cryptobyte.String
 	if !s.ReadUint8(&version) || !s.ReadUint16LengthPrefixed(&adm) || !s.ReadUint16LengthPrefixed(&cred) ||
-		!s.ReadUint24LengthPrefixed(&bundle) || !s.ReadUint16LengthPrefixed(&sealed) || !s.Empty() {
+		!s.ReadUint24LengthPrefixed(&bundle) || !s.ReadUint16LengthPrefixed(&sealed) || !s.ReadUint24LengthPrefixed(&statements) || !s.Empty() {
 		return nil, fmt.Errorf("identity: enrolment: %w", errTruncated)
 	}
 	if version != 1 {
 		return nil, fmt.Errorf("identity: an enrolment of version %d is newer than this program", version)
 	}
-	if len(sealed) > maxSealedKey || len(adm) > MaxAdmission {
+	if len(sealed) > maxSealedKey || len(adm) > MaxAdmission || len(statements) > maxEnrolmentStatements {
 		return nil, errors.New("identity: a part of the enrolment is over its limit")
 	}
-	if _, err := DecodeChain(adm); err != nil {
+	if _, ok, err := decodeSponsoredAdmission(adm); err != nil {
 		return nil, fmt.Errorf("identity: enrolment: %w", err)
+	} else if !ok {
+		if _, err := DecodeChain(adm); err != nil {
+			return nil, fmt.Errorf("identity: enrolment: %w", err)
+		}
 	}
 	if _, _, err := decodeCredential(cred); err != nil {
 		return nil, fmt.Errorf("identity: enrolment: %w", err)
@@ -205,7 +274,18 @@ func ParseEnrolment(raw []byte) (*Enrolment, error) {
 	if _, err := ParseBundle(bundle); err != nil {
 		return nil, fmt.Errorf("identity: enrolment: %w", err)
 	}
-	return &Enrolment{Admission: adm, Credential: cred, Bundle: bundle, SealedMeshKey: sealed}, nil
+	e := &Enrolment{Admission: adm, Credential: cred, Bundle: bundle, SealedMeshKey: sealed}
+	for !statements.Empty() {
+		var st cryptobyte.String
+		if !statements.ReadUint16LengthPrefixed(&st) {
+			return nil, fmt.Errorf("identity: enrolment: %w", errTruncated)
+		}
+		if _, err := parseStatement(st); err != nil {
+			return nil, fmt.Errorf("identity: enrolment: %w", err)
+		}
+		e.Statements = append(e.Statements, st)
+	}
+	return e, nil
 }
 
 // MarshalPEM returns e as "TOCSIN ENROLMENT".

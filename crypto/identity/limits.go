@@ -17,14 +17,18 @@ const (
 	MaxCertificate = 4 << 10
 	// MaxDepth is the longest chain: authority, registrar, leaf.
 	MaxDepth = 3
-	// MaxTicket bounds an encoded ticket.
-	MaxTicket = 512
+	// MaxTicket bounds an encoded ticket. An ordinary one has about 150 bytes;
+	// that of a sponsored device brings its credential along.
+	MaxTicket = 16 << 10
 	// MaxRequest bounds an encoded enrolment request.
 	MaxRequest = 4 << 10
 	// MaxBundle bounds an encoded trust bundle.
 	MaxBundle = 256 << 10
 	// MaxEnrolment bounds an encoded enrolment.
-	MaxEnrolment = MaxBundle + MaxCredential + MaxAdmission + 4<<10
+	MaxEnrolment = MaxBundle + MaxCredential + MaxAdmission + maxEnrolmentStatements + 4<<10
+	// maxEnrolmentStatements bounds the statements that go along with an
+	// enrolment: later bundles, CRLs, declarations.
+	maxEnrolmentStatements = 4 << 20
 	// MaxPEM bounds a PEM file of ours: base64 of the largest object.
 	MaxPEM = MaxEnrolment*3/2 + 1<<10
 
@@ -36,6 +40,41 @@ const (
 	// maxSealedKey bounds a sealed mesh key: 1,120 bytes of encapsulation,
 	// 32 of key, 16 of tag.
 	maxSealedKey = 2 << 10
+
+	// MaxStatement bounds a statement: it fits the body of one entry (60 KiB).
+	MaxStatement = 60 << 10
+	// MaxRevoked bounds the devices on one CRL. What has expired may be left
+	// out of the next: who has seen it does not forget.
+	MaxRevoked = 1400
+	// MaxRegistrarRevoked bounds the devices on a registrar's CRL, which
+	// brings each one's credential as evidence that the registrar may.
+	MaxRegistrarRevoked = 24
+	// MaxRevokedRegistrars bounds the registrars on one CRL.
+	MaxRevokedRegistrars = 64
+	// MaxMeshWraps is how many devices one page of a new mesh key serves.
+	MaxMeshWraps = 48
+	// RegistrarWipesADay is how many wipe orders one registrar may sign within
+	// 24 hours; more need the authority.
+	RegistrarWipesADay = 5
+	// MaxSponsoring is how many live break-glass sponsorships one person has.
+	MaxSponsoring = 5
+	// maxGroups bounds the groups that a break-glass credential names.
+	maxGroups = 16
+	// maxKept bounds what a trust store keeps of each kind, so that no
+	// authority can fill the memory of everyone: revoked devices of one
+	// organisation, statements of one kind.
+	maxKeptRevoked    = 1 << 16
+	maxKeptStatements = 1 << 12
+	// maxWaiting bounds the statements that wait for one that they build on.
+	maxWaiting = 64
+	// maxSponsoredSeen bounds the sponsored credentials that are remembered
+	// to count the sponsorships of each person.
+	maxSponsoredSeen = 1 << 12
+	// maxSnapshot bounds a snapshot of a trust store that is read.
+	maxSnapshot = 256 << 20
+	// maxSponsorRequest bounds a sponsor request, maxSponsorship one answer.
+	maxSponsorRequest = 16 << 10
+	maxSponsorship    = 16 << 10
 
 	maxHost   = 253 // RFC 1035 §2.3.4, in presentation form
 	maxLabel  = 63
@@ -64,6 +103,29 @@ const (
 	// MaxClockLead is how far a peer's clock may be ahead of ours before its
 	// ticket is refused for ending too late.
 	MaxClockLead = 24 * time.Hour
+	// MaxBreakGlass bounds the life of a credential that three people vouch
+	// for, [Backdate] included.
+	MaxBreakGlass = 72 * time.Hour
+	// MaxOwnDevice bounds the life of the credential that a person gives to a
+	// further device of their own.
+	MaxOwnDevice = 7 * 24 * time.Hour
+	// GraceLife is how long an expired credential still admits while its
+	// organisation has declared an incident.
+	GraceLife = 14 * 24 * time.Hour
+	// MaxWipeLife is how long after its date a wipe order can still be carried
+	// out. It stays a revocation for ever.
+	MaxWipeLife = 90 * 24 * time.Hour
+	// MaxDeclaration and MaxRegistrarDeclaration bound how long a declaration
+	// of an incident holds before it must be renewed.
+	MaxDeclaration          = 30 * 24 * time.Hour
+	MaxRegistrarDeclaration = 7 * 24 * time.Hour
+	// MaxMeetingAge is how old a meeting in person may be when a sponsor
+	// vouches for the newcomer.
+	MaxMeetingAge = time.Hour
+	// FreshLife and AgeingLife are the ages of a CRL up to which it is called
+	// fresh and ageing.
+	FreshLife  = 24 * time.Hour
+	AgeingLife = 7 * 24 * time.Hour
 	// Backdate is how long before the moment of issue a certificate starts, so
 	// that a device whose clock is slow can use it at once.
 	Backdate = time.Hour

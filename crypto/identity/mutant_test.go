@@ -76,7 +76,8 @@ func assertRefused(t *testing.T, err error, want check, kind error) {
 }
 
 // TestEveryRuleHasAMutant reads the names of the rules from the source, and
-// demands that each is refused by name in a test and explained in PROFILE.md.
+// demands that each is refused by name in a test and explained, with that test,
+// in PROFILE.md or STATEMENTS.md.
 func TestEveryRuleHasAMutant(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "refusal.go", nil, 0)
 	if err != nil {
@@ -108,16 +109,30 @@ func TestEveryRuleHasAMutant(t *testing.T) {
 		}
 		all = append(all, b...)
 	}
-	profile, err := os.ReadFile("PROFILE.md")
-	if err != nil {
-		t.Fatal(err)
+	var profile []byte
+	for _, page := range []string{"PROFILE.md", "STATEMENTS.md"} {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		profile = append(profile, b...)
 	}
 	for name, word := range rules {
 		if !regexp.MustCompile(`\b` + name + `\b`).Match(all) {
 			t.Errorf("no test names the rule %s", name)
 		}
-		if !strings.Contains(string(profile), "| `"+word+"` |") {
-			t.Errorf("PROFILE.md does not list the rule %q", word)
+		row := regexp.MustCompile("(?m)^\\| `" + word + "` \\|.*\\| (Test[^|]*) \\|$").FindSubmatch(profile)
+		if row == nil {
+			t.Errorf("neither PROFILE.md nor STATEMENTS.md lists the rule %q and its tests", word)
+			continue
 		}
+		for test := range strings.SplitSeq(string(row[1]), ", ") {
+			if !strings.Contains(string(all), "func "+test+"(t *testing.T)") {
+				t.Errorf("the rule %q has no test %s", word, test)
+			}
+		}
+	}
+	if listed := regexp.MustCompile("(?m)^\\| `[a-z-]+` \\| [^|]* \\| Test").FindAll(profile, -1); len(listed) != len(rules) {
+		t.Errorf("the pages list %d rules, the code has %d", len(listed), len(rules))
 	}
 }

@@ -22,6 +22,9 @@ const (
 	// DottedGrant is the extension of a registrar's certificate that names the
 	// roles it may grant.
 	DottedGrant = arc + ".2.3"
+	// DottedGroups is the extension of a break-glass credential that names the
+	// groups it may join.
+	DottedGroups = arc + ".2.4"
 )
 
 // oids are built by functions and not kept in variables: an ObjectIdentifier
@@ -35,6 +38,7 @@ func oidCredentialUsage() asn1.ObjectIdentifier { return oidTocsin(1, 2) }
 func oidClaims() asn1.ObjectIdentifier          { return oidTocsin(2, 1) }
 func oidTicketKey() asn1.ObjectIdentifier       { return oidTocsin(2, 2) }
 func oidGrant() asn1.ObjectIdentifier           { return oidTocsin(2, 3) }
+func oidGroups() asn1.ObjectIdentifier          { return oidTocsin(2, 4) }
 
 // RFC 5280 §4.2.1.
 func oidKeyUsage() asn1.ObjectIdentifier         { return asn1.ObjectIdentifier{2, 5, 29, 15} }

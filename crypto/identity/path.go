@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -18,16 +19,21 @@ type path struct {
 	leaf   *x509.Certificate
 	key    Key // the leaf's
 	issuer *issuerCert
+	root   *issuerCert // above issuer, or issuer itself; nil when people vouch
 }
+
+// roots are authorities that are believed: those of the bundle in force, or of
+// every bundle there was.
+type roots []*issuerCert
 
 // verifyPath checks a chain as DecodeChain gives it, with a leaf of the given
 // kind. It reads no clock.
-func (s *TrustStore) verifyPath(ders [][]byte, usage asn1.ObjectIdentifier) (*path, error) {
+func (s roots) verifyPath(ders [][]byte, usage asn1.ObjectIdentifier) (*path, error) {
 	leaf, err := parseCertificate(ders[0])
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := s.verifyIssuer(leaf, ders[1:])
+	issuer, root, err := s.verifyIssuer(leaf, ders[1:])
 	if err != nil {
 		return nil, err
 	}
@@ -38,37 +44,44 @@ func (s *TrustStore) verifyPath(ders [][]byte, usage asn1.ObjectIdentifier) (*pa
 	if err != nil {
 		return nil, err
 	}
-	return &path{leaf: leaf, key: key, issuer: issuer}, nil
+	return &path{leaf: leaf, key: key, issuer: issuer, root: root}, nil
 }
 
-// verifyIssuer returns the issuer of leaf: the registrar in above, or a root.
-func (s *TrustStore) verifyIssuer(leaf *x509.Certificate, above [][]byte) (*issuerCert, error) {
+// verifyIssuer returns the issuer of leaf, the registrar in above or a root,
+// and the root.
+func (s roots) verifyIssuer(leaf *x509.Certificate, above [][]byte) (issuer, root *issuerCert, err error) {
 	if len(above) == 0 {
-		return s.rootOf(leaf)
+		root, err = s.rootOf(leaf)
+		return root, root, err
 	}
-	cert, err := parseCertificate(above[0])
+	registrar, root, err := s.registrar(above[0])
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	root, err := s.rootOf(cert)
+	return registrar, root, checkSignedBy(leaf, registrar.cert)
+}
+
+// registrar checks an intermediate certificate and returns it with the root
+// above it.
+func (s roots) registrar(der []byte) (registrar, root *issuerCert, err error) {
+	cert, err := parseCertificate(der)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	registrar, err := checkRegistrar(cert, root)
-	if err != nil {
-		return nil, err
+	if root, err = s.rootOf(cert); err != nil {
+		return nil, nil, err
 	}
-	if err := checkNested(cert, root.cert); err != nil {
-		return nil, err
+	if registrar, err = checkRegistrar(cert, root); err != nil {
+		return nil, nil, err
 	}
-	return registrar, checkSignedBy(leaf, cert)
+	return registrar, root, checkNested(cert, root.cert)
 }
 
 // rootOf finds the root that signed c. Two roots may have one name: an
 // authority that changes its key, or another mesh's namesake.
-func (s *TrustStore) rootOf(c *x509.Certificate) (*issuerCert, error) {
+func (s roots) rootOf(c *x509.Certificate) (*issuerCert, error) {
 	named := false
-	for _, r := range s.roots {
+	for _, r := range s {
 		if !bytes.Equal(c.RawIssuer, r.cert.RawSubject) {
 			continue
 		}
@@ -81,6 +94,24 @@ func (s *TrustStore) rootOf(c *x509.Certificate) (*issuerCert, error) {
 		return nil, refuseAs(ErrForeign, checkSignature, "an authority of this mesh has the issuer's name, but did not sign")
 	}
 	return nil, refuseAs(ErrForeign, checkIssuer, "the issuer is not in the trust bundle")
+}
+
+// above is what a credential or admission leaf hangs on, in words that
+// statements use. Both are zero when people vouch.
+type above struct {
+	root, registrar [32]byte // [IssuerKeyHash]
+	registrarEnd    time.Time
+}
+
+func (p *path) above() above {
+	var a above
+	if p.root != nil {
+		a.root = IssuerKeyHash(p.root.cert)
+	}
+	if p.issuer.registrar {
+		a.registrar, a.registrarEnd = IssuerKeyHash(p.issuer.cert), p.issuer.cert.NotAfter
+	}
+	return a
 }
 
 // admission reads the admission leaf's own content.
@@ -105,8 +136,8 @@ func (p *path) admission() (*Admission, error) {
 		return nil, refuse(checkTicketKey, "the admission leaf carries the 32-byte hash of the key that signs tickets")
 	}
 	return &Admission{
-		Org: p.issuer.host, Peer: id, TicketKey: [32]byte(ticket),
-		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter,
+		Form: FormChain, Org: p.issuer.host, Peer: id, TicketKey: [32]byte(ticket),
+		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter, above: p.above(),
 	}, nil
 }
 
@@ -115,7 +146,7 @@ func (p *path) credential() (*Credential, error) {
 	c := &Credential{
 		Form: FormChain, SigningKey: p.key, Device: DeviceID(p.key),
 		Issuer: p.issuer.cert.Subject.CommonName, Registrar: p.issuer.registrar,
-		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter,
+		NotBefore: p.leaf.NotBefore, NotAfter: p.leaf.NotAfter, above: p.above(),
 	}
 	transport, err := p.names(c)
 	if err != nil {

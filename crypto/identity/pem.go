@@ -15,6 +15,8 @@ const (
 	pemBundle    = "TOCSIN TRUST BUNDLE"
 	pemRelayKeys = "TOCSIN RELAY KEYS"
 
+	pemSponsorRequest = "TOCSIN SPONSOR REQUEST"
+
 	pemCertificate = "CERTIFICATE"
 	pemPrivateKey  = "PRIVATE KEY"
 	pemPublicKey   = "PUBLIC KEY"

@@ -6,8 +6,8 @@ import (
 )
 
 var (
-	// ErrRefused is wrapped by every refusal of a certificate, chain, claim or
-	// ticket that breaks a rule of the profile. [Reason] names the rule.
+	// ErrRefused is wrapped by every refusal of a certificate, chain, claim,
+	// ticket or statement that breaks a rule of the profile. [Reason] names the rule.
 	ErrRefused = errors.New("identity: breaks the certificate profile")
 	// ErrForeign says that no authority of this mesh's trust bundle vouches
 	// for the chain.
@@ -15,9 +15,20 @@ var (
 	// ErrExpired says that a certificate or ticket is not valid at the time
 	// asked about: it has ended, or it has not begun.
 	ErrExpired = errors.New("identity: not valid at this time")
-	// ErrSponsored says that a credential is of the sponsored form, which this
-	// version reads but does not accept.
-	ErrSponsored = errors.New("identity: sponsored credentials are not accepted by this version")
+	// ErrRevoked says that the device, its issuer or its authority has been
+	// taken out of the mesh by a statement.
+	ErrRevoked = errors.New("identity: revoked")
+	// ErrRolledBack says that a statement is not newer than what is known.
+	// Old entries bring old statements: this is no alarm.
+	ErrRolledBack = errors.New("identity: a newer statement is known")
+	// ErrPostDated says that a statement is dated more than a day ahead of the
+	// clock of this device: one of the two clocks is wrong.
+	ErrPostDated = errors.New("identity: dated more than a day ahead of this device's clock")
+	// ErrBeyond says that the signer of a statement may not do what it says.
+	ErrBeyond = errors.New("identity: beyond the powers of its signer")
+	// ErrEarly says that a statement builds on another that has not come. The
+	// trust store keeps it and applies it by itself when it can.
+	ErrEarly = errors.New("identity: builds on a statement that has not come yet")
 )
 
 // check names one rule of the profile. The name is part of the error, so that
@@ -75,19 +86,82 @@ const (
 	checkDistinct        check = "distinct-keys"
 	checkTime            check = "time"
 	checkForm            check = "form"
-	checkSponsored       check = "sponsored"
 	checkTicketEncoding  check = "ticket-encoding"
 	checkTicketHolder    check = "ticket-holder"
 	checkTicketPeer      check = "ticket-peer"
 	checkTicketSignature check = "ticket-signature"
 	checkTicketEnded     check = "ticket-ended"
 	checkTicketLease     check = "ticket-lease"
+	checkTicketSponsored check = "ticket-sponsored"
+)
+
+// The rules of credentials and admission leaves that people vouch for
+// (sponsored.go).
+const (
+	checkSponsorCount     check = "sponsor-count"
+	checkSponsorOrder     check = "sponsor-order"
+	checkSponsorSignature check = "sponsor-signature"
+	checkSponsorIssued    check = "sponsor-issued"
+	checkSponsorFlag      check = "sponsor-provisional"
+	checkSponsorPerson    check = "sponsor-person"
+	checkSponsorSenior    check = "sponsor-senior"
+	checkSponsorHost      check = "sponsor-host"
+	checkSponsorRoles     check = "sponsor-roles"
+	checkSponsorLife      check = "sponsor-validity"
+	checkSponsorNesting   check = "sponsor-validity-nesting"
+	checkSponsorGroups    check = "sponsor-groups"
+	checkSponsorRelay     check = "sponsor-relay"
+	checkSponsorLive      check = "sponsor-live"
+	checkSponsorMet       check = "sponsor-met"
+	checkSponsorRevoked   check = "sponsor-revoked"
+)
+
+// The rules of statements, and of what they do to credentials
+// (statement.go, take.go, standing.go).
+const (
+	checkStatementSize      check = "statement-size"
+	checkStatementEncoding  check = "statement-encoding"
+	checkStatementMesh      check = "statement-mesh"
+	checkStatementSigner    check = "statement-signer"
+	checkStatementSignature check = "statement-signature"
+	checkStatementPower     check = "statement-power"
+	checkStatementDate      check = "statement-date"
+	checkStatementTime      check = "statement-time"
+	checkStatementFull      check = "statement-full"
+	checkCRLEntries         check = "crl-entries"
+	checkCRLNumber          check = "crl-number"
+	checkCRLTime            check = "crl-time"
+	checkEvidence           check = "evidence"
+	checkEvidenceHost       check = "evidence-host"
+	checkEvidenceRoles      check = "evidence-roles"
+	checkWipeLife           check = "wipe-validity"
+	checkWipeBudget         check = "wipe-budget"
+	checkReceiptOrder       check = "receipt-order"
+	checkReceiptKey         check = "receipt-key"
+	checkDeclarationNumber  check = "declaration-number"
+	checkDeclarationLife    check = "declaration-validity"
+	checkSponsorVoice       check = "sponsor-voice"
+	checkBundleNumber       check = "bundle-number"
+	checkBundleGap          check = "bundle-gap"
+	checkBundlePrevious     check = "bundle-previous"
+	checkBundleSignature    check = "bundle-signature"
+	checkBundleMajority     check = "bundle-majority"
+	checkMeshKeyNumber      check = "mesh-key-number"
+	checkMeshKeyEarly       check = "mesh-key-early"
+	checkAdminTime          check = "group-admin-time"
+	checkRevoked            check = "revoked"
+	checkWiped              check = "wiped"
+	checkRegistrarRevoked   check = "registrar-revoked"
+	checkWithdrawn          check = "root-withdrawn"
+	checkRollEncoding       check = "key-roll-encoding"
+	checkRollSignature      check = "key-roll-signature"
+	checkRollPerson         check = "key-roll-person"
 )
 
 // refusal is the one error of the verifier.
 type refusal struct {
 	check  check
-	kind   error  // ErrRefused, ErrForeign, ErrExpired or ErrSponsored
+	kind   error  // ErrRefused or another of the errors above
 	detail string // a sentence without names, numbers or roles
 }
 

@@ -1,0 +1,435 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// How a credential that people vouch for comes about: the newcomer makes a
+// SponsorRequest, each sponsor answers it after a meeting in person, and the
+// newcomer assembles the answers. The rules themselves stand in sponsored.go.
+
+// SponsorTerms is what a newcomer asks people to vouch for.
+type SponsorTerms struct {
+	Now        time.Time
+	Validity   time.Duration // from Now; with [Backdate] at most 72 hours, 7 days for an own device
+	BreakGlass bool          // else a further device of the person's own
+	Groups     [][32]byte    // that a break-glass device may join, 1 to 16; none for an own device
+	Rand       io.Reader     // of serial numbers; nil means crypto/rand
+}
+
+// SponsorRequest is a newcomer's application to people:
+//
+//	struct {
+//	    uint8  version = 1;
+//	    opaque request<1..2^16-1>;       /* Request: proves possession of the keys */
+//	    opaque admission<1..4096>;       /* self-signed admission leaf, DER */
+//	    opaque credential<1..4096>;      /* self-signed credential leaf, DER */
+//	} SponsorRequest;
+type SponsorRequest struct {
+	request    *Request
+	admission  []byte
+	credential []byte
+	read       *Credential // credential, without anybody who vouches
+	raw        []byte
+}
+
+// NewSponsorRequest makes the two leaves of a newcomer and signs them with the
+// newcomer's own keys. For an own device the person is that of the sponsor.
+func NewSponsorRequest(w Wish, t SponsorTerms, relay *RelayKeys, vault *VaultKeys) (*SponsorRequest, error) {
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	req, err := NewRequest(w, relay, vault)
+	if err != nil {
+		return nil, err
+	}
+	if t.Rand == nil {
+		t.Rand = rand.Reader
+	}
+	claims, err := req.wish.Claims.marshal()
+	if err != nil {
+		return nil, err
+	}
+	forAdmission, forCredential := req.names()
+	ticket := TicketKey(req.signing)
+	admission, err := selfSign(leafExtensions(oidAdmissionUsage(), forAdmission, oidTicketKey(), ticket[:]), relay.Transport, w.Person.Org, t)
+	if err != nil {
+		return nil, err
+	}
+	extensions := leafExtensions(oidCredentialUsage(), forCredential, oidClaims(), claims)
+	if t.BreakGlass {
+		groups := slices.SortedFunc(slices.Values(t.Groups), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+		var list []byte
+		for _, g := range slices.Compact(groups) {
+			list = append(list, g[:]...)
+		}
+		extensions = append(extensions, pkix.Extension{Id: oidGroups(), Value: derOctets(list)})
+	}
+	credential, err := selfSign(extensions, vault.Signing, w.Person.Org, t)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := encodeSponsorRequest(req.raw, admission, credential)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSponsorRequest(raw)
+}
+
+func (t SponsorTerms) check() error {
+	limit := MaxOwnDevice - Backdate
+	if t.BreakGlass {
+		limit = MaxBreakGlass - Backdate
+	}
+	switch {
+	case t.Validity <= 0 || t.Validity > limit:
+		return fmt.Errorf("identity: people vouch for above zero and at most %v", limit)
+	case t.BreakGlass && (len(t.Groups) == 0 || len(t.Groups) > maxGroups):
+		return fmt.Errorf("identity: name the 1 to %d groups that the newcomer is to join", maxGroups)
+	case !t.BreakGlass && len(t.Groups) != 0:
+		return errors.New("identity: an own device joins groups like any other: name none")
+	}
+	return nil
+}
+
+func selfSign(extensions []pkix.Extension, key ed25519.PrivateKey, org string, t SponsorTerms) ([]byte, error) {
+	serial, err := newSerial(t.Rand)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{Organization: []string{org}},
+		NotBefore:    t.Now.Add(-Backdate), NotAfter: t.Now.Add(t.Validity),
+		KeyUsage:        x509.KeyUsageDigitalSignature,
+		ExtraExtensions: extensions,
+	}
+	der, err := x509.CreateCertificate(t.Rand, template, template, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("identity: the leaf cannot be signed: %w", err)
+	}
+	return der, nil
+}
+
+func encodeSponsorRequest(request, admission, credential []byte) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint8(1)
+	for _, part := range [][]byte{request, admission, credential} {
+		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(part) })
+	}
+	raw, err := b.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("identity: the sponsor request cannot be encoded: %w", err)
+	}
+	return raw, nil
+}
+
+// ParseSponsorRequest reads the form that [SponsorRequest.Marshal] writes
+// (≤16 KiB), verifies its signatures, and demands that both leaves are for the
+// person and keys of the request inside.
+func ParseSponsorRequest(raw []byte) (*SponsorRequest, error) {
+	if len(raw) > maxSponsorRequest {
+		return nil, fmt.Errorf("identity: a sponsor request of %d bytes is over the limit of %d", len(raw), maxSponsorRequest)
+	}
+	r := &SponsorRequest{raw: slices.Clone(raw)}
+	s := cryptobyte.String(r.raw)
+	var version uint8
+	var request, admission, credential cryptobyte.String
+	if !s.ReadUint8(&version) || !s.ReadUint16LengthPrefixed(&request) || !s.ReadUint16LengthPrefixed(&admission) ||
+		!s.ReadUint16LengthPrefixed(&credential) || !s.Empty() {
+		return nil, fmt.Errorf("identity: sponsor request: %w", errTruncated)
+	}
+	if version != 1 {
+		return nil, fmt.Errorf("identity: a sponsor request of version %d is newer than this program", version)
+	}
+	r.admission, r.credential = admission, credential
+	var err error
+	if r.request, err = ParseRequest(request); err != nil {
+		return nil, err
+	}
+	if r.read, err = readSelfSignedCredential(credential); err != nil {
+		return nil, err
+	}
+	if err := r.checkLeaves(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// checkLeaves demands that both leaves say what the request says.
+func (r *SponsorRequest) checkLeaves() error {
+	p, err := selfSigned(r.admission, oidAdmissionUsage())
+	if err != nil {
+		return err
+	}
+	a, err := p.admission()
+	if err != nil {
+		return err
+	}
+	asked, err := r.request.wish.Claims.marshal()
+	if err != nil {
+		return err
+	}
+	got, err := r.read.Claims.marshal()
+	if err != nil {
+		return err
+	}
+	c := r.read
+	same := c.Person == r.request.wish.Person && c.SigningKey == r.request.signing && bytes.Equal(asked, got) &&
+		p.key == r.request.transport && a.Peer == c.Peer && a.TicketKey == c.KeyHash() && a.Org == c.Person.Org &&
+		a.NotBefore.Equal(c.NotBefore) && a.NotAfter.Equal(c.NotAfter)
+	if !same {
+		return errors.New("identity: the leaves of the sponsor request are not those of the request inside")
+	}
+	return nil
+}
+
+// Marshal returns the one encoding of r.
+func (r *SponsorRequest) Marshal() []byte { return slices.Clone(r.raw) }
+
+// MarshalPEM returns r as "TOCSIN SPONSOR REQUEST". It holds no secret.
+func (r *SponsorRequest) MarshalPEM() []byte { return encodePEM(pemSponsorRequest, r.raw) }
+
+// ParseSponsorRequestPEM reads what [SponsorRequest.MarshalPEM] wrote.
+func ParseSponsorRequestPEM(text []byte) (*SponsorRequest, error) {
+	raw, err := decodePEM(pemSponsorRequest, text)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSponsorRequest(raw)
+}
+
+// Fingerprint is that of the request inside: see [Request.Fingerprint].
+func (r *SponsorRequest) Fingerprint() string { return r.request.Fingerprint() }
+
+// Wish returns who asks, and for which claims.
+func (r *SponsorRequest) Wish() Wish { return r.request.wish }
+
+// Signing returns the newcomer's signing key, which a meeting in person proves.
+func (r *SponsorRequest) Signing() Key { return r.request.signing }
+
+// BreakGlass reports whether three persons are to vouch.
+func (r *SponsorRequest) BreakGlass() bool { return r.read.Groups != nil }
+
+// Groups returns the groups that the newcomer is to join; nil for an own device.
+func (r *SponsorRequest) Groups() [][32]byte { return slices.Clone(r.read.Groups) }
+
+// NotAfter returns when the credential ends.
+func (r *SponsorRequest) NotAfter() time.Time { return r.read.NotAfter }
+
+// SponsorWith is what a sponsor vouches with.
+type SponsorWith struct {
+	Credential []byte // own, wire form
+	Admission  []byte // own admission chain
+	Relay      *RelayKeys
+	Vault      *VaultKeys   // its mesh key goes along to an own device
+	Met        Verification // of the newcomer's signing key, within the last hour
+	Now        time.Time
+}
+
+// Sponsor vouches for a newcomer and returns the sponsorship for
+// [AssembleSponsored]:
+//
+//	struct {
+//	    uint8  version = 1;
+//	    opaque credential<1..2^16-1>;    /* Chain of the sponsor's credential */
+//	    opaque by_signing[64];           /* tocsin/sponsor/v1\0 ‖ SHA-256(credential leaf) */
+//	    opaque admission<1..2^16-1>;     /* Chain of the sponsor's admission leaf */
+//	    opaque by_transport[64];         /* tocsin/sponsor-admission/v1\0 ‖ SHA-256(admission leaf) */
+//	    opaque sealed_mesh_key<0..2048>; /* for an own device */
+//	} SponsorAnswer;
+//
+// It refuses when this sponsor may not vouch, now or for this newcomer; what
+// depends on the other two is checked when the answers are assembled.
+func (s *TrustStore) Sponsor(req *SponsorRequest, with SponsorWith) ([]byte, error) {
+	by, err := s.VerifyCredential(with.Credential, with.Now)
+	if err != nil {
+		return nil, fmt.Errorf("identity: the sponsor's own credential: %w", err)
+	}
+	if err := s.maySponsorNow(req, by, with); err != nil {
+		return nil, err
+	}
+	if _, err := s.VerifyAdmission(with.Admission, by.Peer, with.Now); err != nil {
+		return nil, fmt.Errorf("identity: the sponsor's own admission leaf: %w", err)
+	}
+	if KeyOf(with.Vault.Signing) != by.SigningKey || with.Relay.PeerID() != by.Peer {
+		return nil, errors.New("identity: the keys are not those of the sponsor's credential")
+	}
+	answer := &sponsorAnswer{credential: with.Credential[1:], admission: with.Admission}
+	leaf, admission := sha256.Sum256(req.credential), sha256.Sum256(req.admission)
+	copy(answer.bySigning[:], Sign(with.Vault.Signing, domainSponsor, leaf[:]))
+	copy(answer.byTransport[:], Sign(with.Relay.Transport, domainSponsorAdmission, admission[:]))
+	if !req.BreakGlass() {
+		if answer.sealed, err = sealMeshKey(with.Vault.MeshKey, s.MeshID(), req.read); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := answer.encode()
+	if err == nil && req.BreakGlass() {
+		s.noteSponsoring(req, by)
+	}
+	return raw, err
+}
+
+// maySponsorNow holds the rules that one sponsor's device can check alone.
+func (s *TrustStore) maySponsorNow(req *SponsorRequest, by *Credential, with SponsorWith) error {
+	if err := maySponsor(by); err != nil {
+		return err
+	}
+	if with.Met.Key != req.Signing() {
+		return refuse(checkSponsorMet, "vouch only for whom you have met in person: let each device scan the other's code first")
+	}
+	if age := with.Now.Sub(with.Met.At); age < -MaxClockLead || age > MaxMeetingAge {
+		return refuse(checkSponsorMet, "the meeting in person was more than an hour ago: scan again")
+	}
+	if err := req.read.ValidAt(with.Now); err != nil {
+		return err
+	}
+	if err := checkVoteNesting(req.read.NotBefore, req.read.NotAfter, by.NotBefore, by.NotAfter); err != nil {
+		return err
+	}
+	if !req.BreakGlass() {
+		return checkOwnDevice(req.read, by)
+	}
+	if err := checkVoteLife(req.read.NotBefore, req.read.NotAfter, breakGlassSponsors); err != nil {
+		return err
+	}
+	if humanOf(by.Person) == humanOf(req.read.Person) {
+		return refuse(checkSponsorPerson, "nobody vouches for themselves in break-glass: make it a further device of your own")
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if live := s.sponsored.before(humanOf(by.Person), req.read.KeyHash(), with.Now.Add(MaxBreakGlass), with.Now, s.isOut); live >= MaxSponsoring {
+		return refuseAs(ErrBeyond, checkSponsorLive, "you vouch for %d others already: wait until one ends, or take one back", live)
+	}
+	return nil
+}
+
+// noteSponsoring counts a sponsorship from the moment at which it was given,
+// before the finished credential is seen.
+func (s *TrustStore) noteSponsoring(req *SponsorRequest, by *Credential) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sponsored.add(sha256.Sum256(req.credential), &seenCredential{
+		key: req.read.KeyHash(), org: req.read.Person.Org, from: req.read.NotBefore, to: req.read.NotAfter,
+		people: []string{humanOf(by.Person)},
+	})
+}
+
+// sponsorAnswer is what one sponsor gives back.
+type sponsorAnswer struct {
+	credential, admission  []byte
+	bySigning, byTransport [ed25519.SignatureSize]byte
+	sealed                 []byte
+}
+
+func (a *sponsorAnswer) encode() ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint8(1)
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(a.credential) })
+	b.AddBytes(a.bySigning[:])
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(a.admission) })
+	b.AddBytes(a.byTransport[:])
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(a.sealed) })
+	out, err := b.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("identity: the sponsorship cannot be encoded: %w", err)
+	}
+	return out, nil
+}
+
+func parseSponsorAnswer(raw []byte) (*sponsorAnswer, error) {
+	if len(raw) > maxSponsorship {
+		return nil, fmt.Errorf("identity: a sponsorship of %d bytes is over the limit of %d", len(raw), maxSponsorship)
+	}
+	s := cryptobyte.String(slices.Clone(raw))
+	var version uint8
+	var credential, admission, sealed cryptobyte.String
+	a := &sponsorAnswer{}
+	if !s.ReadUint8(&version) || !s.ReadUint16LengthPrefixed(&credential) || !s.CopyBytes(a.bySigning[:]) ||
+		!s.ReadUint16LengthPrefixed(&admission) || !s.CopyBytes(a.byTransport[:]) || !s.ReadUint16LengthPrefixed(&sealed) || !s.Empty() {
+		return nil, fmt.Errorf("identity: sponsorship: %w", errTruncated)
+	}
+	if version != 1 || len(sealed) > maxSealedKey {
+		return nil, errors.New("identity: a sponsorship that is newer than this program, or broken")
+	}
+	a.credential, a.admission, a.sealed = credential, admission, sealed
+	return a, nil
+}
+
+// AssembleSponsored joins a newcomer's request and the answers of one sponsor,
+// for an own device, or of three to an enrolment, and checks it with every rule
+// at the start of its validity. statements are those in force, which a sponsor
+// hands over ([TrustStore.Statements]). [Enrolment.Accept] then is as with an
+// authority's; break-glass gets no mesh key.
+func AssembleSponsored(req *SponsorRequest, bundle *Bundle, sponsorships, statements [][]byte) (*Enrolment, error) {
+	type vote struct {
+		key                   [32]byte
+		credential, admission sponsorship
+	}
+	var votes []vote
+	var sealed []byte
+	for _, raw := range sponsorships {
+		a, err := parseSponsorAnswer(raw)
+		if err != nil {
+			return nil, err
+		}
+		key, err := leafKeyHash(a.credential)
+		if err != nil {
+			return nil, err
+		}
+		votes = append(votes, vote{key, sponsorship{a.credential, a.bySigning}, sponsorship{a.admission, a.byTransport}})
+		sealed = a.sealed
+	}
+	slices.SortFunc(votes, func(x, y vote) int { return bytes.Compare(x.key[:], y.key[:]) })
+	credential, admission := &sponsored{leaf: req.credential}, &sponsored{leaf: req.admission}
+	for _, v := range votes {
+		credential.votes, admission.votes = append(credential.votes, v.credential), append(admission.votes, v.admission)
+	}
+	e := &Enrolment{Bundle: bundle.Marshal(), Statements: statements}
+	var err error
+	if e.Credential, err = credential.encode(); err != nil {
+		return nil, fmt.Errorf("identity: the sponsored credential cannot be encoded: %w", err)
+	}
+	if e.Admission, err = admission.encodeAdmission(); err != nil {
+		return nil, fmt.Errorf("identity: the sponsored admission leaf cannot be encoded: %w", err)
+	}
+	c, err := e.checkFor(req.request)
+	if err == nil && !c.BreakGlass {
+		e.SealedMeshKey = sealed
+	}
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// leafKeyHash returns the ticket key that belongs to a credential chain, before
+// anything of it is verified: it only sorts.
+func leafKeyHash(chain []byte) ([32]byte, error) {
+	ders, err := DecodeChain(chain)
+	if err != nil {
+		return [32]byte{}, err
+	}
+	cert, err := parseCertificate(ders[0])
+	if err != nil {
+		return [32]byte{}, err
+	}
+	key, ok := cert.PublicKey.(ed25519.PublicKey)
+	if !ok {
+		return [32]byte{}, refuse(checkLeafKey, "a leaf's key is Ed25519, not %v", cert.PublicKeyAlgorithm)
+	}
+	return TicketKey(Key(key)), nil
+}
