@@ -8,7 +8,7 @@ import (
 
 // checkerDepth is the number of actions of every interleaving. It can be raised
 // with TOCSIN_CHECKER_DEPTH.
-const checkerDepth = 5
+const checkerDepth = 6
 
 func checkerDepthOf(t *testing.T) int {
 	n, err := strconv.Atoi(os.Getenv("TOCSIN_CHECKER_DEPTH"))

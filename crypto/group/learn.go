@@ -345,6 +345,10 @@ func (w *work) complete(now time.Time) (Learned, []Change, error) {
 	if _, ok := w.k.tags[e.tag]; ok {
 		return Learned{}, nil, invalid("another epoch has the same tag")
 	}
+	if _, ok := w.k.gone[e.tag]; ok {
+		// Its chains would begin anew, and open what was opened before.
+		return Learned{}, nil, invalid("an epoch that was destroyed here")
+	}
 	if w.k.created[e.creator] >= MaxEpochsPerCreator {
 		return Learned{}, nil, fmt.Errorf("%w: %s has announced %d epochs that are still held", ErrLimit, e.creator, MaxEpochsPerCreator)
 	}
