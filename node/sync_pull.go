@@ -29,7 +29,9 @@ type puller struct {
 	number uint16
 	wants  map[uint16]*ledger.Expected
 	empty  int
-	later  bool // the other side ended ranges because the session is full
+
+	appended int  // entries that were new here
+	later    bool // the other side ended ranges because the session is full
 
 	batch []item // what came and is not stored yet, in order
 	bytes int
@@ -157,26 +159,26 @@ func (p *puller) compare(scope ledger.Scope, count int) ([]ledger.Mark, bool, er
 	return theirs, behind, nil
 }
 
-// headers fetches what the marks lead to. What another session fetches at the
-// moment is looked at once more in the end.
+// headers fetches what the marks lead to, again as long as that brings something:
+// of an author who was not known more can be asked for once the first entries
+// are here, and another session may have let go of a log.
 func (p *puller) headers(ctx context.Context, theirs []ledger.Mark) error {
-	for range 2 {
+	for pass := 0; ; pass++ {
 		need := p.n.logs.Need(theirs, p.n.cfg.Clock.Now())
-		if err := p.proofs(ctx, need.Proofs); err != nil {
-			return err
+		if pass == 0 {
+			if err := p.proofs(ctx, need.Proofs); err != nil {
+				return err
+			}
 		}
+		before := p.appended
 		skipped, err := p.entries(ctx, need.Wants)
 		if err != nil {
 			return err
 		}
-		if err := p.branches(ctx, theirs); err != nil {
-			return err
-		}
-		if !skipped {
-			break
+		if p.later || p.appended == before && (pass > 0 || !skipped) {
+			return p.branches(ctx, theirs)
 		}
 	}
-	return nil
 }
 
 // entries fetches ranges: whole entries where few are missing, else headers
@@ -520,6 +522,9 @@ func (p *puller) accept(ctx context.Context, run []item) error {
 	for _, r := range results {
 		if r.rejected() {
 			return ledger.Breach(ledger.BrokenEntry, "an entry that does not verify")
+		}
+		if r.outcome == ledger.Appended {
+			p.appended++
 		}
 	}
 	return nil
