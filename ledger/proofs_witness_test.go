@@ -7,6 +7,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -273,24 +274,26 @@ func TestTakeRefuses(t *testing.T) {
 		raw[at] ^= 1
 		return raw
 	}
+	earlier := good
+	earlier.Time--
 	raws := [][]byte{
 		ledger.MarshalTestimony(good),
 		ledger.MarshalTestimony(good),
 		spoil(custody, 1+32+36+7),         // from
 		spoil(custody, 156),               // signature
-		spoil(good, 1+36+8+32+5),          // the author's signature
+		ledger.MarshalTestimony(earlier),  // its cosignature is of another time
 		ledger.MarshalTestimony(stranger), // a witness that nobody vouches for
 		{9}, {},
 		ledger.MarshalTestimony(custody),
 		append(ledger.MarshalTestimony(custody), 0),
 	}
-	// Newer in rank, but with a wrong cosignature.
+	// Newer in rank, but the author never signed it.
 	forged := good
 	forged.Size, forged.Time = 5, good.Time+1
 	raws = append(raws, ledger.MarshalTestimony(forged))
 	results, err := me.table.Take(ctx, raws)
 	must(t, err)
-	want := []error{nil, nil, ledger.ErrTestimony, ledger.ErrTestimony, nil, ledger.ErrUnknownWitness,
+	want := []error{nil, nil, ledger.ErrTestimony, ledger.ErrTestimony, ledger.ErrTestimony, ledger.ErrUnknownWitness,
 		ledger.ErrTestimony, ledger.ErrTestimony, nil, ledger.ErrTestimony, ledger.ErrTestimony}
 	changed := []int{0, 8}
 	for i, r := range results {
@@ -354,6 +357,75 @@ func TestCustody(t *testing.T) {
 	for _, c := range []struct{ from, to uint64 }{{3, 3}, {4, 3}, {0, ledger.MaxSeq + 2}} {
 		if _, err := ledger.SignCustody(me.witness, author.id, c.from, c.to, noon); err == nil {
 			t.Errorf("custody of %d to %d was signed", c.from, c.to)
+		}
+	}
+}
+
+// TestTableTogether: everything at once, for the race detector, and the memory
+// of the witness never goes back.
+func TestTableTogether(t *testing.T) {
+	ctx := context.Background()
+	m := newMesh(t)
+	author, me, other := m.enrol("Amina", hospital), m.enrol("Ben", hospital), m.enrol("Chloe", hospital)
+	chain := author.chain(t, 40)
+	author.take(chain)
+	other.take(chain)
+	var raws [][]byte
+	var cps []ledger.Checkpoint
+	for size := uint64(1); size <= 40; size++ {
+		cps = append(cps, author.checkpoint(size))
+		raws = append(raws, ledger.MarshalTestimony(other.cosign(cps[size-1], noon)))
+	}
+	me.take(chain[:1])
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range chain {
+			if _, err := me.logs.Append(ctx, chain[i], noon); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Go(func() {
+		for _, raw := range raws {
+			if _, err := me.table.Take(ctx, [][]byte{raw}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 2 {
+		wg.Go(func() {
+			last := uint64(0)
+			for _, cp := range cps {
+				results, err := me.table.Cosign(ctx, noon, cp)
+				if err != nil {
+					t.Error(err)
+				} else if c := results[0].Cosigned; results[0].Err == nil && c.Size < last {
+					t.Errorf("size %d was cosigned after %d", c.Size, last)
+				} else if results[0].Err == nil {
+					last = c.Size
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			if _, err := me.table.CosignHeld(ctx, noon, author.id); err != nil {
+				t.Error(err)
+			}
+			if _, err := me.table.CarriedBy(ctx, author.id, 0, noon); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	if made, err := me.table.CosignHeld(ctx, noon, author.id); err != nil || len(made) > 1 {
+		t.Fatalf("%d made, %v", len(made), err)
+	}
+	l, err := me.table.Of(ctx, author.id)
+	must(t, err)
+	for _, c := range l.Cosigned() {
+		if c.Size != 40 {
+			t.Errorf("%s has cosigned %d of 40", c.Witness, c.Size)
 		}
 	}
 }

@@ -167,6 +167,12 @@ func (r *ProofReport) note(p *Proof) {
 	if p.Opening == nil && p.Body == nil {
 		say("The proof shows that the entry exists, not what it says.")
 	}
+	switch {
+	case r.Author.Form == identity.FormSponsored:
+		say("Colleagues vouch for the author in an emergency; no authority has.")
+	case r.Author.Claims.Provisional || r.Author.Registrar:
+		say("The author's credential is provisional: a registrar issued it while the authority was out of reach.")
+	}
 	if err := r.Author.ValidAt(r.Claimed); err != nil {
 		say("The author's credential was not valid at the time that the author gives.")
 	}
