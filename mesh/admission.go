@@ -261,13 +261,16 @@ func newDesk(cfg *Config, self peer.ID, counts *counters) (*desk, error) {
 		return nil, fmt.Errorf("mesh: our own hello: %w", err)
 	}
 	// Others would refuse us one by one and nobody would say why: ask now. A
-	// chain that has ended, or a clock that is off, is no reason not to start: what
-	// is on the device can still be read.
+	// chain that has ended or was revoked, or a clock that is off, is no reason not
+	// to start: what is on the device can still be read, and a device that wiped
+	// itself has its receipt to hand over.
 	_, err = cfg.Trust.VerifyAdmission(cfg.Chain, self, cfg.Clock.Now())
 	switch {
 	case err == nil || d.open:
 	case errors.Is(err, identity.ErrExpired):
 		d.log.Warn("other devices will refuse this one: renew its credential, or set its clock", "reason", reasonOf(err))
+	case errors.Is(err, identity.ErrRevoked):
+		d.log.Warn("other devices will refuse this one: it was revoked; ask its authority", "reason", reasonOf(err))
 	default:
 		return nil, fmt.Errorf("mesh: other devices would refuse our own admission chain: %w", err)
 	}

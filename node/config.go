@@ -17,17 +17,19 @@ import (
 type Config struct {
 	// Version is shown in the status.
 	Version string
-	// Dir is where the node keeps its ticket and the addresses it remembers.
+	// Dir is where the node keeps its ticket, what it knows of statements, and the
+	// addresses it remembers.
 	Dir string
 	// Clock is required; cmd passes [SystemClock].
 	Clock Clock
 	// Store holds all logs.
 	Store ledger.Store
-	// Vault is open, locked or unlocked.
+	// Vault is open, locked or unlocked. It may be nil where [WipeMark] says that
+	// the device has begun to wipe itself; the node then hands over its receipt.
 	Vault *vault.Vault
 	// Relay holds the keys that work while the device is locked.
 	Relay *identity.RelayKeys
-	// Bundle is the trust bundle of the mesh.
+	// Bundle is the genesis trust bundle of the mesh; later ones come as statements.
 	Bundle *identity.Bundle
 	// Admission is the chain shown to neighbours, in wire form.
 	Admission []byte
@@ -45,12 +47,23 @@ type Config struct {
 	// ReceiptDelay is how long delivered-receipts wait to be batched; 0 is
 	// one second.
 	ReceiptDelay time.Duration
+	// IdleLock is how long nobody may touch an unlocked device ([Node.Touch])
+	// before it locks itself; 0 is five minutes, negative is never. Relays,
+	// which show nothing, never do.
+	IdleLock time.Duration
+	// WitnessPause gathers what logs grow by, so that a burst of entries costs one
+	// checkpoint and one cosignature; 0 is five seconds.
+	WitnessPause time.Duration
 	// Limits bound what others may add to the logs; zero fields are the
 	// design's.
 	Limits ledger.Limits
 	// HostOptions are passed to libp2p after our own; a simulator passes its
 	// transports here.
 	HostOptions []libp2p.Option
+	// DestroyRelayKeys overwrites and removes the relay keys on disk. It is called
+	// once a wipe is done and its receipt stands in another device's log, and again
+	// after an error.
+	DestroyRelayKeys func() error
 	// Logger never sees content.
 	Logger *slog.Logger
 	// Step, when set, is called between the steps of both flows with the name
@@ -68,19 +81,33 @@ type Unsafe struct {
 	NoSeal      bool // payloads leave in the clear
 }
 
-const defaultReceiptDelay = time.Second
+const (
+	defaultReceiptDelay = time.Second
+	defaultWitnessPause = 5 * time.Second
+)
 
 func (c *Config) validate() error {
 	switch {
-	case c.Clock == nil, c.Store == nil, c.Vault == nil, c.Relay == nil, c.Bundle == nil, c.Logger == nil:
-		return errors.New("node: Clock, Store, Vault, Relay, Bundle and Logger are all required")
+	case c.Clock == nil, c.Store == nil, c.Relay == nil, c.Bundle == nil, c.Logger == nil:
+		return errors.New("node: Clock, Store, Relay, Bundle and Logger are all required")
 	case c.Dir == "":
 		return errors.New("node: Dir is required: the ticket is kept there")
 	case len(c.Admission) == 0 || len(c.Credential) == 0:
 		return errors.New("node: this device is not enrolled: pass its admission chain and credential")
 	}
+	if c.Vault == nil {
+		if wiped, err := WipeMark(c.Dir); err != nil || !wiped {
+			return errors.Join(errors.New("node: Vault is required, but on a device that was wiped"), err)
+		}
+	}
 	if c.ReceiptDelay == 0 {
 		c.ReceiptDelay = defaultReceiptDelay
+	}
+	if c.IdleLock == 0 {
+		c.IdleLock = defaultIdleLock
+	}
+	if c.WitnessPause == 0 {
+		c.WitnessPause = defaultWitnessPause
 	}
 	if c.Step == nil {
 		c.Step = func(string) {}

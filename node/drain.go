@@ -40,6 +40,8 @@ type batch struct {
 	learnt  []group.Tag // epochs that entries may have waited for
 	people  bool        // a prekey was learnt: somebody can be reached who could not
 	waiting int         // change in the number of entries that wait for an epoch
+	asks    [][]byte    // requests to seal again, to be sent
+	asked   []group.Asked
 }
 
 func newBatch() *batch { return &batch{cursors: make(map[identity.LogID]uint64)} }
@@ -59,12 +61,14 @@ type opened struct {
 	msg message.Message
 }
 
-func (b *batch) put(key string, value []byte) {
-	b.changes = append(b.changes, vault.Change{Key: key, Value: value})
-	b.bytes += len(value)
-}
+func (b *batch) put(key string, value []byte) { b.change(vault.Change{Key: key, Value: value}) }
 
-func (b *batch) drop(key string) { b.changes = append(b.changes, vault.Change{Key: key}) }
+func (b *batch) drop(key string) { b.change(vault.Change{Key: key}) }
+
+func (b *batch) change(c vault.Change) {
+	b.changes = append(b.changes, c)
+	b.bytes += len(c.Value)
+}
 
 // drainPause is how long the drain rests after each turn, so that what arrives
 // in a burst shares one record and one sync. The first message after a quiet
@@ -103,6 +107,7 @@ func (n *Node) drainLoop() {
 // long backlog does not hold up a sender.
 func (n *Node) drainAll(ctx context.Context) error {
 	logs, all := n.due.take()
+	filled := n.due.takeFilled()
 	if all {
 		logs = logs[:0]
 		for _, head := range n.logs.Frontier() {
@@ -134,8 +139,17 @@ func (n *Node) drainAll(ctx context.Context) error {
 		if err := n.openWaiting(ctx, b.learnt); err != nil {
 			return err
 		}
+		if err := n.answer(ctx, b); err != nil {
+			n.log.Warn("what others asked for, or we must ask for, could not be sent", "err", err)
+		}
 		n.mu.Unlock()
 		n.mu.Lock()
+	}
+	if n.open == nil {
+		return errors.Join(skipped...)
+	}
+	for key := range filled {
+		skipped = append(skipped, n.drainFilled(ctx, absentKey(key.log, key.seq)))
 	}
 	return errors.Join(skipped...)
 }
@@ -193,6 +207,13 @@ func (n *Node) finish(b *batch) error {
 // that later entries of the batch see it; if the record is then not written,
 // reload takes the keyring back to what the journal says.
 func (n *Node) drainEntry(b *batch, e *ledger.Entry) error {
+	if e.Erased {
+		return nil
+	}
+	if e.Absent {
+		b.put(absentKey(e.Header.Log(), e.Header.Seq), []byte{1})
+		return nil
+	}
 	switch e.Header.Kind {
 	case ledger.KindControl:
 		return n.drainControl(b, e)
@@ -203,14 +224,22 @@ func (n *Node) drainEntry(b *batch, e *ledger.Entry) error {
 			return n.drainOwn(b, e)
 		}
 		return n.drainData(b, e)
+	case ledger.KindBroadcast:
+		if e.Header.Author == n.cred.SigningKey {
+			return n.drainOwn(b, e)
+		}
+		return n.drainBroadcast(b, e)
 	}
 	return nil // a kind of a later version: kept, served and forwarded
 }
 
 func (n *Node) drainControl(b *batch, e *ledger.Entry) error {
 	t, content, err := parseControl(e.Body)
+	if err == nil && t == controlUnreadable {
+		return n.drainAsked(b, e, content)
+	}
 	if err != nil || t != controlPreKeys {
-		return nil // credentials were read when the entry was appended
+		return nil // the others were read when the entry was appended
 	}
 	changes, err := n.open.keyring.LearnPreKeys(e.Header.Log(), content, n.cfg.Clock.Now())
 	if err != nil {
@@ -231,6 +260,11 @@ func (n *Node) drainEpoch(b *batch, e *ledger.Entry) error {
 	if err := n.fold(b, changes); err != nil {
 		return err
 	}
+	sent := time.UnixMilli(int64(e.Header.HLC >> 16))
+	if learned.NotOurs && n.open.keyring.MayBeDestroyed(e.Header.Log(), sent) {
+		n.log.Info("an epoch is sealed to a key that this device has destroyed: asked for again", "log", e.Header.Log())
+		return n.askAgain(b, e.Header.Log(), learned.Epoch)
+	}
 	if !learned.Complete {
 		return nil
 	}
@@ -242,7 +276,7 @@ func (n *Node) drainEpoch(b *batch, e *ledger.Entry) error {
 // fold moves the keyring and adds the same changes to the record.
 func (n *Node) fold(b *batch, changes []group.Change) error {
 	for _, c := range changes {
-		b.put(c.Key, c.Value)
+		b.change(groupChange(c))
 	}
 	return n.open.keyring.Apply(changes...)
 }
@@ -255,6 +289,9 @@ func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
 		return err
 	}
 	if !ok {
+		if erased, err := n.wasErased(e.ID()); err != nil || erased {
+			return err
+		}
 		// The message is saved before its entry is, so this vault is older than
 		// the log: it would use generations of its chains twice.
 		n.count(func(m *Metrics) { m.Unopened++ })
@@ -268,32 +305,64 @@ func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
 		return err
 	}
 	b.drop(key)
+	if rec.flags.has(flagPart) {
+		b.put(partKey(e.ID()), rec.payload)
+		n.open.parts[e.ID()] = ledger.ID(rec.payload)
+		return nil
+	}
+	if len(rec.payload) > 0 && rec.payload[0] == payloadHandover && !rec.flags.has(flagBroadcast) {
+		return nil // what was handed over is kept where it was first
+	}
 	return n.add(b, e, rec)
 }
 
 // drainData opens what is ours. What is sealed under an epoch that we do not
-// hold waits under its tag until that epoch is learnt.
+// hold waits under its tag until that epoch is learnt, or until it is handed
+// over.
 func (n *Node) drainData(b *batch, e *ledger.Entry) error {
+	if handed, err := n.drainHanded(b, e); handed || err != nil {
+		return err
+	}
 	h := &e.Header
 	now := n.cfg.Clock.Now()
 	o, changes, err := n.open.keyring.Open(group.Place{Log: h.Log(), Seq: h.Seq}, h.GroupTag, h.Commit, e.Body, now)
-	if errors.Is(err, group.ErrUnknownTag) {
+	switch {
+	case errors.Is(err, group.ErrUnknownTag), errors.Is(err, group.ErrDestroyed):
 		b.put(waitKey(h.GroupTag, h.Log(), h.Seq), []byte{1})
 		b.waiting++
+		if errors.Is(err, group.ErrDestroyed) {
+			n.log.Info("a message is sealed to a key that this device has destroyed: asked for again", "log", h.Log(), "seq", h.Seq)
+			return n.askAgain(b, h.Log(), group.EpochID{}, e.ID())
+		}
 		return nil
-	}
-	if err != nil {
-		n.count(func(m *Metrics) { m.Unopened++ })
-		n.log.Warn("a sealed entry cannot be opened", "log", h.Log(), "seq", h.Seq, "err", err)
-		return nil
+	case err != nil:
+		return n.unopened(e, err)
 	}
 	if err := n.fold(b, changes); err != nil {
 		return err
 	}
-	return n.add(b, e, &openedRecord{
+	rec := &openedRecord{
 		group: o.Group, hlc: h.HLC, received: now.UnixMilli(), priority: h.Priority,
-		provable: o.Provable, opening: o.Opening, payload: o.Payload,
-	})
+		opening: o.Opening, tagKey: o.TagKey, payload: o.Payload,
+	}
+	if o.Provable {
+		rec.flags |= flagProvable
+	}
+	if o.Removed {
+		rec.flags |= flagRemoved
+	}
+	if len(o.Payload) > 0 && o.Payload[0] == payloadHandover {
+		return n.drainHandover(b, e, o.Group, o.Payload)
+	}
+	return n.add(b, e, rec)
+}
+
+// unopened counts an entry that is sealed to us and cannot be opened. It holds up
+// nothing else.
+func (n *Node) unopened(e *ledger.Entry, err error) error {
+	n.count(func(m *Metrics) { m.Unopened++ })
+	n.log.Warn("a sealed entry cannot be opened", "log", e.Header.Log(), "seq", e.Header.Seq, "err", err)
+	return nil
 }
 
 // openWaiting opens the entries that waited for epochs which are held now; no
@@ -340,7 +409,7 @@ func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
 	if err != nil {
 		return err
 	}
-	if !n.open.keyring.Knows(tag) {
+	if !n.opens(tag) {
 		return nil
 	}
 	e, err := n.logs.Entry(ctx, log, seq)
@@ -351,14 +420,29 @@ func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
 	b.drop(key)
 	b.waiting--
 	b.entries++
+	if !e.HasBody() {
+		return n.drainEntry(b, e)
+	}
+	if e.Header.Kind == ledger.KindBroadcast {
+		return n.drainBroadcast(b, e)
+	}
 	return n.drainData(b, e)
+}
+
+// opens reports whether what waits under tag can be tried.
+func (n *Node) opens(tag group.Tag) bool {
+	if number, ok := meshKeyNumber(tag); ok {
+		_, held, err := n.meshKey(number)
+		return held && err == nil
+	}
+	return n.open.keyring.Knows(tag)
 }
 
 // add puts an opened message into the record, with the receipt that we now owe
 // for it.
 func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 	rec.id = e.ID()
-	msg, err := message.Decode(rec.payload)
+	msg, _, err := rec.message()
 	if err != nil {
 		n.count(func(m *Metrics) { m.Unopened++ })
 		n.log.Warn("an opened message is malformed; it is kept and not shown", "log", e.Header.Log(), "seq", e.Header.Seq)
@@ -367,12 +451,12 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 	if merr != nil {
 		return merr
 	}
-	b.put(messageKey(e.Header.Log(), e.Header.Seq), raw)
+	b.change(secretChange(messageKey(e.Header.Log(), e.Header.Seq), raw))
 	if err != nil {
 		return nil
 	}
 	b.opened = append(b.opened, opened{e.Header.Log(), e.Header.Seq, rec, msg})
-	if e.Header.Author != n.cred.SigningKey && msg.Shown() {
+	if e.Header.Author != n.cred.SigningKey && msg.Shown() && !rec.flags.has(flagBroadcast) {
 		b.put(receiptKey(rec.group, rec.id), []byte{oweDelivered})
 	}
 	return nil
@@ -414,21 +498,29 @@ func (n *Node) show(b *batch) {
 	for _, o := range b.opened {
 		n.count(func(m *Metrics) {
 			m.Opened++
-			if !o.rec.provable {
+			if !o.rec.flags.has(flagProvable) {
 				m.Unprovable++
 			}
 		})
-		n.applyToInbox(o)
-		typ := EventMessage
-		if !o.msg.Shown() {
-			typ = EventDelivery
-		}
-		owed = owed || (o.log.Author != n.cred.SigningKey && typ == EventMessage)
-		n.events.publish(Event{Type: typ, Group: o.rec.group.String(), ID: o.rec.id.String()})
+		n.present(o)
+		owed = owed || (o.log.Author != n.cred.SigningKey && o.msg.Shown())
 	}
 	if owed {
 		n.receiptsSoon()
 	}
+}
+
+// present puts one opened message into the inbox and tells subscribers, unless
+// it stands there already.
+func (n *Node) present(o opened) {
+	if !n.applyToInbox(o).New {
+		return
+	}
+	typ := EventMessage
+	if !o.msg.Shown() {
+		typ = EventDelivery
+	}
+	n.events.publish(Event{Type: typ, Group: o.rec.group.String(), ID: o.rec.id.String()})
 }
 
 func cursorValue(next uint64) []byte { return fmt.Appendf(nil, "%016x", next) }

@@ -15,7 +15,8 @@ type due struct {
 
 	mu     sync.Mutex
 	logs   map[identity.LogID]struct{}
-	all    bool // whatever logs says, look at every log
+	all    bool                // whatever logs says, look at every log
+	filled map[dueKey]struct{} // entries passed before their bodies came, which now have
 	recent map[dueKey]*ledger.Entry
 	bytes  int                                         // of the bodies in recent
 	early  map[identity.LogID]map[chan struct{}]uint64 // who waits for a log to pass a number
@@ -33,7 +34,7 @@ const maxRecentBytes = 4 << 20
 func newDue() *due {
 	return &due{
 		wake: make(chan struct{}, 1), all: true,
-		logs: make(map[identity.LogID]struct{}), recent: make(map[dueKey]*ledger.Entry),
+		logs: make(map[identity.LogID]struct{}), filled: make(map[dueKey]struct{}), recent: make(map[dueKey]*ledger.Entry),
 		early: make(map[identity.LogID]map[chan struct{}]uint64),
 	}
 }
@@ -57,6 +58,23 @@ func (d *due) add(e *ledger.Entry, length uint64) {
 	}
 	d.mu.Unlock()
 	d.ring()
+}
+
+// fill notes an entry whose body came after its header, and wakes the drain.
+func (d *due) fill(e *ledger.Entry) {
+	d.mu.Lock()
+	d.filled[dueKey{e.Header.Log(), e.Header.Seq}] = struct{}{}
+	d.mu.Unlock()
+	d.ring()
+}
+
+// takeFilled returns those entries and forgets them.
+func (d *due) takeFilled() map[dueKey]struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := d.filled
+	d.filled = make(map[dueKey]struct{})
+	return out
 }
 
 // reach returns a channel that is closed once entry seq of the log was

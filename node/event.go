@@ -17,6 +17,9 @@ const (
 	EventPeers    EventType = "peers"    // a neighbour came or went, or the mesh was switched on or off
 	EventLock     EventType = "lock"     // the device was locked
 	EventUnlock   EventType = "unlock"   // the device was unlocked
+	EventTrust    EventType = "trust"    // a statement took effect: people and status have changed
+	EventErased   EventType = "erased"   // a message was erased here
+	EventWiped    EventType = "wiped"    // this device has wiped itself
 	EventGap      EventType = "gap"      // this subscriber was too slow and missed events: reload
 )
 

@@ -101,6 +101,9 @@ func (n *Node) addDevices(ctx context.Context, id group.ID, devices []identity.L
 		if n.isMember(id, d) {
 			continue
 		}
+		if err := n.mayAdd(id, d); err != nil {
+			return err
+		}
 		payload, err := n.open.keyring.AddOp(id, d, group.RoleMember)
 		if err != nil {
 			return invalid("%v", err)
@@ -126,26 +129,33 @@ func (n *Node) isMember(id group.ID, d identity.LogID) bool {
 // commitOp appends the entry that proves an op and then learns the op. The
 // payload itself travels only in the sealed state of announcements.
 func (n *Node) commitOp(ctx context.Context, payload []byte) error {
-	var opening [32]byte
-	if _, err := io.ReadFull(n.rand, opening[:]); err != nil {
-		return err
-	}
-	h, err := n.reserve(ledger.KindEpoch, ledger.Routine)
+	op, err := n.signOp(ctx, payload)
 	if err != nil {
 		return err
 	}
-	h.Commit = group.Commit(opening, payload)
-	e, err := n.commitEntry(ctx, h, group.OpBody())
-	if err != nil {
-		return err
-	}
-	changes, err := n.open.keyring.LearnOp(group.SignedOp{
-		SignedHeader: e.SignedHeader(), Opening: opening, Payload: payload,
-	})
+	changes, err := n.open.keyring.LearnOp(op)
 	if err != nil {
 		return fmt.Errorf("node: our own group change: %w", err)
 	}
 	return n.saveGroup(changes)
+}
+
+// signOp appends the entry that proves an op.
+func (n *Node) signOp(ctx context.Context, payload []byte) (op group.SignedOp, err error) {
+	var opening [32]byte
+	if _, err := io.ReadFull(n.rand, opening[:]); err != nil {
+		return op, err
+	}
+	h, err := n.reserve(ledger.KindEpoch, ledger.Routine)
+	if err != nil {
+		return op, err
+	}
+	h.Commit = group.Commit(opening, payload)
+	e, err := n.commitEntry(ctx, h, group.OpBody())
+	if err != nil {
+		return op, err
+	}
+	return group.SignedOp{SignedHeader: e.SignedHeader(), Opening: opening, Payload: payload}, nil
 }
 
 // secureRand is where a node's randomness comes from.

@@ -12,6 +12,7 @@ package node
 // full disk or locked vault is never the neighbour's fault.
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -30,6 +31,9 @@ const earlyWait = 500 * time.Millisecond
 
 // Receive implements [mesh.Receiver].
 func (n *Node) Receive(ctx context.Context, _ peer.ID, frame []byte) mesh.Verdict {
+	if bytes.HasPrefix(frame, frameReceipt) {
+		return n.receiveReceipt(frame)
+	}
 	r := n.accept(ctx, frame)[0]
 	if r.outcome != ledger.Penned || !n.people.Known(r.entry.Header.Author) {
 		return r.verdict
@@ -104,6 +108,7 @@ func (n *Node) recover(ctx context.Context, verified []ledger.Verified) {
 		}
 	}
 	n.due.addAll()
+	n.keeper.readAll(n.logs.Frontier())
 }
 
 // settle turns what the ledger did into a verdict, and wakes who waits for it.
@@ -115,8 +120,11 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 			n.release(ctx, e.Header.Author)
 			n.events.publish(Event{Type: EventPeople})
 		}
-		head, _ := n.logs.Head(e.Header.Log())
-		n.due.add(e, head.Next)
+		n.arrived(e)
+		return mesh.Accept
+	case ledger.Filled, ledger.Restored:
+		n.arrived(e)
+		n.due.fill(e)
 		return mesh.Accept
 	case ledger.Known:
 		n.count(func(m *Metrics) { m.Known++ })
@@ -133,6 +141,25 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 	return mesh.Ignore
 }
 
+// arrived sets to work what follows from an entry that is durable now.
+func (n *Node) arrived(e *ledger.Entry) {
+	head, _ := n.logs.Head(e.Header.Log())
+	n.heed(e, head.Next)
+	n.due.add(e, head.Next)
+	n.testimony.grew(e.Header.Log())
+}
+
+// bodyArrived is arrived for an entry whose body came after its header.
+func (n *Node) bodyArrived(id identity.LogID, seq uint64) {
+	e, err := n.logs.Entry(n.ctx, id, seq)
+	if err != nil {
+		n.log.Error("an entry whose body has come cannot be read", "log", id, "seq", seq, "err", err)
+		return
+	}
+	n.arrived(e)
+	n.due.fill(e)
+}
+
 // release appends what waited for an author's credential.
 func (n *Node) release(ctx context.Context, author identity.Key) {
 	released, err := n.logs.Release(ctx, author, n.cfg.Clock.Now())
@@ -141,6 +168,7 @@ func (n *Node) release(ctx context.Context, author identity.Key) {
 	}
 	if released > 0 {
 		n.due.addAll()
+		n.keeper.readAll(n.logs.Frontier())
 	}
 }
 

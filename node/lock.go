@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
-	"tocsin/node/message"
 )
 
 // session is what a node holds only while it is unlocked. All of it is guarded
@@ -27,6 +27,14 @@ type session struct {
 	cursors map[identity.LogID]uint64
 	eager   map[group.ID]bool // groups whose members we changed: announce at once
 	waiting int               // entries sealed under epochs that we do not hold
+
+	handed    map[ledger.ID]struct{}                    // handed over before their entries came
+	parts     map[ledger.ID]ledger.ID                   // further entries of our own messages, to the first
+	tokens    map[[32]byte]time.Time                    // by SHA-256: until when a token of Reauth can be used
+	meeting   *meeting                                  // nil while nobody is met
+	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
+	trialEnd  time.Time                                 // when the next sponsored credential ends; zero for none
+
 	// restored: this vault is older than the log beside it. What is in it can be
 	// read, and nothing can be sent.
 	restored bool
@@ -36,16 +44,25 @@ type session struct {
 // arrived while locked and renews the ticket. Errors: vault.ErrPassphrase and
 // whatever keeps the journal from being read.
 func (n *Node) Unlock(ctx context.Context, passphrase []byte) error {
+	return n.unlock(ctx, func() error { return n.cfg.Vault.Unlock(passphrase) })
+}
+
+// unlock opens the vault with a secret and starts the session.
+func (n *Node) unlock(ctx context.Context, open func() error) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.open != nil {
 		return nil
 	}
+	if n.wipe != nil {
+		return ErrWiped
+	}
 	if n.cfg.Vault.Locked() {
-		if err := n.cfg.Vault.Unlock(passphrase); err != nil {
+		if err := open(); err != nil {
 			return err
 		}
 	}
+	n.Touch()
 	if err := n.startSession(ctx); err != nil {
 		n.closeSession()
 		return err
@@ -71,11 +88,12 @@ func (n *Node) startSession(ctx context.Context) error {
 	if identity.KeyOf(keys.Signing) != n.cred.SigningKey {
 		return errors.New("node: the credential belongs to another device's key: import the answer to this device's own request with `tocsin enrol`")
 	}
-	n.open = &session{keys: keys}
+	n.open = &session{keys: keys, newcomers: make(map[identity.Key]*identity.SponsorRequest)}
 	if err := n.reload(); err != nil {
 		return err
 	}
 	// From here on what fails must not keep the owner from reading.
+	n.renewLease()
 	if err := n.renewTicket(); err != nil {
 		n.log.Error("neighbours will refuse this device when its ticket runs out", "err", err)
 	}
@@ -85,13 +103,14 @@ func (n *Node) startSession(ctx context.Context) error {
 	if err := n.upkeep(ctx, 0); err != nil {
 		n.log.Error("some of what an unlock does was not done; it is tried again within the hour", "err", err)
 	}
+	n.heedMine(ctx)
 	n.due.addAll()
 	err = n.drainAll(ctx)
 	if n.open == nil {
 		return err // the journal cannot be read any more
 	}
 	if err == nil {
-		err = n.openWaiting(ctx, nil)
+		err = errors.Join(n.openWaiting(ctx, nil), n.drainAbsent(ctx), n.eraseBodies(ctx))
 	}
 	if err != nil {
 		n.log.Error("some messages could not be opened; it is tried again in a moment", "err", err)
@@ -108,6 +127,8 @@ func (n *Node) reload() error {
 	}
 	s.keyring, s.inbox = keyring, inbox.New()
 	s.cursors, s.waiting = make(map[identity.LogID]uint64), 0
+	s.handed, s.parts = make(map[ledger.ID]struct{}), make(map[ledger.ID]ledger.ID)
+	s.trialEnd = n.people.nextEnd(n.cfg.Clock.Now())
 	if s.eager == nil {
 		s.eager = make(map[group.ID]bool)
 	}
@@ -119,6 +140,8 @@ func (n *Node) reload() error {
 	}
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),
+		n.cfg.Vault.Scan(prefixPart, n.loadPart), // before the receipts that name them
+		n.cfg.Vault.Scan(prefixHanded, n.loadHanded),
 		n.cfg.Vault.Scan(prefixMessage, n.loadMessage),
 		n.cfg.Vault.Scan(prefixWait, func(string, []byte) error { s.waiting++; return nil }),
 	)
@@ -146,7 +169,7 @@ func (n *Node) loadMessage(key string, value []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, key)
 	}
-	msg, err := message.Decode(rec.payload)
+	msg, _, err := rec.message()
 	if err != nil {
 		return nil // counted when it was opened; kept for the record
 	}
@@ -154,8 +177,20 @@ func (n *Node) loadMessage(key string, value []byte) error {
 	return nil
 }
 
+func (n *Node) loadPart(key string, value []byte) error {
+	id, err := ledger.ParseID(key[len(prefixPart):])
+	if err != nil || len(value) != len(ledger.ID{}) {
+		return fmt.Errorf("%w: %s", errRecord, key)
+	}
+	n.open.parts[id] = ledger.ID(value)
+	return nil
+}
+
 func (n *Node) groupConfig() group.Config {
-	return group.Config{Self: n.self, Rand: n.rand, VerifyOp: verifyOp}
+	return group.Config{
+		Self: n.self, Rand: n.rand, VerifyOp: verifyOp,
+		Excluded: n.excluded, VerifyAppointment: n.appointment, Person: n.personName,
+	}
 }
 
 // verifyOp lets the group package check an op's header without knowing the
@@ -212,13 +247,23 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 	if err := n.destroyExpired(running); err != nil {
 		return err
 	}
+	n.reexamine()
 	if head, ok := n.logs.Head(n.self); !ok || head.Next == 0 {
 		if err := n.commitControl(ctx, controlCredential, n.cfg.Credential); err != nil {
 			return err
 		}
 		n.events.publish(Event{Type: EventPeople})
 	}
-	return n.publishPreKeys(ctx)
+	if err := n.publishPreKeys(ctx); err != nil {
+		return err
+	}
+	if err := n.publishPending(ctx); err != nil {
+		return err
+	}
+	if running == 0 {
+		return nil // what an enrolment brought may stand in a log that is still to come
+	}
+	return n.publishUncarried(ctx)
 }
 
 // destroyExpired deletes secrets that have lived their time, and rewrites the
@@ -230,6 +275,9 @@ func (n *Node) destroyExpired(running time.Duration) error {
 		if err := n.saveGroup(part); err != nil {
 			return err
 		}
+	}
+	if err := n.retryGroups(); err != nil {
+		return err
 	}
 	gone := slices.ContainsFunc(expired, func(c group.Change) bool { return c.Value == nil })
 	raw, _, err := n.cfg.Vault.Get(keyCompacted)
@@ -250,6 +298,27 @@ func (n *Node) destroyExpired(running time.Duration) error {
 		return errors.Join(err, n.cfg.Vault.Commit(vault.Change{Key: keyCompacted}))
 	}
 	return nil
+}
+
+// retryGroups completes the announcements for which there was no room before.
+func (n *Node) retryGroups() error {
+	for {
+		learned, changes, err := n.open.keyring.Retry(n.cfg.Clock.Now())
+		if err != nil {
+			return fmt.Errorf("node: announcements that waited for room: %w", err)
+		}
+		if err := n.saveGroup(changes); err != nil {
+			return err
+		}
+		for _, l := range learned {
+			n.showGroup(l.Group)
+			n.events.publish(Event{Type: EventGroup, Group: l.Group.String()})
+		}
+		if len(learned) == 0 {
+			return nil
+		}
+		n.due.addAll()
+	}
 }
 
 // publishPreKeys makes new prekeys durable before they are published: a key
@@ -278,50 +347,24 @@ func (n *Node) Lock() error {
 	return nil
 }
 
+// lockedError is why nothing can be read at present. n.mu is held.
+func (n *Node) lockedError() error {
+	if n.wipe != nil {
+		return ErrWiped
+	}
+	return ErrLocked
+}
+
 func (n *Node) closeSession() {
 	if n.open != nil && n.open.keys != nil {
 		clear(n.open.keys.Signing)
 		clear(n.open.keys.MeshKey[:])
 	}
 	n.open = nil
-	n.cfg.Vault.Lock()
-}
-
-// The ticket is the lease of protocol §1: each unlock renews it, and so does a
-// device that stays unlocked once it is a day old; neighbours refuse a device
-// whose ticket has run out.
-const (
-	ticketLife = 7 * 24 * time.Hour
-	ticketAge  = 24 * time.Hour
-	ticketFile = "ticket.bin"
-)
-
-func (n *Node) renewTicket() error {
-	now := n.cfg.Clock.Now()
-	notAfter := now.Add(ticketLife)
-	t, err := identity.NewTicket(n.open.keys.Signing, n.cfg.Relay.PeerID(), now, notAfter)
-	if err != nil {
-		return fmt.Errorf("node: ticket: %w", err)
+	if n.cfg.Vault != nil {
+		n.cfg.Vault.Lock()
 	}
-	if err := writeFile(filepath.Join(n.cfg.Dir, ticketFile), t); err != nil {
-		return fmt.Errorf("node: saving the ticket: %w", err)
-	}
-	n.ticket.Store(&t)
-	return nil
-}
-
-// loadTicket reads the ticket of an earlier unlock, so that a device that was
-// restarted and is still locked can relay.
-func (n *Node) loadTicket() error {
-	t, err := os.ReadFile(filepath.Join(n.cfg.Dir, ticketFile))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("node: reading the ticket: %w", err)
-	}
-	n.ticket.Store(&t)
-	return nil
+	n.lockSoon()
 }
 
 // writeFile replaces a small file so that a crash leaves the old or the new.
@@ -338,5 +381,21 @@ func writeFile(path string, data []byte) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), path)
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// syncDir makes the names in a folder durable. Windows has no such call and
+// writes them with the files.
+func syncDir(dir string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

@@ -22,6 +22,7 @@ type Node struct {
 	cfg    Config
 	log    *slog.Logger
 	trust  *identity.TrustStore
+	keeper *keeper
 	people *directory
 	logs   *ledger.Logs
 	mesh   *mesh.Mesh
@@ -47,6 +48,18 @@ type Node struct {
 	pulled sync.Once
 	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
 
+	idle  idle
+	lease lease         // guarded by mu
+	wipe  *wipeMark     // guarded by mu; nil on a device that was not ordered to wipe itself
+	wiped chan struct{} // closed once that is done
+
+	enrolKey uint32 // the number of the mesh key that this device's enrolment brought
+
+	hearMu   sync.Mutex
+	hearings map[peer.ID]time.Time // guarded by hearMu: devices under a wipe order, since they were let in
+
+	testimony *testimony // what this device and others say as witnesses
+
 	due  *due          // work for drainLoop
 	sync *syncing      // what sessions of synchronisation share
 	owed chan struct{} // one pending wake-up of receiptLoop
@@ -56,7 +69,7 @@ type Node struct {
 
 	ctx    context.Context // ends when the node closes
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop
+	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop, lockLoop, trustLoop, witnessLoop
 }
 
 // Open starts a node: it opens the logs, joins the mesh and, where the vault is
@@ -67,11 +80,15 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(err, cfg.closeOwned())
 	}
-	n.wg.Add(3)
+	n.wg.Add(6)
+	go n.witnessLoop()
+	n.keeper.ring()
+	go n.trustLoop()
 	go n.drainLoop()
 	go n.receiptLoop()
 	go n.upkeepLoop()
-	if !cfg.Vault.Locked() {
+	go n.lockLoop()
+	if cfg.Vault != nil && !cfg.Vault.Locked() {
 		if err := n.Unlock(ctx, nil); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
@@ -105,20 +122,27 @@ func prepare(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: trust bundle: %w", err)
 	}
-	cred, err := trust.ReadCredential(cfg.Credential)
-	if err != nil {
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), owed: make(chan struct{}, 1),
+		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]time.Time),
+	}
+	if err := n.loadTrust(); err != nil {
+		return nil, err
+	}
+	if n.cred, err = trust.ReadCredential(cfg.Credential); err != nil {
 		return nil, fmt.Errorf("node: this device's credential: %w", err)
 	}
-	if cred.Peer != cfg.Relay.PeerID() {
+	if n.cred.Peer != cfg.Relay.PeerID() {
 		return nil, errors.New("node: the credential names another transport key: import the answer to this device's own request with `tocsin enrol`")
 	}
-	n := &Node{
-		cfg: cfg, log: cfg.Logger, trust: trust, people: newDirectory(trust, cred), events: newHub(),
-		rand: secureRand(), cred: cred, self: identity.LogID{Author: cred.SigningKey},
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), owed: make(chan struct{}, 1),
+	n.self, n.people = identity.LogID{Author: n.cred.SigningKey}, newDirectory(trust, n.cred)
+	trust.SetHearing(n.hears)
+	if err := errors.Join(n.loadTicket(), n.loadWipe()); err != nil {
+		return nil, err
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	return n, n.loadTicket()
+	return n, nil
 }
 
 // openLogs opens every log and reads the credential at the head of each.
@@ -143,7 +167,10 @@ func (n *Node) openLogs(ctx context.Context) error {
 			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
 		}
 	}
-	return nil
+	for _, head := range logs.Frontier() {
+		n.readControl(ctx, head.Log)
+	}
+	return n.openTestimony(ctx)
 }
 
 func (n *Node) startMesh() error {
@@ -183,7 +210,7 @@ func (n *Node) Close() error {
 	n.closeSession()
 	n.mu.Unlock()
 	n.events.close()
-	return errors.Join(err, n.cfg.closeOwned())
+	return errors.Join(err, n.saveCursors(), n.cfg.closeOwned())
 }
 
 // SetOnline switches the mesh on or off on this device. Off, nothing is sent

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -248,13 +250,22 @@ func TestClockBeforeCredentialRefusesToSign(t *testing.T) {
 	}
 }
 
-// testClock is the machine's clock, wrong by as much as a test says.
+// testClock is the machine's clock, wrong by as much as a test says. Time that
+// step lets pass ends the waits that it is long enough for.
 type testClock struct {
 	Clock
 	by      atomic.Int64
 	stopped atomic.Bool // no wait that begins now ends but by gate
 	gate    chan time.Time
 	waits   atomic.Int64 // waits begun since then
+
+	mu     sync.Mutex
+	timers []testTimer // guarded by mu
+}
+
+type testTimer struct {
+	at time.Time
+	ch chan time.Time
 }
 
 func withClock(c *testClock) func(*Config) {
@@ -264,14 +275,39 @@ func withClock(c *testClock) func(*Config) {
 	}
 }
 
-func (c *testClock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.by.Load())) }
+func (c *testClock) Now() time.Time { return c.Clock.Now().Round(0).Add(time.Duration(c.by.Load())) }
 
 func (c *testClock) After(d time.Duration) <-chan time.Time {
 	if c.stopped.Load() {
 		c.waits.Add(1)
 		return c.gate
 	}
-	return c.Clock.After(d)
+	ch := make(chan time.Time, 1)
+	c.mu.Lock()
+	c.timers = append(c.timers, testTimer{c.Now().Add(d), ch})
+	c.mu.Unlock()
+	time.AfterFunc(d, c.ring)
+	return ch
+}
+
+// ring ends every wait whose time has come.
+func (c *testClock) ring() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.Now()
+	c.timers = slices.DeleteFunc(c.timers, func(t testTimer) bool {
+		if t.at.After(now) {
+			return false
+		}
+		t.ch <- now
+		return true
+	})
+}
+
+// step lets d pass at once.
+func (c *testClock) step(d time.Duration) {
+	c.by.Add(int64(d))
+	c.ring()
 }
 
 // TestLockedWhileWaitingForAnEpoch: a device may be locked while a send of its
@@ -437,7 +473,7 @@ func FuzzParseControl(f *testing.F) {
 }
 
 func FuzzParseOpenedRecord(f *testing.F) {
-	seed, err := (&openedRecord{payload: []byte("x"), provable: true}).marshal()
+	seed, err := (&openedRecord{payload: []byte("x"), flags: flagProvable}).marshal()
 	if err != nil {
 		f.Fatal(err)
 	}

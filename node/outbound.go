@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -33,15 +34,9 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, err
 	}
-	p, err := ledger.ParsePriority(priority)
+	p, payload, err := n.encode(&m, priority)
 	if err != nil {
-		return Sent{}, invalid("priority is routine, urgent or stat, not %q", priority)
-	}
-	now := n.cfg.Clock.Now()
-	m.Sent = now
-	payload, err := message.Encode(m)
-	if err != nil {
-		return Sent{}, invalid("%v", err)
+		return Sent{}, err
 	}
 	n.sendMu.Lock()
 	defer n.sendMu.Unlock()
@@ -54,8 +49,26 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, err
 	}
-	h := e.Header
-	return Sent{ID: e.ID().String(), Log: h.Log().String(), Seq: h.Seq, Time: now, State: "saved"}, nil
+	return sentOf(e, m.Sent), nil
+}
+
+// encode dates m now, and returns its priority and payload.
+func (n *Node) encode(m *message.Message, priority string) (ledger.Priority, []byte, error) {
+	p, err := ledger.ParsePriority(priority)
+	if err != nil {
+		return 0, nil, invalid("priority is routine, urgent or stat, not %q", priority)
+	}
+	m.Sent = n.cfg.Clock.Now()
+	payload, err := message.Encode(*m)
+	if err != nil {
+		return 0, nil, invalid("%v", err)
+	}
+	return p, payload, nil
+}
+
+func sentOf(e *ledger.Entry, at time.Time) Sent {
+	h := &e.Header
+	return Sent{ID: e.ID().String(), Log: h.Log().String(), Seq: h.Seq, Time: at, State: "saved"}
 }
 
 // meetLimit bounds how long the first message after a start waits for a first
@@ -91,7 +104,34 @@ func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p l
 	if err := n.ensureEpoch(ctx, id, p == ledger.Stat); err != nil {
 		return nil, err
 	}
-	h, body, err := n.seal(id, payload, p)
+	m := outgoing{group: id, payload: payload, priority: p}
+	first, err := n.sendPart(ctx, &m)
+	if err != nil {
+		return nil, err
+	}
+	for m.part = 1; m.part < n.open.keyring.Parts(id); m.part++ {
+		if _, err := n.sendPart(ctx, &m); err != nil {
+			return nil, err
+		}
+	}
+	n.count(func(m *Metrics) { m.Sent++ })
+	return first, nil
+}
+
+// outgoing is a message on its way out. To more devices than one epoch holds it
+// leaves as several entries with one commitment, one for each part.
+type outgoing struct {
+	group    group.ID
+	payload  []byte
+	priority ledger.Priority
+	part     int
+	first    ledger.ID // the entry of part 0, once it is sent
+	opening  *[32]byte // its opening
+}
+
+// sendPart seals, signs, saves and publishes one entry of m.
+func (n *Node) sendPart(ctx context.Context, m *outgoing) (*ledger.Entry, error) {
+	h, body, rec, err := n.seal(m)
 	if err != nil {
 		return nil, err
 	}
@@ -99,23 +139,58 @@ func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p l
 	if err != nil {
 		return nil, err
 	}
-	n.count(func(m *Metrics) { m.Sent++ })
+	if m.part == 0 {
+		m.first, m.opening = e.ID(), &rec.opening
+		n.showOwn(e, rec)
+	} else {
+		n.open.parts[e.ID()] = m.first
+	}
 	return e, nil
+}
+
+// showOwn shows what this device has just said. The record and the entry are
+// durable; the drain, which comes to the entry in a moment, or after a crash,
+// moves the record to its place among the opened messages and shows it again,
+// which changes nothing.
+func (n *Node) showOwn(e *ledger.Entry, rec *openedRecord) {
+	rec.id = e.ID()
+	msg, _, err := rec.message()
+	if err != nil {
+		return // the drain counts and reports it, or it is no message
+	}
+	n.present(opened{e.Header.Log(), e.Header.Seq, rec, msg})
 }
 
 // maxAnnounceWait bounds the random pause before an epoch is announced that
 // other members may be about to announce too (protocol §4, rule 1).
 const maxAnnounceWait = 5 * time.Second
 
+// announceWait is the pause of one of members devices that all wait for the
+// first to announce; u is uniform in [0, 1). Early pauses are rare, the rarer the
+// more devices there are (feedback suppression with exponential timers,
+// Nonnenmacher and Biersack 1999), so that of 200 that are told of a revocation at
+// once one or two announce, where even pauses would have eight do so within the
+// time that an announcement takes to arrive.
+func announceWait(u float64, members int) time.Duration {
+	if members <= 2 {
+		return time.Duration(u * float64(maxAnnounceWait))
+	}
+	share := 1 + math.Log(1-u)/math.Log(10*float64(members))
+	return time.Duration(max(0, share) * float64(maxAnnounceWait))
+}
+
 // ensureEpoch announces a new epoch where the group has none that fits. Only a
 // device about to send does so, and it first gives an equal announcement of
 // another member a moment to arrive, unless the message cannot wait (atOnce).
 func (n *Node) ensureEpoch(ctx context.Context, id group.ID, atOnce bool) error {
+	if end := n.open.trialEnd; !end.IsZero() && n.cfg.Clock.Now().After(end) {
+		n.reexamine() // a sponsored device's time is over
+	}
 	if !n.open.keyring.NeedsEpoch(id, n.cfg.Clock.Now()) {
 		return nil
 	}
 	if !atOnce && !n.open.eager[id] && len(n.mesh.Peers()) > 0 {
-		if err := n.pause(ctx, rand.N(maxAnnounceWait)); err != nil {
+		if err := n.pause(ctx, announceWait(rand.Float64(), len(n.open.keyring.Audience(id)))); err != nil {
 			return err
 		}
 		if !n.open.keyring.NeedsEpoch(id, n.cfg.Clock.Now()) {
@@ -144,13 +219,31 @@ func (n *Node) pause(ctx context.Context, d time.Duration) error {
 	return n.writable()
 }
 
-// announce publishes a new epoch: pages first, then our own state. A crash in
-// between leaves pages whose wrap for ourselves the drain opens.
+// announce publishes a new epoch, or one for each part of a large audience:
+// pages first, then our own state. A crash in between leaves pages whose wrap for
+// ourselves the drain opens.
 func (n *Node) announce(ctx context.Context, id group.ID) error {
-	a, err := n.open.keyring.Announce(id, n.cfg.Clock.Now())
+	all, err := n.open.keyring.AnnounceAll(id, n.cfg.Clock.Now())
 	if err != nil {
 		return fmt.Errorf("node: announcing an epoch: %w", err)
 	}
+	for _, a := range all {
+		if err := n.publishPages(ctx, a); err != nil {
+			return err
+		}
+		if err := n.saveGroup(a.Changes); err != nil {
+			return err
+		}
+		if len(a.Missing) > 0 {
+			n.log.Info("an epoch was announced without some members: their prekeys are not known yet", "missing", len(a.Missing))
+		}
+	}
+	n.count(func(m *Metrics) { m.Announced++ })
+	delete(n.open.eager, id)
+	return nil
+}
+
+func (n *Node) publishPages(ctx context.Context, a *group.Announce) error {
 	for _, page := range a.Pages {
 		h, err := n.reserve(ledger.KindEpoch, ledger.Routine)
 		if err != nil {
@@ -160,13 +253,6 @@ func (n *Node) announce(ctx context.Context, id group.ID) error {
 			return err
 		}
 		n.cfg.Step("outbound:page")
-	}
-	if err := n.saveGroup(a.Changes); err != nil {
-		return err
-	}
-	delete(n.open.eager, id)
-	if len(a.Missing) > 0 {
-		n.log.Info("an epoch was announced without some members: their prekeys are not known yet", "missing", len(a.Missing))
 	}
 	return nil
 }
@@ -185,35 +271,38 @@ func (n *Node) reserve(k ledger.Kind, p ledger.Priority) (ledger.Header, error) 
 // seal seals payload at the next place of our log and makes the sender's state
 // durable together with the payload, so that the drain can show it once the
 // entry stands in the log.
-func (n *Node) seal(id group.ID, payload []byte, p ledger.Priority) (ledger.Header, []byte, error) {
-	h, err := n.reserve(ledger.KindData, p)
+func (n *Node) seal(m *outgoing) (ledger.Header, []byte, *openedRecord, error) {
+	h, err := n.reserve(ledger.KindData, m.priority)
 	if err != nil {
-		return h, nil, err
+		return h, nil, nil, err
 	}
 	n.cfg.Step("outbound:reserved")
 	now := n.cfg.Clock.Now()
-	s, err := n.open.keyring.Seal(id, group.Place{Log: h.Log(), Seq: h.Seq}, payload, now)
+	s, err := n.open.keyring.SealPart(m.group, m.part, m.opening, group.Place{Log: h.Log(), Seq: h.Seq}, m.payload, now)
 	if err != nil {
-		return h, nil, fmt.Errorf("node: sealing: %w", err)
+		return h, nil, nil, fmt.Errorf("node: sealing: %w", err)
 	}
 	n.cfg.Step("outbound:sealed")
-	rec := openedRecord{
-		group: id, hlc: h.HLC, received: now.UnixMilli(), priority: p,
-		provable: true, opening: s.Opening, payload: payload,
+	rec := &openedRecord{
+		group: m.group, hlc: h.HLC, received: now.UnixMilli(), priority: m.priority,
+		flags: flagProvable, opening: s.Opening, tagKey: s.TagKey, payload: m.payload,
+	}
+	if m.part > 0 {
+		rec.flags, rec.payload = flagPart, m.first[:]
 	}
 	raw, err := rec.marshal()
 	if err != nil {
-		return h, nil, err
+		return h, nil, nil, err
 	}
-	if err := n.saveGroup(s.Changes, vault.Change{Key: outKey(h.Seq), Value: raw}); err != nil {
-		return h, nil, err
+	if err := n.saveGroup(s.Changes, secretChange(outKey(h.Seq), raw)); err != nil {
+		return h, nil, nil, err
 	}
 	n.cfg.Step("outbound:state")
 	h.GroupTag, h.Commit = s.Tag, s.Commit
 	if n.cfg.Unsafe.NoSeal {
-		return h, payload, nil
+		return h, m.payload, rec, nil
 	}
-	return h, s.Body, nil
+	return h, s.Body, rec, nil
 }
 
 // saveGroup makes changes of group state durable, with others in the same
@@ -221,7 +310,7 @@ func (n *Node) seal(id group.ID, payload []byte, p ledger.Priority) (ledger.Head
 func (n *Node) saveGroup(changes []group.Change, also ...vault.Change) error {
 	all := make([]vault.Change, 0, len(changes)+len(also))
 	for _, c := range changes {
-		all = append(all, vault.Change(c))
+		all = append(all, groupChange(c))
 	}
 	if err := n.cfg.Vault.Commit(append(all, also...)...); err != nil {
 		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
@@ -241,7 +330,9 @@ func (n *Node) commitEntry(ctx context.Context, h ledger.Header, body []byte) (*
 		return nil, storeError(err)
 	}
 	n.cfg.Step("outbound:appended")
+	n.heed(v.Entry(), h.Seq+1)
 	n.due.add(v.Entry(), h.Seq+1)
+	n.testimony.grew(h.Log())
 	if err := n.mesh.Publish(ctx, v.Entry().Frame()); err != nil {
 		n.count(func(m *Metrics) { m.PublishFailed++ })
 		n.log.Debug("not published now; synchronisation will carry it", "err", err)
@@ -267,7 +358,7 @@ func (n *Node) commitControl(ctx context.Context, t controlType, content []byte)
 // writable says why nothing can be sent at present, if so. n.mu is held.
 func (n *Node) writable() error {
 	if n.open == nil {
-		return ErrLocked
+		return n.lockedError()
 	}
 	if n.ctx.Err() != nil {
 		return errors.New("node: closed")

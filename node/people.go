@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -24,6 +25,10 @@ type directory struct {
 	mu    sync.RWMutex
 	creds map[identity.Key]*identity.Credential // guarded by mu
 	logs  map[identity.LogID]struct{}           // guarded by mu: logs whose seq 0 is held
+
+	successor, predecessor map[identity.Key]identity.Key // guarded by mu: devices that changed their key
+
+	witnesses map[identity.Key]identity.Key // guarded by mu: from witness key to signing key
 }
 
 func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directory {
@@ -32,6 +37,9 @@ func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directo
 		self:  own.SigningKey,
 		creds: map[identity.Key]*identity.Credential{own.SigningKey: own},
 		logs:  map[identity.LogID]struct{}{{Author: own.SigningKey}: {}},
+
+		successor: make(map[identity.Key]identity.Key), predecessor: make(map[identity.Key]identity.Key),
+		witnesses: map[identity.Key]identity.Key{own.Claims.Witness: own.SigningKey},
 	}
 }
 
@@ -64,7 +72,7 @@ func (d *directory) Admit(first *ledger.Entry) error {
 	defer d.mu.Unlock()
 	log := first.Header.Log()
 	if d.newest(log) && log.Author != d.self {
-		d.creds[c.SigningKey] = c
+		d.creds[c.SigningKey], d.witnesses[c.Claims.Witness] = c, c.SigningKey
 	}
 	d.logs[log] = struct{}{}
 	return nil
@@ -117,29 +125,119 @@ func (d *directory) devices() []device {
 	return out
 }
 
-// People returns every known device with the person behind it, by name. It
-// works while locked, because credentials are no secret inside the mesh.
-func (n *Node) People() ([]Person, error) {
-	near := make(map[peer.ID]bool)
-	for _, p := range n.mesh.Peers() {
-		near[p.ID] = true
+// nextEnd is when the next sponsored credential ends that has not; zero for
+// none.
+func (d *directory) nextEnd(now time.Time) time.Time {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var next time.Time
+	for _, c := range d.creds {
+		if len(c.Sponsors) > 0 && !c.NotAfter.Before(now) && (next.IsZero() || c.NotAfter.Before(next)) {
+			next = c.NotAfter
+		}
 	}
-	now := n.cfg.Clock.Now()
+	return next
+}
+
+// rolled notes that the device of log old goes on under another key.
+func (d *directory) rolled(old, next identity.Key) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.successor[old], d.predecessor[next] = next, old
+}
+
+// People returns every known device with the person behind it, by name. It
+// works while locked, because credentials are no secret inside the mesh; when
+// people were met in person is shown only while unlocked.
+func (n *Node) People() ([]Person, error) {
+	near := n.neighbours()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var out []Person
 	for _, d := range n.people.devices() {
-		c := d.cred
-		out = append(out, Person{
-			Name: c.Claims.Name, Org: c.Person.Org, Regulator: c.Person.Regulator, Number: c.Person.Number,
-			Roles: c.Claims.Roles, Grade: c.Claims.Grade, Device: c.Device, Log: d.log.String(),
-			Self: d.log.Author == n.cred.SigningKey, Relay: c.Claims.Relay, Reachable: near[c.Peer],
-			Ready:    n.open != nil && n.open.keyring.HasPreKey(d.log, now),
-			Valid:    c.ValidAt(now) == nil,
-			NotAfter: c.NotAfter, Credential: c.Issuer,
-		})
+		out = append(out, n.personOf(d.log, near))
 	}
 	return out, nil
+}
+
+// neighbours are the peers that are connected now.
+func (n *Node) neighbours() map[peer.ID]bool {
+	near := make(map[peer.ID]bool)
+	for _, p := range n.mesh.Peers() {
+		near[p.ID] = true
+	}
+	return near
+}
+
+// personByKey is personOf for the newest log of a key, or for a newcomer whose
+// request was looked at. n.mu is held.
+func (n *Node) personByKey(k identity.Key) Person {
+	for _, d := range n.people.devices() {
+		if d.log.Author == k {
+			return n.personOf(d.log, n.neighbours())
+		}
+	}
+	p := Person{Log: identity.LogID{Author: k}.String(), Device: identity.DeviceID(k)}
+	if n.open == nil {
+		return p
+	}
+	if req := n.open.newcomers[k]; req != nil {
+		w := req.Wish()
+		p.Name, p.Org, p.Regulator, p.Number, p.Roles = w.Claims.Name, w.Person.Org, w.Person.Regulator, w.Person.Number, w.Claims.Roles
+		p.NotAfter = req.NotAfter()
+	}
+	p.VerifiedAt = n.verifiedAt(k)
+	return p
+}
+
+// personOf is what is known of the device that writes a log. n.mu is held.
+func (n *Node) personOf(log identity.LogID, near map[peer.ID]bool) Person {
+	now := n.cfg.Clock.Now()
+	p := Person{Log: log.String(), Self: log.Author == n.cred.SigningKey}
+	c := n.people.credential(log.Author)
+	if c == nil {
+		return p
+	}
+	p.Name, p.Org, p.Regulator, p.Number = c.Claims.Name, c.Person.Org, c.Person.Regulator, c.Person.Number
+	p.Roles, p.Grade, p.Device, p.Relay = c.Claims.Roles, c.Claims.Grade, c.Device, c.Claims.Relay
+	p.Reachable, p.NotAfter = near[c.Peer], c.NotAfter
+	p.Credential, p.Registrar = c.Issuer, c.Registrar
+	standing := n.trust.Standing(c, now)
+	p.Standing = standingOf(standing)
+	p.Valid = p.Standing.good()
+	p.Sponsored = sponsoredOf(c, now)
+	p.Wipe = n.wipeOf(c, standing)
+	p.Replaces, p.ReplacedBy = n.people.rolls(log.Author)
+	if n.open != nil {
+		p.Ready = n.open.keyring.HasPreKey(log, now)
+		p.VerifiedAt = n.verifiedAt(c.SigningKey)
+	}
+	return p
+}
+
+// verifiedAt is when a key was verified in person on this device; zero if never.
+func (n *Node) verifiedAt(k identity.Key) time.Time {
+	v, ok, err := n.verification(k)
+	if err != nil {
+		n.log.Error("the record of a meeting in person cannot be read", "err", err)
+	}
+	if !ok {
+		return time.Time{}
+	}
+	return v.At
+}
+
+// rolls returns the logs before and after a change of a device's key, if any.
+func (d *directory) rolls(k identity.Key) (before, after string) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if old, ok := d.predecessor[k]; ok {
+		before = identity.LogID{Author: old}.String()
+	}
+	if next, ok := d.successor[k]; ok {
+		after = identity.LogID{Author: next}.String()
+	}
+	return before, after
 }
 
 // resolve finds the devices that a member's name in a [GroupSpec] means.

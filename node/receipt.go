@@ -59,7 +59,7 @@ func (n *Node) wait(d time.Duration) bool {
 // forgets none.
 func (n *Node) sendReceipts(ctx context.Context) error {
 	if n.open == nil {
-		return ErrLocked
+		return n.lockedError()
 	}
 	owed := make(map[debt][][32]byte)
 	err := n.cfg.Vault.Scan(prefixReceipt, func(key string, value []byte) error {
@@ -107,7 +107,7 @@ func (d debt) state() message.State {
 
 func (n *Node) sendReceipt(ctx context.Context, d debt, ids [][32]byte) error {
 	if n.open == nil {
-		return ErrLocked // locked while an epoch was awaited
+		return n.lockedError() // locked while an epoch was awaited
 	}
 	payload, err := message.Encode(message.NewReceipt(d.state(), ids, n.cfg.Clock.Now()))
 	if err != nil {
@@ -144,7 +144,7 @@ func (n *Node) MarkRead(groupID string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.open == nil {
-		return ErrLocked
+		return n.lockedError()
 	}
 	var owed []vault.Change
 	for _, it := range n.open.inbox.Messages(inbox.GroupID(id), 0, 0) {

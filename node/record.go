@@ -11,7 +11,9 @@ import (
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
 	"tocsin/ledger"
+	"tocsin/node/message"
 )
 
 // The keys of the node's values in the vault's journal. Group state has keys
@@ -25,6 +27,8 @@ const (
 	prefixCursor  = "cursor/"             // cursor/<log>: the next sequence number to drain
 	prefixWait    = "wait/"               // wait/<tag>/<log>/<seq>: sealed under an epoch we do not hold
 	prefixReceipt = "receipt/"            // receipt/<group>/<entry id>: a receipt that we owe
+	prefixAbsent  = "absent/"             // absent/<log>/<seq>: an entry that was passed before its body came
+	prefixPart    = "part/"               // part/<entry id>: the id of the first entry of the same message of ours
 )
 
 func messageKey(log identity.LogID, seq uint64) string {
@@ -32,6 +36,12 @@ func messageKey(log identity.LogID, seq uint64) string {
 }
 
 func outKey(seq uint64) string { return fmt.Sprintf("%s%016x", prefixOut, seq) }
+
+func absentKey(log identity.LogID, seq uint64) string {
+	return fmt.Sprintf("%s%s/%016x", prefixAbsent, log, seq)
+}
+
+func partKey(id ledger.ID) string { return prefixPart + id.String() }
 
 func cursorKey(log identity.LogID) string { return prefixCursor + log.String() }
 
@@ -45,6 +55,17 @@ func waitKey(tag group.Tag, log identity.LogID, seq uint64) string {
 func receiptKey(g group.ID, id ledger.ID) string {
 	return prefixReceipt + g.String() + "/" + id.String()
 }
+
+// secretChange sets a value that can be erased: its key lies in the vault's
+// slot file and is overwritten when the value is replaced or deleted. Opened
+// messages and the secrets of groups are kept so.
+func secretChange(key string, value []byte) vault.Change {
+	return vault.Change{Key: key, Value: value, Erasable: value != nil}
+}
+
+// groupChange is a change of group state. All of it is kept as secrets are:
+// prekeys, epoch secrets and chains are what old messages can be opened with.
+func groupChange(c group.Change) vault.Change { return secretChange(c.Key, c.Value) }
 
 var errRecord = errors.New("node: malformed journal record")
 
@@ -105,20 +126,36 @@ func parseReceiptKey(key string) (group.ID, ledger.ID, error) {
 }
 
 // openedRecord is an opened message as the journal keeps it: with the opening
-// of its commitment, so that it can be proved later. As a value of "out/" its
-// id is zero, because it was not yet signed.
+// of its commitment, so that it can be proved later, and the key of its tag, so
+// that it can be handed over. As a value of "out/" its id is zero, because it
+// was not yet signed.
 type openedRecord struct {
 	id       ledger.ID
 	group    group.ID
 	hlc      uint64
 	received int64 // milliseconds since the Unix epoch
 	priority ledger.Priority
-	provable bool
+	flags    recordFlags
 	opening  [32]byte
+	tagKey   [32]byte
 	payload  []byte
+	by       string // display name of who handed it over
 }
 
-const openedRecordVersion = 1
+// recordFlags say what is special about an opened message.
+type recordFlags uint8
+
+const (
+	flagProvable  recordFlags = 1 << iota // it matches the commitment of its signed header
+	flagRemoved                           // said after its author was removed
+	flagBroadcast                         // said to everybody; the payload says why
+	flagPart                              // a further entry of a message to more devices than one epoch holds; payload is the id of the first
+	knownFlags    = flagProvable | flagRemoved | flagBroadcast | flagPart
+)
+
+func (f recordFlags) has(want recordFlags) bool { return f&want == want }
+
+const openedRecordVersion = 2
 
 func (r *openedRecord) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
@@ -128,33 +165,40 @@ func (r *openedRecord) marshal() ([]byte, error) {
 	b.AddUint64(r.hlc)
 	b.AddUint64(uint64(r.received))
 	b.AddUint8(uint8(r.priority))
-	b.AddUint8(boolByte(r.provable))
+	b.AddUint8(uint8(r.flags))
 	b.AddBytes(r.opening[:])
+	b.AddBytes(r.tagKey[:])
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(r.payload) })
+	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.by)) })
 	return b.Bytes()
 }
 
-func boolByte(v bool) uint8 {
-	if v {
-		return 1
+// message returns what was said, and of a broadcast why.
+func (r *openedRecord) message() (msg message.Message, reason string, err error) {
+	payload := r.payload
+	if r.flags.has(flagBroadcast) {
+		if reason, payload, err = parseBroadcast(r.payload); err != nil {
+			return msg, "", err
+		}
 	}
-	return 0
+	msg, err = message.Decode(payload)
+	return msg, reason, err
 }
 
 func parseOpenedRecord(raw []byte) (*openedRecord, error) {
 	var r openedRecord
-	var version, priority, provable uint8
+	var version, priority, flags uint8
 	var received uint64
-	var payload cryptobyte.String
+	var payload, by cryptobyte.String
 	s := cryptobyte.String(raw)
 	ok := s.ReadUint8(&version) && s.CopyBytes(r.id[:]) && s.CopyBytes(r.group[:]) &&
 		s.ReadUint64(&r.hlc) && s.ReadUint64(&received) && s.ReadUint8(&priority) &&
-		s.ReadUint8(&provable) && s.CopyBytes(r.opening[:]) &&
-		s.ReadUint24LengthPrefixed(&payload) && s.Empty()
-	if !ok || version != openedRecordVersion || provable > 1 {
+		s.ReadUint8(&flags) && s.CopyBytes(r.opening[:]) && s.CopyBytes(r.tagKey[:]) &&
+		s.ReadUint24LengthPrefixed(&payload) && s.ReadUint8LengthPrefixed(&by) && s.Empty()
+	if !ok || version != openedRecordVersion || recordFlags(flags)&^knownFlags != 0 {
 		return nil, errRecord
 	}
-	r.received, r.priority, r.provable = int64(received), ledger.Priority(priority), provable == 1
-	r.payload = payload
+	r.received, r.priority, r.flags = int64(received), ledger.Priority(priority), recordFlags(flags)
+	r.payload, r.by = payload, string(by)
 	return &r, nil
 }

@@ -36,6 +36,22 @@ type Status struct {
 	Started            time.Time `json:"started"`
 	CredentialNotAfter time.Time `json:"credential_not_after"`
 	TicketNotAfter     time.Time `json:"ticket_not_after"`
+	// Wiped: this device has begun to wipe itself, or has done so.
+	Wiped   bool      `json:"wiped"`
+	WipedAt time.Time `json:"wiped_at,omitzero"`
+	// HasPIN: a PIN is set. While locked it can be tried if PINReady, PINAttempts
+	// times before only the passphrase is left.
+	HasPIN      bool `json:"has_pin"`
+	PINReady    bool `json:"pin_ready"`
+	PINAttempts int  `json:"pin_attempts"`
+	// LeaseEnded: nobody unlocked it for as long as its lease, so that only the
+	// passphrase does now.
+	LeaseEnded      bool            `json:"lease_ended"`
+	IdleLockSeconds int             `json:"idle_lock_seconds"` // 0: it never locks itself
+	Standing        Standing        `json:"standing"`          // of this device's credential
+	Revocation      []RevocationAge `json:"revocation"`        // how old revocation data is, by issuer
+	Declared        []Declared      `json:"declared,omitempty"`
+	BundleNumber    uint32          `json:"bundle_number"`
 	// Refused counts refused connections by reason.
 	Refused map[string]uint64 `json:"refused,omitempty"`
 	// Problem is empty, or one sentence that says what is wrong and what to do.
@@ -56,9 +72,17 @@ type Person struct {
 	Relay      bool      `json:"relay"`
 	Reachable  bool      `json:"reachable"` // a direct neighbour now
 	Ready      bool      `json:"ready"`     // a prekey is held: messages can be sealed to it
-	Valid      bool      `json:"valid"`     // the credential is valid now
+	Valid      bool      `json:"valid"`     // the credential counts now
 	NotAfter   time.Time `json:"not_after"`
 	Credential string    `json:"credential"` // issuer
+
+	Standing   Standing   `json:"standing"`
+	Registrar  bool       `json:"registrar,omitempty"`   // issued by a registrar
+	Sponsored  *Sponsored `json:"sponsored,omitempty"`   // colleagues vouched for it
+	VerifiedAt time.Time  `json:"verified_at,omitzero"`  // in person, on this device; zero while locked
+	Wipe       *WipeState `json:"wipe,omitempty"`        // it was ordered to wipe itself
+	Replaces   string     `json:"replaces,omitempty"`    // log of the key that it used before
+	ReplacedBy string     `json:"replaced_by,omitempty"` // log of the key that it uses since
 }
 
 // GroupSpec asks for a new group. Each member is a person
@@ -111,6 +135,9 @@ type Metrics struct {
 	StoreErrors                                uint64
 	Opened, Unopened, Unprovable               uint64
 	Sent, PublishFailed                        uint64
+	Announced                                  uint64 // epochs of this device
+	Unreadable                                 uint64 // requests to seal again
+	StatementsRefused                          uint64
 	Pulls, PullFailures                        uint64
 	Mesh                                       mesh.Stats
 }

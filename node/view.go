@@ -3,12 +3,14 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
+	"tocsin/node/message"
 )
 
 // Status returns what the node says of itself.
@@ -21,6 +23,9 @@ func (n *Node) Status() Status {
 		PeerID: c.Peer.String(), Log: n.self.String(), Relay: c.Claims.Relay,
 		Online: n.online.Load(), Addrs: n.mesh.Addrs(), Peers: len(n.mesh.Peers()),
 		Started: n.start, CredentialNotAfter: c.NotAfter, TicketNotAfter: n.ticketNotAfter(),
+		Standing:   standingOf(n.trust.Standing(c, now)),
+		Revocation: revocationAges(n.trust.RevocationAge(now)), Declared: declaredOf(n.trust.Declared(now)),
+		BundleNumber: uint32(n.trust.Bundle().Number()), IdleLockSeconds: int(max(n.cfg.IdleLock, 0) / time.Second),
 	}
 	s.Refused = n.mesh.Stats().Refused
 	for _, h := range n.logs.Frontier() {
@@ -33,27 +38,24 @@ func (n *Node) Status() Status {
 	if n.open != nil {
 		s.Waiting = n.open.waiting
 	}
+	s.LeaseEnded = n.lease.ended && !s.TicketNotAfter.IsZero()
+	if n.wipe != nil {
+		s.Wiped, s.WipedAt = true, time.Unix(n.wipe.at, 0).UTC()
+	}
+	if n.cfg.Vault != nil && n.wipe == nil {
+		pin := n.cfg.Vault.PIN(now)
+		s.HasPIN, s.PINReady, s.PINAttempts = pin.Set, s.Locked && pin.Usable, pin.Left
+	}
 	s.Problem = n.problem(now)
 	return s
-}
-
-// ticketNotAfter is when the lease of this device ends; zero when it was never
-// unlocked.
-func (n *Node) ticketNotAfter() time.Time {
-	t := n.currentTicket()
-	if t == nil {
-		return time.Time{}
-	}
-	notAfter, err := identity.TicketNotAfter(t)
-	if err != nil {
-		n.log.Warn("the ticket on disk cannot be read; the next unlock writes a new one", "err", err)
-	}
-	return notAfter
 }
 
 // problem is one sentence for what keeps this device from doing its work. n.mu
 // is held.
 func (n *Node) problem(now time.Time) string {
+	if n.wipe != nil {
+		return ErrWiped.Error()
+	}
 	err := n.clockProblem()
 	if n.open != nil {
 		err = n.writable()
@@ -61,7 +63,11 @@ func (n *Node) problem(now time.Time) string {
 	if err != nil {
 		return err.Error()
 	}
-	if err := n.cred.ValidAt(now); err != nil {
+	standing := n.trust.Standing(n.cred, now)
+	if s := standingOf(standing); !s.good() && standing.State != identity.StandingExpired {
+		return "Neighbours refuse this device: " + s.Words + " Ask your authority."
+	}
+	if standing.State == identity.StandingExpired {
 		return fmt.Sprintf("This device's credential ran out on %s, so neighbours refuse it: ask your authority or a registrar for a new one (`tocsin enrol --request`).",
 			n.cred.NotAfter.Format("2 January 2006 15:04 MST"))
 	}
@@ -80,12 +86,14 @@ const clockSlack = 5 * time.Minute
 // the record (protocol §1, §3).
 func (n *Node) clockProblem() error {
 	floor := n.cred.NotBefore
-	if t := n.trust.Bundle().Created(); t.After(floor) {
-		floor = t
+	for _, t := range []time.Time{n.trust.Bundle().Created(), n.trust.Floor()} {
+		if t.After(floor) {
+			floor = t
+		}
 	}
 	now := n.cfg.Clock.Now()
 	if now.Add(clockSlack).Before(floor) {
-		return invalid("this device's clock says %s, which is before %s, when its credential was issued: set the clock, then try again",
+		return invalid("this device's clock says %s, which is before %s, a time that an authority signed: set the clock, then try again",
 			now.UTC().Format("2 January 2006 15:04"), floor.UTC().Format("2 January 2006 15:04 MST"))
 	}
 	return nil
@@ -102,8 +110,34 @@ func (n *Node) authorOf(log identity.LogID, witnessed time.Time) inbox.Author {
 	if len(c.Claims.Roles) > 0 {
 		a.Role = c.Claims.Roles[0]
 	}
-	a.Verified = c.ValidAt(witnessed) == nil
+	a.Badge = badgeOf(c, n.trust.Standing(c, n.cfg.Clock.Now()))
+	a.Verified = n.verifiedWhen(c, witnessed)
 	return a
+}
+
+// verifiedWhen reports whether a credential counted when a message was
+// witnessed. A later revocation voids nothing that was said before.
+func (n *Node) verifiedWhen(c *identity.Credential, witnessed time.Time) bool {
+	s := n.trust.Standing(c, witnessed)
+	if s.State == identity.StandingRevoked || s.State == identity.StandingWiped {
+		return s.Since.After(witnessed) && c.ValidAt(witnessed) == nil
+	}
+	return standingOf(s).good()
+}
+
+// refreshInbox shows every author as trust has them now. n.mu is held and the
+// device is unlocked.
+func (n *Node) refreshInbox() {
+	earlier := n.open.inbox
+	n.open.inbox = inbox.New()
+	for _, v := range n.open.keyring.Groups() {
+		n.showGroup(v.ID)
+	}
+	if err := n.cfg.Vault.Scan(prefixMessage, n.loadMessage); err != nil {
+		n.log.Error("badges are shown as they were until the next unlock", "err", err)
+		n.open.inbox = earlier
+	}
+	n.due.addAll() // what was said a moment ago, and is not drained yet
 }
 
 // showGroup brings the inbox's idea of a group up to date. n.mu is held.
@@ -119,14 +153,38 @@ func (n *Node) showGroup(id group.ID) {
 	n.open.inbox.SetGroup(inbox.Group{ID: inbox.GroupID(id), Kind: v.Kind.String(), Name: v.Name, Members: members})
 }
 
-// applyToInbox shows an opened message. n.mu is held.
-func (n *Node) applyToInbox(o opened) {
+// applyToInbox shows an opened message and says what changed. n.mu is held.
+func (n *Node) applyToInbox(o opened) inbox.Change {
 	received := time.UnixMilli(o.rec.received)
-	n.open.inbox.Apply(inbox.Item{
+	_, reason, err := o.rec.message()
+	if err != nil {
+		reason = "" // whoever read the message has seen to it
+	}
+	if o.rec.flags.has(flagBroadcast) {
+		n.showBroadcasts()
+	}
+	return n.open.inbox.Apply(inbox.Item{
 		ID: inbox.EntryID(o.rec.id), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
-		From: n.authorOf(o.log, received), Message: o.msg, Sent: o.msg.Sent, Received: received,
-		Priority: o.rec.priority.String(), Own: o.log == n.self, Provable: o.rec.provable,
+		From: n.authorOf(o.log, received), Message: n.joinParts(o.msg), Sent: o.msg.Sent, Received: received,
+		Priority: o.rec.priority.String(), Own: o.log == n.self, Provable: o.rec.flags.has(flagProvable),
+		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
 	})
+}
+
+// joinParts has receipts name the first entry of a message that left as several.
+func (n *Node) joinParts(m message.Message) message.Message {
+	if m.Receipt == nil || len(n.open.parts) == 0 {
+		return m
+	}
+	r := *m.Receipt
+	r.Entries = slices.Clone(r.Entries)
+	for i, id := range r.Entries {
+		if first, ok := n.open.parts[id]; ok {
+			r.Entries[i] = first
+		}
+	}
+	m.Receipt = &r
+	return m
 }
 
 // Conversations returns all groups of this device, the most recent first.
@@ -134,7 +192,7 @@ func (n *Node) Conversations() ([]inbox.Conversation, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.open == nil {
-		return nil, ErrLocked
+		return nil, n.lockedError()
 	}
 	return n.open.inbox.Conversations(), nil
 }
@@ -149,12 +207,14 @@ func (n *Node) Messages(groupID string, after, limit int) ([]inbox.Item, error) 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.open == nil {
-		return nil, ErrLocked
+		return nil, n.lockedError()
 	}
 	if _, err := n.conversation(id); err != nil {
 		return nil, err
 	}
-	return n.open.inbox.Messages(inbox.GroupID(id), after, limit), nil
+	items := n.open.inbox.Messages(inbox.GroupID(id), after, limit)
+	n.countCarriers(items)
+	return items, nil
 }
 
 func (n *Node) conversation(id group.ID) (inbox.Conversation, error) {

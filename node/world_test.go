@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,7 @@ import (
 
 // patience is how long a test waits for something that must happen. It is a
 // bound on a hang, not a measure of speed.
-const patience = 2 * time.Minute
+const patience = 20 * time.Second
 
 // world is a mesh of two organisations under one trust bundle, from which
 // tests enrol machines. All parts are real.
@@ -103,6 +104,25 @@ type machine struct{ name, dir string }
 
 // config reads the directory as a program would after a restart.
 func (m *machine) config() (Config, error) {
+	v, err := vault.Open(filepath.Join(m.dir, "vault"))
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, err := m.publicConfig()
+	cfg.Vault = v
+	return cfg, err
+}
+
+// configWithout is config after the vault was wiped.
+func (m *machine) configWithout(t testing.TB) Config {
+	t.Helper()
+	cfg, err := m.publicConfig()
+	check(t, err)
+	return cfg
+}
+
+// publicConfig is config but for the vault.
+func (m *machine) publicConfig() (Config, error) {
 	var cfg Config
 	read := func(name string) []byte {
 		b, err := os.ReadFile(filepath.Join(m.dir, name))
@@ -119,15 +139,11 @@ func (m *machine) config() (Config, error) {
 	if err != nil {
 		return cfg, err
 	}
-	v, err := vault.Open(filepath.Join(m.dir, "vault"))
-	if err != nil {
-		return cfg, err
-	}
 	return Config{
-		Version: "test", Dir: m.dir, Clock: SystemClock(), Vault: v, Relay: relay, Bundle: bundle,
+		Version: "test", Dir: m.dir, Clock: SystemClock(), Relay: relay, Bundle: bundle,
 		Admission: read("admission"), Credential: read("credential"),
 		Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"},
-		Logger: slog.New(slog.DiscardHandler), ReceiptDelay: 20 * time.Millisecond, SyncInterval: 2 * time.Second,
+		Logger: slog.New(slog.DiscardHandler), ReceiptDelay: 20 * time.Millisecond, WitnessPause: 50 * time.Millisecond, SyncInterval: 2 * time.Second,
 	}, nil
 }
 
@@ -228,6 +244,17 @@ func makeGroup(t testing.TB, nodes ...*Node) string {
 	return group.ID(c.ID).String()
 }
 
+// inGroup waits until every node knows the group with all of them as members.
+func inGroup(t testing.TB, groupID string, nodes ...*Node) {
+	t.Helper()
+	for _, n := range nodes {
+		eventually(t, n.cred.Claims.Name+" knows the group", func() bool {
+			roster, err := n.Roster(groupID)
+			return err == nil && len(roster) >= len(nodes)
+		})
+	}
+}
+
 func say(t testing.TB, n *Node, groupID, text string) Sent {
 	t.Helper()
 	s, err := n.Send(t.Context(), groupID, message.NewText(text, time.Time{}), "routine")
@@ -259,3 +286,7 @@ func shows(t testing.TB, n *Node, groupID string, want ...string) {
 		t.Fatalf("%s shows %q, want %q", n.cred.Claims.Name, got, want)
 	}
 }
+
+// newRand is a source that repeats itself, so that what a test sees once it sees
+// always.
+func newRand(testing.TB) *mathrand.Rand { return mathrand.New(mathrand.NewPCG(1, 2)) }

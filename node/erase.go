@@ -1,0 +1,165 @@
+package node
+
+// Erasing a message, top to bottom (protocol §9):
+//
+//	EraseMessages   the record's key is overwritten and its id is noted, in one commit of the vault
+//	eraseBodies     the sealed body in the ledger goes the same way
+//	inbox           shows nothing any more
+//
+// A crash between the first two is finished by the next unlock. The entry's
+// header and signature stay, so that every log still verifies.
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
+	"tocsin/ledger"
+	"tocsin/node/inbox"
+)
+
+// prefixErased begins the marks of erased messages: erased/<entry id> holds
+// "<log>/<seq>" while the body in the ledger is to go, and nothing after.
+const prefixErased = "erased/"
+
+// maxErase is how many messages one call erases.
+const maxErase = 512
+
+// Erased says what [Node.EraseMessages] did.
+type Erased struct {
+	Messages int    `json:"messages"`
+	Words    string `json:"words"`
+}
+
+func erasedKey(id ledger.ID) string { return prefixErased + id.String() }
+
+// EraseMessages destroys messages of a group on this device: when it returns nil
+// nothing here gives them back, with the passphrase or without, and they are
+// never fetched again. Copies on other devices stay. It needs a token of
+// [Node.Reauth]. Errors: [ErrLocked], [ErrReauth], [ErrNotFound], [ErrInvalid],
+// [ErrReadOnly].
+func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...string) (Erased, error) {
+	g, err := parseGroupID(groupID)
+	if err != nil {
+		return Erased{}, err
+	}
+	if len(ids) == 0 || len(ids) > maxErase {
+		return Erased{}, invalid("name 1 to %d messages to erase", maxErase)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.spend(token); err != nil {
+		return Erased{}, err
+	}
+	var changes []vault.Change
+	var gone []inbox.EntryID
+	for _, s := range ids {
+		id, err := ledger.ParseID(s)
+		if err != nil {
+			return Erased{}, invalid("%q is no message id", s)
+		}
+		it, ok := n.open.inbox.Message(inbox.EntryID(id))
+		if !ok || it.Group != inbox.GroupID(g) {
+			return Erased{}, fmt.Errorf("%w: no message %s in this group", ErrNotFound, s)
+		}
+		more, err := n.eraseChanges(id, it)
+		if err != nil {
+			return Erased{}, err
+		}
+		changes, gone = append(changes, more...), append(gone, it.ID)
+	}
+	if err := n.cfg.Vault.Commit(changes...); err != nil {
+		return Erased{}, fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	}
+	n.cfg.Step("erase:vault")
+	n.open.inbox.Erase(gone...)
+	for _, id := range gone {
+		n.events.publish(Event{Type: EventErased, Group: groupID, ID: ledger.ID(id).String()})
+	}
+	if err := n.eraseBodies(ctx); err != nil {
+		return Erased{}, fmt.Errorf("%w: the messages are gone from the vault, and their sealed bodies will go with the next unlock: %w", ErrReadOnly, err)
+	}
+	return Erased{Messages: len(gone), Words: erasedWords(len(gone))}, nil
+}
+
+func erasedWords(n int) string {
+	what := "1 message is"
+	if n != 1 {
+		what = fmt.Sprintf("%d messages are", n)
+	}
+	return what + " erased from this device for good. Other devices keep their copies; a disk's own spare blocks may remember for a while."
+}
+
+// eraseChanges destroys one message and all that was kept of it, and notes where
+// its sealed body lies.
+func (n *Node) eraseChanges(id ledger.ID, it inbox.Item) ([]vault.Change, error) {
+	log, err := identity.ParseLogID(it.From.Log)
+	if err != nil {
+		return nil, fmt.Errorf("node: the log of message %s: %w", id, err)
+	}
+	place := fmt.Appendf(nil, "%s/%016x", log, it.Seq)
+	out := []vault.Change{
+		{Key: messageKey(log, it.Seq)}, {Key: handedKey(id)},
+		{Key: erasedKey(id), Value: place},
+	}
+	if it.Own {
+		out = append(out, vault.Change{Key: outKey(it.Seq)})
+	}
+	return out, nil
+}
+
+// eraseBodies destroys the sealed bodies of messages that are erased, and notes
+// that it did. n.mu is held and the device is unlocked.
+func (n *Node) eraseBodies(ctx context.Context) error {
+	todo := make(map[identity.LogID][]uint64)
+	var done []vault.Change
+	err := n.cfg.Vault.Scan(prefixErased, func(key string, value []byte) error {
+		if len(value) == 0 {
+			return nil
+		}
+		log, seq, err := parseMessageKey(prefixMessage + string(value))
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, key)
+		}
+		todo[log] = append(todo[log], seq)
+		done = append(done, vault.Change{Key: key, Value: []byte{}})
+		return nil
+	})
+	if err != nil || len(done) == 0 {
+		return err
+	}
+	for log, seqs := range todo {
+		if _, err := n.logs.Erase(ctx, log, seqs...); err != nil {
+			return err
+		}
+		n.testimony.unpromise(log)
+	}
+	n.cfg.Step("erase:bodies")
+	for len(done) > 0 {
+		part := done[:min(len(done), vault.MaxChanges)]
+		done = done[len(part):]
+		if err := n.cfg.Vault.Commit(part...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wasErased reports whether a message was erased here, so that it is not taken
+// back from anybody.
+func (n *Node) wasErased(id ledger.ID) (bool, error) {
+	_, ok, err := n.cfg.Vault.Get(erasedKey(id))
+	return ok, err
+}
+
+// handedKey is where an item of a hand-over waits for its entry.
+func handedKey(id ledger.ID) string { return prefixHanded + id.String() }
+
+const prefixHanded = "handed/"
+
+// parseHandedKey is the inverse of handedKey.
+func parseHandedKey(key string) (ledger.ID, error) {
+	return ledger.ParseID(strings.TrimPrefix(key, prefixHanded))
+}

@@ -1,0 +1,268 @@
+package node
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"tocsin/node/message"
+)
+
+const testPIN = "274961"
+
+// withPIN sets the PIN of an unlocked node.
+func withPIN(t testing.TB, n *Node) {
+	t.Helper()
+	check(t, n.SetPIN(t.Context(), token(t, n), []byte(testPIN)))
+}
+
+// token is a fresh one of n.
+func token(t testing.TB, n *Node) string {
+	t.Helper()
+	r, err := n.Reauth(t.Context(), Secret{Passphrase: []byte(passphrase)})
+	check(t, err)
+	return r.Token
+}
+
+// locked waits until n is.
+func locked(t testing.TB, n *Node) {
+	t.Helper()
+	eventually(t, "it is locked", func() bool { return n.Status().Locked })
+}
+
+func TestIdleDeviceLocksItself(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	withPIN(t, a)
+	for range 3 { // touched every four minutes, for twelve
+		clock.step(4 * time.Minute)
+		if a.Status().Locked {
+			t.Fatal("locked although it was touched four minutes ago")
+		}
+		a.Touch()
+	}
+	clock.step(defaultIdleLock + time.Second)
+	locked(t, a)
+	if s := a.Status(); !s.HasPIN || !s.PINReady || s.PINAttempts != 10 || s.IdleLockSeconds != 300 {
+		t.Errorf("status of an idle device: %+v", s)
+	}
+	check(t, a.UnlockPIN(t.Context(), []byte(testPIN)))
+	a.idle.last.Store(clock.Now().Add(time.Hour).UnixNano()) // the clock was set back by an hour
+	eventually(t, "it notices", func() bool {
+		clock.step(time.Minute)
+		return !time.Unix(0, a.idle.last.Load()).After(clock.Now())
+	})
+	clock.step(defaultIdleLock + time.Second)
+	locked(t, a)
+}
+
+func TestIdleLockCanBeOff(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock), func(c *Config) { c.IdleLock = -1 })
+	clock.step(12 * time.Hour)
+	if a.lockDue(); a.Status().Locked {
+		t.Error("locked although it never should")
+	}
+}
+
+// TestLeaseEndLocksAnIsolatedDevice: a stolen device that meets nobody takes its
+// PIN for a week and only its passphrase after; nothing is erased.
+func TestLeaseEndLocksAnIsolatedDevice(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
+	g := makeGroup(t, a)
+	say(t, a, g, "kept")
+	withPIN(t, a)
+	check(t, a.Lock())
+	clock.step(6 * 24 * time.Hour)
+	check(t, a.UnlockPIN(t.Context(), []byte(testPIN))) // which begins a new lease
+	check(t, a.Lock())
+	clock.step(6 * 24 * time.Hour)
+	if s := a.Status(); !s.PINReady || s.LeaseEnded {
+		t.Fatalf("a day before the end of the lease: %+v", s)
+	}
+	clock.step(25 * time.Hour)
+	eventually(t, "the lease ends", func() bool { return a.Status().LeaseEnded })
+	if s := a.Status(); s.PINReady || s.HasPIN {
+		t.Errorf("the PIN can still be tried: %+v", s)
+	}
+	if err := a.UnlockPIN(t.Context(), []byte(testPIN)); !errors.Is(err, ErrNoPIN) {
+		t.Fatalf("the PIN after the lease: %v", err)
+	}
+	check(t, a.Unlock(t.Context(), []byte(passphrase)))
+	shows(t, a, g, "kept")
+	if a.Status().LeaseEnded {
+		t.Error("the passphrase began no new lease")
+	}
+}
+
+// TestLeaseCountsRunningTime: setting the clock back does not lengthen it.
+func TestLeaseCountsRunningTime(t *testing.T) {
+	start := time.Unix(1_800_000_000, 0)
+	l := lease{until: start.Add(ticketLife)}
+	l.run = 6 * 24 * time.Hour
+	if left := l.left(start.Add(-365 * 24 * time.Hour)); left != 24*time.Hour {
+		t.Errorf("a clock set back by a year leaves %v", left)
+	}
+	if left := l.left(start.Add(6*24*time.Hour + 23*time.Hour)); left != time.Hour {
+		t.Errorf("an hour before the end: %v", left)
+	}
+}
+
+// TestTenWrongPINsCostNoMessage: the PIN is gone, and all else is there.
+func TestTenWrongPINsCostNoMessage(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, b)
+	withPIN(t, a)
+	check(t, a.Lock())
+	say(t, b, g, "while it is fumbled with")
+	wrong, early := 0, 0
+	for wrong < 10 {
+		var pin *PINError
+		err := a.UnlockPIN(t.Context(), []byte("111222"))
+		switch {
+		case errors.As(err, &pin):
+			if wrong++; pin.Left != 10-wrong {
+				t.Fatalf("after %d wrong PINs %d are left", wrong, pin.Left)
+			}
+		case errors.Is(err, ErrBackoff):
+			if early++; early > 50 {
+				t.Fatal("the wait never ends")
+			}
+			clock.step(time.Hour)
+		default:
+			t.Fatalf("a wrong PIN: %v", err)
+		}
+	}
+	if early == 0 {
+		t.Error("ten wrong PINs without a wait")
+	}
+	if err := a.UnlockPIN(t.Context(), []byte(testPIN)); !errors.Is(err, ErrNoPIN) {
+		t.Fatalf("the right PIN after ten wrong ones: %v", err)
+	}
+	check(t, a.Unlock(t.Context(), []byte(passphrase)))
+	shows(t, a, g, "while it is fumbled with")
+}
+
+// TestReauthIsNeeded: every call that changes who somebody is, or destroys, asks
+// for a token, which is used up and does not last.
+func TestReauthIsNeeded(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	g := makeGroup(t, a)
+	m := say(t, a, g, "x")
+	ctx := t.Context()
+	calls := map[string]func(string) error{
+		"set PIN":   func(tok string) error { return a.SetPIN(ctx, tok, []byte(testPIN)) },
+		"clear PIN": func(tok string) error { return a.ClearPIN(ctx, tok) },
+		"erase":     func(tok string) error { _, err := a.EraseMessages(ctx, tok, g, m.ID); return err },
+		"sponsor revoke": func(tok string) error {
+			_, err := a.RevokeSponsored(ctx, tok, a.self.String())
+			return err
+		},
+		"wipe": func(tok string) error { return a.WipeSelf(ctx, tok) },
+	}
+	used := token(t, a)
+	check(t, calls["set PIN"](used))
+	old := token(t, a)
+	clock.by.Add(int64(reauthLife + time.Second))
+	beforeLock := token(t, a)
+	check(t, a.Lock())
+	check(t, a.Unlock(ctx, []byte(passphrase)))
+	for name, call := range calls {
+		for what, tok := range map[string]string{"none": "", "wrong": "00", "used": used, "old": old, "from before a lock": beforeLock} {
+			if err := call(tok); !errors.Is(err, ErrReauth) {
+				t.Errorf("%s with a token that is %s: %v", name, what, err)
+			}
+		}
+	}
+	if _, err := a.Reauth(ctx, Secret{Passphrase: []byte("wrong wrong wrong")}); !errors.Is(err, ErrPassphrase) {
+		t.Errorf("a wrong passphrase: %v", err)
+	}
+	if _, err := a.Reauth(ctx, Secret{PIN: []byte("111222")}); !errors.Is(err, ErrPIN) {
+		t.Errorf("a wrong PIN: %v", err)
+	}
+	if _, err := a.Reauth(ctx, Secret{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("nothing: %v", err)
+	}
+	byPIN, err := a.Reauth(ctx, Secret{PIN: []byte(testPIN)})
+	check(t, err)
+	check(t, calls["clear PIN"](byPIN.Token))
+	check(t, a.Lock())
+	if _, err := a.Reauth(ctx, Secret{Passphrase: []byte(passphrase)}); !errors.Is(err, ErrLocked) {
+		t.Errorf("a locked device: %v", err)
+	}
+	if err := a.UnlockPIN(ctx, []byte(testPIN)); !errors.Is(err, ErrNoPIN) {
+		t.Errorf("a PIN that was cleared: %v", err)
+	}
+}
+
+func TestPassphraseChange(t *testing.T) {
+	t.Parallel()
+	m := newWorld(t).enrol("Amal", orgHospital)
+	const next = "garden harbour island jacket kettle ladder"
+	t.Run("change", func(t *testing.T) {
+		a := m.start(t)
+		if err := a.ChangePassphrase(t.Context(), []byte(next), []byte(next)); !errors.Is(err, ErrPassphrase) {
+			t.Fatalf("with a wrong old passphrase: %v", err)
+		}
+		if err := a.ChangePassphrase(t.Context(), []byte(passphrase), []byte("short")); !errors.Is(err, ErrInvalid) {
+			t.Fatalf("to a short one: %v", err)
+		}
+		check(t, a.ChangePassphrase(t.Context(), []byte(passphrase), []byte(next)))
+		check(t, a.Lock())
+		if err := a.Unlock(t.Context(), []byte(passphrase)); !errors.Is(err, ErrPassphrase) {
+			t.Fatalf("the old passphrase: %v", err)
+		}
+		check(t, a.Unlock(t.Context(), []byte(next)))
+	})
+}
+
+// TestOwnMessageIsShownWhenSendReturns: a sender need not wait for the drain.
+func TestOwnMessageIsShownWhenSendReturns(t *testing.T) {
+	t.Parallel()
+	clock := testClock{gate: make(chan time.Time)}
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	g := makeGroup(t, a)
+	clock.stopped.Store(true) // the drain rests for ever after its next turn
+	say(t, a, g, "one")
+	undrained := func() (k int) {
+		check(t, a.cfg.Vault.Scan(prefixOut, func(string, []byte) error { k++; return nil }))
+		return k
+	}
+	eventually(t, "the drain has had its turn", func() bool {
+		select {
+		case clock.gate <- time.Now():
+		default:
+		}
+		return undrained() == 0
+	})
+	s, err := a.Send(t.Context(), g, message.NewText("two", time.Time{}), "routine")
+	check(t, err)
+	if got := texts(t, a, g); len(got) != 2 || got[1] != "two" {
+		t.Fatalf("shown: %q", got)
+	}
+	if undrained() != 1 {
+		t.Error("the drain has run: the test shows nothing")
+	}
+	a.mu.Lock()
+	check(t, a.drainAll(t.Context()))
+	a.mu.Unlock()
+	items, err := a.Messages(g, 0, 0)
+	check(t, err)
+	if len(items) != 2 || ledgerID(items[1]) != s.ID {
+		t.Errorf("after the drain %d messages are shown", len(items))
+	}
+}

@@ -1,0 +1,323 @@
+package node
+
+// An order to wipe this device, top to bottom (protocol §9). Each step is on disk
+// before the next begins, so that a crash goes on where it ended:
+//
+//	ordered     the mark is written; nothing is read any more
+//	destroyed   the vault is wiped, and the witness key has signed that it is
+//	delivered   the receipt stands in another device's log; relay keys are destroyed
+//
+// A wiped device can sign no entry, so it spreads its receipt by gossip, as a
+// frame of its own, until it sees it in the log of another device.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/crypto/identity"
+	"tocsin/mesh"
+)
+
+// wipeFile is the mark of a wipe:
+//
+//	struct { uint8 version = 1; uint8 stage; opaque key[32]; opaque nonce[16]; uint64 not_after;
+//	         opaque id[32]; uint64 at; opaque receipt<0..2^16-1>; } WipeMark;
+const wipeFile = "wipe.bin"
+
+type wipeStage uint8
+
+const (
+	wipeOrdered   wipeStage = 1
+	wipeDestroyed wipeStage = 2
+	wipeDelivered wipeStage = 3
+)
+
+// wipeMark is how far the wipe of this device is.
+type wipeMark struct {
+	stage   wipeStage
+	order   identity.WipeOrder
+	at      int64 // when it began, seconds since the Unix epoch
+	receipt []byte
+}
+
+var errWipeMark = errors.New("node: the mark of a wipe is damaged")
+
+// WipeMark reports whether the device in dir has begun to wipe itself. Its vault
+// may be gone; [Open] takes a Config without one then.
+func WipeMark(dir string) (bool, error) {
+	m, err := readWipeMark(dir)
+	return m != nil, err
+}
+
+func readWipeMark(dir string) (*wipeMark, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, wipeFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: %s: %w", wipeFile, err)
+	}
+	return parseWipeMark(raw)
+}
+
+func (m *wipeMark) marshal() ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint8(1)
+	b.AddUint8(uint8(m.stage))
+	b.AddBytes(m.order.Key[:])
+	b.AddBytes(m.order.Nonce[:])
+	b.AddUint64(uint64(m.order.NotAfter.Unix()))
+	b.AddBytes(m.order.ID[:])
+	b.AddUint64(uint64(m.at))
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(m.receipt) })
+	return b.Bytes()
+}
+
+func parseWipeMark(raw []byte) (*wipeMark, error) {
+	var m wipeMark
+	var version, stage uint8
+	var notAfter, at uint64
+	var receipt cryptobyte.String
+	s := cryptobyte.String(raw)
+	if !s.ReadUint8(&version) || !s.ReadUint8(&stage) || !s.CopyBytes(m.order.Key[:]) || !s.CopyBytes(m.order.Nonce[:]) ||
+		!s.ReadUint64(&notAfter) || !s.CopyBytes(m.order.ID[:]) || !s.ReadUint64(&at) ||
+		!s.ReadUint16LengthPrefixed(&receipt) || !s.Empty() || version != 1 {
+		return nil, errWipeMark
+	}
+	if m.stage = wipeStage(stage); m.stage < wipeOrdered || m.stage > wipeDelivered || (m.stage == wipeOrdered) != (len(receipt) == 0) {
+		return nil, errWipeMark
+	}
+	m.order.NotAfter, m.at, m.receipt = time.Unix(int64(notAfter), 0), int64(at), receipt
+	return &m, nil
+}
+
+// loadWipe goes on with a wipe that a restart has interrupted.
+func (n *Node) loadWipe() error {
+	m, err := readWipeMark(n.cfg.Dir)
+	if err != nil || m == nil {
+		return err
+	}
+	n.wipe = m
+	if m.stage == wipeDelivered {
+		close(n.wiped)
+		return nil
+	}
+	n.keeper.ring()
+	return nil
+}
+
+func (n *Node) saveWipe() error {
+	raw, err := n.wipe.marshal()
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(n.cfg.Dir, wipeFile), raw)
+}
+
+// beginWipe takes an order for this device: from here on it reads nothing. n.mu
+// is held. The rest is wipeStep's, which tries again what fails.
+func (n *Node) beginWipe(o *identity.WipeOrder) {
+	now := n.cfg.Clock.Now()
+	if n.wipe != nil || !o.Due(now) {
+		return
+	}
+	n.log.Warn("an order to wipe this device has come: its keys are being destroyed")
+	n.wipe = &wipeMark{stage: wipeOrdered, order: *o, at: now.Unix()}
+	if err := n.saveWipe(); err != nil {
+		n.log.Error("the mark of the wipe could not be written; the wipe goes on", "err", err)
+	}
+	n.closeSession()
+	n.events.publish(Event{Type: EventLock})
+	n.destroyVault()
+	n.keeper.ring()
+}
+
+// destroyVault takes the wipe from ordered to destroyed. n.mu is held.
+func (n *Node) destroyVault() {
+	if n.wipe == nil || n.wipe.stage != wipeOrdered {
+		return
+	}
+	if n.cfg.Vault != nil {
+		if err := n.cfg.Vault.Wipe(); err != nil {
+			n.log.Error("the vault could not be wiped; it is tried again in a moment", "err", err)
+			return
+		}
+	}
+	n.cfg.Step("wipe:destroyed")
+	receipt, err := identity.NewWipeReceipt(n.cred, n.cfg.Relay.Witness, &n.wipe.order, n.trust.MeshID(), n.cfg.Clock.Now())
+	if err != nil {
+		n.log.Error("the receipt of the wipe could not be signed", "err", err)
+		return
+	}
+	n.wipe.stage, n.wipe.receipt = wipeDestroyed, receipt
+	if err := n.saveWipe(); err != nil {
+		n.log.Error("the receipt of the wipe could not be written; it is signed anew after a restart", "err", err)
+	}
+	if _, err := n.take(receipt, false); err != nil {
+		n.log.Error("this device's own receipt was refused", "err", err)
+	}
+	n.events.publish(Event{Type: EventTrust})
+}
+
+// wipeRetry is how often a wiped device offers its receipt to its neighbours.
+const wipeRetry = 3 * time.Second
+
+// wipeDue is when wipeStep is due again; never on a device that is not wiped.
+func (n *Node) wipeDue() <-chan time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.wipe == nil || n.wipe.stage == wipeDelivered {
+		return nil
+	}
+	return n.cfg.Clock.After(wipeRetry)
+}
+
+// wipeStep goes on with a wipe that has begun.
+func (n *Node) wipeStep(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.obey() // an order may have been taken just before a crash
+	if n.wipe == nil || n.wipe.stage == wipeDelivered {
+		return
+	}
+	n.destroyVault()
+	if n.wipe.stage != wipeDestroyed {
+		return
+	}
+	if !n.keeper.stands(n.wipe.receipt) && n.wipe.order.Due(n.cfg.Clock.Now()) {
+		if err := n.mesh.Publish(ctx, receiptFrame(n.wipe.receipt, n.cfg.Clock.Now())); err != nil {
+			n.log.Debug("nobody to hand the receipt to", "err", err)
+		}
+		return
+	}
+	if n.cfg.DestroyRelayKeys != nil {
+		if err := n.cfg.DestroyRelayKeys(); err != nil {
+			n.log.Error("the relay keys could not be destroyed; it is tried again in a moment", "err", err)
+			return
+		}
+	}
+	n.wipe.stage = wipeDelivered
+	if err := n.saveWipe(); err != nil {
+		n.log.Error("the end of the wipe could not be noted", "err", err)
+	}
+	n.log.Warn("this device is wiped: another device holds the receipt")
+	n.events.publish(Event{Type: EventWiped})
+	close(n.wiped)
+}
+
+// Wiped is closed once this device has carried out an order to wipe itself, its
+// receipt stands in another device's log and its relay keys are destroyed.
+func (n *Node) Wiped() <-chan struct{} { return n.wiped }
+
+// WipeSelf destroys this device's keys and messages at its owner's wish. It needs
+// a token of [Node.Reauth]. There is no order and no receipt: the device stays a
+// member until its credential ends or is revoked.
+func (n *Node) WipeSelf(_ context.Context, token string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := n.spend(token); err != nil {
+		return err
+	}
+	n.closeSession()
+	n.events.publish(Event{Type: EventLock})
+	if err := n.cfg.Vault.Wipe(); err != nil {
+		return fmt.Errorf("node: wiping the vault: %w: try again", err)
+	}
+	if n.cfg.DestroyRelayKeys != nil {
+		if err := n.cfg.DestroyRelayKeys(); err != nil {
+			return fmt.Errorf("node: destroying the relay keys: %w", err)
+		}
+	}
+	n.wipe = &wipeMark{stage: wipeDelivered, at: n.cfg.Clock.Now().Unix(), receipt: []byte{0}}
+	if err := n.saveWipe(); err != nil {
+		return err
+	}
+	n.events.publish(Event{Type: EventWiped})
+	close(n.wiped)
+	return nil
+}
+
+// frameReceipt begins a receipt's frame in gossip. No entry's frame begins so:
+// that begins with the length of a header.
+var frameReceipt = []byte("\xff\xfftocsin/receipt/1\x00")
+
+// receiptFrame is magic ‖ uint64 minute ‖ receipt. The minute makes a frame that
+// is offered again another one to gossip, which carries each only once.
+func receiptFrame(receipt []byte, now time.Time) []byte {
+	b := cryptobyte.NewBuilder(bytes.Clone(frameReceipt))
+	b.AddUint64(uint64(now.UnixNano()))
+	b.AddBytes(receipt)
+	return b.BytesOrPanic() // a receipt has a few hundred bytes
+}
+
+// receiveReceipt takes the receipt of a wiped device from gossip. A device that
+// is locked hands it on, because it cannot carry it in its log.
+func (n *Node) receiveReceipt(frame []byte) mesh.Verdict {
+	s := cryptobyte.String(frame[len(frameReceipt):])
+	var stamp uint64
+	if !s.ReadUint64(&stamp) || len(s) == 0 || len(s) > identity.MaxStatement {
+		return mesh.Reject
+	}
+	kind, err := identity.StatementKind(s)
+	if err != nil || kind != identity.KindReceipt {
+		return mesh.Reject
+	}
+	if _, err := n.take(s, false); err != nil {
+		n.log.Debug("a receipt was not taken", "err", err)
+		return mesh.Ignore
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.open == nil {
+		return mesh.Accept
+	}
+	n.keeper.ring()
+	return mesh.Ignore
+}
+
+// A device that is refused only because it was ordered to wipe itself may hear
+// so: each neighbour lets it in for hearingTime, once in hearingPause.
+const (
+	hearingTime  = 30 * time.Second
+	hearingPause = time.Hour
+	maxHearings  = 1024
+)
+
+// hears says whether a device under a wipe order may be connected at present.
+func (n *Node) hears(id peer.ID) bool {
+	now := n.cfg.Clock.Now()
+	n.hearMu.Lock()
+	defer n.hearMu.Unlock()
+	since, known := n.hearings[id]
+	if known && now.Sub(since).Abs() <= hearingPause {
+		return now.Sub(since).Abs() <= hearingTime
+	}
+	if !known && len(n.hearings) >= maxHearings {
+		return false // more orders than any authority gives: none is let in unnoted
+	}
+	n.hearings[id] = now
+	return true
+}
+
+// mayServe says whether a neighbour may be served a log: one that is let in for
+// its wipe alone is shown what concerns that, and nothing else.
+func (n *Node) mayServe(to peer.ID, log identity.LogID) bool {
+	n.hearMu.Lock()
+	_, hearing := n.hearings[to]
+	n.hearMu.Unlock()
+	if !hearing {
+		return true
+	}
+	n.keeper.mu.Lock()
+	defer n.keeper.mu.Unlock()
+	_, carries := n.keeper.orders[log]
+	return carries
+}
