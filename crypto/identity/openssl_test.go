@@ -175,6 +175,51 @@ func TestOpenSSLVerifies(t *testing.T) {
 	}
 }
 
+// TestOpenSSLRegistrar lets openssl certify a registrar, whose key openssl has
+// made too. The registrar then issues, `openssl verify` accepts its leaves, and
+// our verifier takes what it states.
+func TestOpenSSLRegistrar(t *testing.T) {
+	needOpenSSL(t)
+	h := newHouse(t)
+	dir := t.TempDir()
+	const org = "stmarys.nhs.example"
+	authorityConfig := get(OpenSSLAuthorityConfig(org, "St Mary's root"))(t)
+	registrarConfig := get(OpenSSLRegistrarConfig(org, "doctor", "senior"))(t)
+	write(t, dir, "authority.cnf", authorityConfig)
+	write(t, dir, "registrar.cnf", registrarConfig)
+	openssl(t, dir, "req", "-x509", "-config", "authority.cnf", "-days", "3650", "-noenc", "-newkey", "ed25519", "-keyout", "authority.key", "-out", "authority.pem")
+	openssl(t, dir, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384", "-out", "registrar.key")
+	openssl(t, dir, "pkey", "-in", "registrar.key", "-pubout", "-out", "registrar.pub")
+	openssl(t, dir, "x509", "-new", "-force_pubkey", "registrar.pub", "-subj", "/O="+org+"/CN=Ward desk", "-days", "29",
+		"-CA", "authority.pem", "-CAkey", "authority.key", "-extfile", "registrar.cnf", "-extensions", "registrar", "-out", "registrar.pem")
+	reg := get(ParseRegistrarPEM(append(read(t, dir, "registrar.pem"), read(t, dir, "authority.pem")...), read(t, dir, "registrar.key")))(t)
+	if reg.Name() != "Ward desk" || len(reg.Roles()) != 2 {
+		t.Errorf("registrar %q with %v", reg.Name(), reg.Roles())
+	}
+	now := reg.Certificate().NotBefore.Add(time.Minute)
+	bundle := get(NewBundle("North West", now.Add(-time.Second), reg.Authority()))(t)
+	g := h.grant()
+	g.Now, g.Bundle, g.Validity = now, bundle, 24*time.Hour
+	e := get(reg.Issue(h.request, g))(t)
+	for name, chain := range map[string][]byte{"admission": e.Admission, "credential": e.Credential[1:]} {
+		ders := get(DecodeChain(chain))(t)
+		write(t, dir, name+".pem", CertificatePEM(ders[0]))
+		out := openssl(t, dir, "verify", "-attime", fmt.Sprint(now.Unix()), "-CAfile", "authority.pem", "-no-CApath", "-no-CAstore", "-untrusted", "registrar.pem", name+".pem")
+		if out != name+".pem: OK\n" {
+			t.Errorf("openssl verify says %q", out)
+		}
+	}
+	store, c, err := e.Accept(h.relay, h.vault, now)
+	if err != nil || !c.Registrar {
+		t.Fatalf("our verifier: %v", err)
+	}
+	raw := get(reg.CRL(bundle.MeshID(), CRL{Number: 1, Time: now, Revoked: []Revoked{{Key: c.KeyHash(), Since: now.Add(-time.Hour), Credential: c.Raw}}}))(t)
+	mustTake(t, store, raw, now)
+	if st := store.Standing(c, now); st.State != StandingRevoked {
+		t.Errorf("standing %+v", st)
+	}
+}
+
 // TestOpenSSLProfile compares the shipped profile with its golden files, which
 // are there to be read.
 func TestOpenSSLProfile(t *testing.T) {
@@ -187,7 +232,11 @@ func TestOpenSSLProfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, got := range map[string][]byte{"authority.cnf": authority, "leaves.cnf": leaves} {
+	registrar, err := OpenSSLRegistrarConfig("stmarys.nhs.example", "doctor", "nurse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string][]byte{"authority.cnf": authority, "leaves.cnf": leaves, "registrar.cnf": registrar} {
 		path := filepath.Join("testdata", "openssl", name)
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -39,9 +40,14 @@ func newWorld(t testing.TB) *world { return newWorldOf(t, 7) }
 // newWorldOf makes another mesh for each seed.
 func newWorldOf(t testing.TB, seed byte) *world {
 	t.Helper()
+	return newWorldWith(t, seed, get(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))(t))
+}
+
+// newWorldWith makes a mesh whose second authority has the given key.
+func newWorldWith(t testing.TB, seed byte, key crypto.Signer) *world {
+	t.Helper()
 	w := &world{t: t, rand: mrand.NewChaCha8([32]byte{seed})}
 	w.a = get(NewAuthority(orgA, "St Mary's root", noon.Add(-30*24*time.Hour), 5*365*24*time.Hour, w.rand))(t)
-	key := get(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))(t)
 	w.b = get(NewAuthorityWithKey(orgB, "Royal root", noon.Add(-30*24*time.Hour), 5*365*24*time.Hour, w.rand, key))(t)
 	w.bundle = get(NewBundle("North West", noon.Add(-20*24*time.Hour), w.a.Certificate(), w.b.Certificate()))(t)
 	w.meshKey = get(NewMeshKey(w.rand))(t)
@@ -62,8 +68,11 @@ func get[T any](v T, err error) func(testing.TB) T {
 
 // fresh is a store that has heard nothing.
 func (w *world) fresh() *TrustStore {
-	w.t.Helper()
-	return get(NewTrustStore(w.bundle))(w.t)
+	s, err := NewTrustStore(w.bundle)
+	if err != nil {
+		panic(err) // not w.t: fuzz targets call this
+	}
+	return s
 }
 
 func (w *world) grant(roles ...string) Grant {
