@@ -1,6 +1,7 @@
 package group
 
 import (
+	"crypto/hpke"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -55,8 +56,9 @@ type Keyring struct {
 	tags      map[Tag]*epoch
 	created   map[identity.LogID]int // live epochs by announcing device
 	partials  map[partialID]*partial
-	seeds     int // skipped seeds over all chains
-	maxSeeds  int // MaxSeeds, less in tests
+	seeds     int                         // skipped seeds over all chains
+	maxSeeds  int                         // MaxSeeds, less in tests
+	parsed    map[[32]byte]hpke.PublicKey // by prekey id: what the records hold, ready to use
 	span      span
 	gone      map[Tag]*gone
 	asked     map[identity.LogID]uint64 // elapsed seconds at which another epoch was asked of this announcer
@@ -90,6 +92,7 @@ func New(cfg Config) *Keyring {
 	}
 	return &Keyring{
 		cfg:      cfg,
+		parsed:   make(map[[32]byte]hpke.PublicKey),
 		gone:     make(map[Tag]*gone),
 		asked:    make(map[identity.LogID]uint64),
 		askedUs:  make(map[askedKey]uint64),

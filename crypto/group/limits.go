@@ -61,6 +61,10 @@ const (
 	// MaxPreKeyDevices bounds the devices whose prekeys are held (4.9 KB each).
 	MaxPreKeyDevices = 16384
 
+	// maxParsed bounds the public keys kept ready to seal to, some 8 KB each:
+	// groups rotate, and reading the keys is a third of an announce.
+	maxParsed = 2 * MaxMembers
+
 	// RotateGeneration is the generation of one's own chain at which a new
 	// epoch is due.
 	RotateGeneration = 1000

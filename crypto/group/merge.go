@@ -47,12 +47,14 @@ type merge struct {
 	past    []bitset // by position: what it depends on, directly or not, and itself
 	heads   [][32]byte
 	devices map[identity.LogID]*standing
-	creator identity.LogID
+	by      []*standing // by position: the author
+	about   []*standing // by position: the device it is about, the author if it names none
+	creator *standing
 	create  int // the create that counts
 	used    map[[32]byte]int
 	struck  bitset
-	good    bitset
-	decided int // good is right below this position
+	good    bitset // where known
+	known   bitset // verdicts that stand by what is struck so far
 }
 
 // standing lists the positions of the operations about one device, ascending.
@@ -78,9 +80,12 @@ func (set opSet) merge(id ID) (*merge, error) {
 	if m.create < 0 {
 		return nil, invalid("a group without its create operation")
 	}
-	m.struck, m.good = make(bitset, len(m.order)/64+1), make(bitset, len(m.order)/64+1)
+	words := len(m.order)/64 + 1
+	m.struck, m.good, m.known = make(bitset, words), make(bitset, words), make(bitset, words)
 	m.strike()
-	m.decide(len(m.order) - 1)
+	for i := range m.order {
+		m.isGood(i)
+	}
 	return m, nil
 }
 
@@ -161,7 +166,7 @@ func (m *merge) admit(i int, o *knownOp) error {
 		if groupID(o.author(), o.op.Create.Nonce) != m.id {
 			return invalid("create operation by someone who is not the creator")
 		}
-		m.creator = o.author()
+		m.creator = author
 		// A creator may sign two creates of one group; the earlier entry counts.
 		if m.create < 0 || o.proof.Place.Seq < m.order[m.create].proof.Place.Seq {
 			m.create = i
@@ -178,6 +183,7 @@ func (m *merge) admit(i int, o *knownOp) error {
 		return invalid("%s operation on %s, who was never a member", kind, o.target())
 	}
 	author.acts = append(author.acts, i)
+	m.by, m.about = append(m.by, author), append(m.about, target)
 	switch kind {
 	case OpCreate, OpAdd:
 		if target.first < 0 {
@@ -219,14 +225,11 @@ func (m *merge) any(positions []int, i int) bool {
 
 // senior reports that a was in the group before b, who knew it or whose adder
 // did.
-func (m *merge) senior(a, b identity.LogID) bool {
-	if a == b {
+func (m *merge) senior(a, b *standing) bool {
+	if a == b || b == m.creator {
 		return false
 	}
-	if a == m.creator || b == m.creator {
-		return a == m.creator
-	}
-	return m.past[m.devices[b].first].has(m.devices[a].first)
+	return a == m.creator || m.past[b.first].has(a.first)
 }
 
 // strikes reports that an operation takes rights away: a removal or demotion.
@@ -240,57 +243,58 @@ func (o *knownOp) strikes() bool {
 func (m *merge) strike() {
 	var strikers []int
 	for i, o := range m.order {
-		if o.strikes() && len(m.devices[o.target()].acts) > 0 {
+		if o.strikes() && m.by[i] != m.about[i] && !m.senior(m.about[i], m.by[i]) {
 			strikers = append(strikers, i)
 		}
 	}
-	slices.SortStableFunc(strikers, func(a, b int) int {
-		return cmp.Compare(m.devices[m.order[a].author()].first, m.devices[m.order[b].author()].first)
-	})
+	slices.SortStableFunc(strikers, func(a, b int) int { return cmp.Compare(m.by[a].first, m.by[b].first) })
 	for _, r := range strikers {
-		by, target := m.order[r].author(), m.order[r].target()
-		if by == target || m.senior(target, by) {
-			continue
-		}
-		absolute := m.senior(by, target)
+		absolute := m.senior(m.by[r], m.about[r])
 		var hit []int
-		for _, o := range m.devices[target].acts {
+		for _, o := range m.about[r].acts {
 			if m.concurrent(r, o) && !m.struck.has(o) && m.order[o].op.Leave == nil && (absolute || !m.order[o].strikes()) {
 				hit = append(hit, o)
 			}
 		}
-		if len(hit) == 0 || !m.isGood(r) {
-			continue
+		if len(hit) > 0 && m.isGood(r) {
+			m.hit(hit)
 		}
-		for _, o := range hit {
-			m.struck.set(o)
-			m.decided = min(m.decided, o)
+	}
+}
+
+// hit strikes out operations, and forgets the verdicts that may rest on them.
+func (m *merge) hit(struck []int) {
+	for _, o := range struck {
+		m.struck.set(o)
+		if m.known.has(o) && !m.good.has(o) {
+			continue // it had no effect before
+		}
+		for i := o; i < len(m.order); i++ {
+			if m.past[i].has(o) {
+				m.known.put(i, false)
+			}
 		}
 	}
 }
 
 func (m *merge) concurrent(a, b int) bool { return !m.past[a].has(b) && !m.past[b].has(a) }
 
-// isGood decides the operations up to i under what is struck so far.
+// isGood returns the verdict on operation i by what is struck so far.
 func (m *merge) isGood(i int) bool {
-	m.decide(i)
-	return m.good.has(i)
-}
-
-func (m *merge) decide(upTo int) {
-	for ; m.decided <= upTo; m.decided++ {
-		// An earlier verdict must not speak for itself: an operation about its own
-		// author stands in the past it is judged by.
-		m.good.put(m.decided, false)
-		m.good.put(m.decided, !m.struck.has(m.decided) && m.entitled(m.decided))
+	if !m.known.has(i) {
+		// The operation stands in the past it is judged by, where it may be about
+		// its own author: it must not speak for itself.
+		m.known.set(i)
+		m.good.put(i, false)
+		m.good.put(i, !m.struck.has(i) && m.entitled(i))
 	}
+	return m.good.has(i)
 }
 
 // entitled reports that the author of operation i had the right to it by the
 // good operations of its past.
 func (m *merge) entitled(i int) bool {
-	o := m.order[i]
-	author := m.devices[o.author()]
+	o, author := m.order[i], m.by[i]
 	switch o.op.Kind() {
 	case OpCreate:
 		return true
@@ -306,7 +310,7 @@ func (m *merge) entitled(i int) bool {
 // within.
 func (m *merge) isMember(s *standing, within bitset) bool {
 	for _, g := range slices.Backward(s.grants) {
-		if within.has(g) && m.good.has(g) && !m.cancelled(s, g, within) {
+		if within.has(g) && !m.cancelled(s, g, within) && m.isGood(g) {
 			return true
 		}
 	}
@@ -317,10 +321,10 @@ func (m *merge) isMember(s *standing, within bitset) bool {
 // one at the same time unless a senior of its author did the adding.
 func (m *merge) cancelled(s *standing, g int, within bitset) bool {
 	for _, t := range s.cancels {
-		if !within.has(t) || !m.good.has(t) || m.past[g].has(t) {
+		if !within.has(t) || m.past[g].has(t) || !m.past[t].has(g) && m.senior(m.by[g], m.by[t]) {
 			continue
 		}
-		if m.past[t].has(g) || !m.senior(m.order[g].author(), m.order[t].author()) {
+		if m.isGood(t) {
 			return true
 		}
 	}
@@ -357,7 +361,7 @@ func (m *merge) last(positions []int, within bitset, counts func(i int) bool) []
 	var kept []int
 	for _, i := range slices.Backward(positions) {
 		known := slices.ContainsFunc(kept, func(k int) bool { return m.past[k].has(i) })
-		if !known && within.has(i) && m.good.has(i) && counts(i) {
+		if !known && within.has(i) && m.isGood(i) && counts(i) {
 			kept = append(kept, i)
 		}
 	}
@@ -366,7 +370,7 @@ func (m *merge) last(positions []int, within bitset, counts func(i int) bool) []
 	}
 	var out []int
 	for _, i := range kept {
-		if !slices.ContainsFunc(kept, func(k int) bool { return m.senior(m.order[k].author(), m.order[i].author()) }) {
+		if !slices.ContainsFunc(kept, func(k int) bool { return m.senior(m.by[k], m.by[i]) }) {
 			out = append(out, i)
 		}
 	}
@@ -376,7 +380,7 @@ func (m *merge) last(positions []int, within bitset, counts func(i int) bool) []
 // view sums the merge up.
 func (m *merge) view() *View {
 	create := m.order[m.create].op.Create
-	v := &View{ID: m.id, Kind: create.Kind, Name: create.Name, Creator: m.creator, Heads: m.heads, State: StateOpen}
+	v := &View{ID: m.id, Kind: create.Kind, Name: create.Name, Creator: m.creator.device, Heads: m.heads, State: StateOpen}
 	all := make(bitset, len(m.order)/64+1)
 	for i := range all {
 		all[i] = ^uint64(0)

@@ -262,7 +262,7 @@ func TestSeniorityIsNotGround(t *testing.T) {
 	}
 	for i, a := range tr.devices {
 		for j, b := range tr.devices {
-			if m.senior(a.log, b.log) != (i < j) {
+			if m.senior(m.devices[a.log], m.devices[b.log]) != (i < j) {
 				t.Errorf("device %d senior to %d: %v", i, j, i >= j)
 			}
 		}

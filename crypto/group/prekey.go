@@ -233,11 +233,18 @@ func (k *Keyring) recipientKey(device identity.LogID, now time.Time) (hpke.Publi
 		return nil, [32]byte{}, nil
 	}
 	i := set.pick(week)
-	public, err := hpke.MLKEM768X25519().NewPublicKey(set.Public[i][:])
-	if err != nil {
-		return nil, [32]byte{}, fmt.Errorf("group: held prekey of %s: %w", device, err)
+	id := preKeyID(device, set.FirstWeek+uint32(i), set.Public[i][:])
+	public, ok := k.parsed[id]
+	if !ok {
+		if public, err = hpke.MLKEM768X25519().NewPublicKey(set.Public[i][:]); err != nil {
+			return nil, [32]byte{}, fmt.Errorf("group: held prekey of %s: %w", device, err)
+		}
+		if len(k.parsed) >= maxParsed {
+			clear(k.parsed)
+		}
+		k.parsed[id] = public
 	}
-	return public, preKeyID(device, set.FirstWeek+uint32(i), set.Public[i][:]), nil
+	return public, id, nil
 }
 
 func (k *Keyring) currentOwnPreKey(week uint32) *ownPreKey {
