@@ -146,7 +146,7 @@ func (n *Node) tree(s ledger.Scope) *ledger.Tree {
 		n.sync.bodies(func(a *ledger.Absence) { t = a.Tree() })
 		return t
 	}
-	return ledger.NewTree(s) // nothing is kept in it yet
+	return n.testimony.tree
 }
 
 // Pull implements [mesh.Syncer]: it asks a neighbour for what we lack.

@@ -286,7 +286,8 @@ func (v *server) readAhead(ctx context.Context, j *job) error {
 			j.read = true
 			v.readFork(j)
 		case ledger.PieceRecords:
-			j.read, j.short = true, true // none are kept
+			j.read = true
+			err = v.readRecords(ctx, j)
 		case ledger.PieceBody:
 			err = v.readFalling(ctx, j)
 		default:
@@ -360,6 +361,17 @@ func (v *server) readFalling(ctx context.Context, j *job) error {
 	j.To = from
 	j.read = j.From >= j.To
 	return err
+}
+
+func (v *server) readRecords(ctx context.Context, j *job) error {
+	data, err := v.n.records(ctx, j.Log)
+	if err != nil {
+		return err
+	}
+	if j.short = len(data) == 0; !j.short {
+		j.ready = append(j.ready, ledger.Item{Number: j.number, Piece: ledger.PieceRecords, Data: data})
+	}
+	return nil
 }
 
 func (v *server) readFork(j *job) {

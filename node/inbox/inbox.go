@@ -77,6 +77,8 @@ type Item struct {
 	Delivered, Read []string
 	// Recipients is how many member devices the message is for: all but its author's.
 	Recipients int
+	// Carried is how many other devices promise to keep an own message that is only saved, filled in by the node.
+	Carried int
 	// State is StateSaved, StateDelivered or StateRead.
 	State string
 	// Unread: somebody else's message that this device has not marked as read.

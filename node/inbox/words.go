@@ -12,6 +12,10 @@ func (it Item) StateWords() string {
 	switch {
 	case it.Broadcast && it.Own && k == 0:
 		return "Saved on this device, for everybody"
+	case k == 0 && it.Own && it.Carried == 1:
+		return "Carried by one other device"
+	case k == 0 && it.Own && it.Carried > 1:
+		return fmt.Sprintf("Carried by %d other devices", it.Carried)
 	case k == 0 && it.Own:
 		return "Saved on this device"
 	case k == 0:
