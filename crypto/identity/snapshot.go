@@ -15,7 +15,7 @@ import (
 //
 //	struct { uint64 taken; opaque statement<1..2^16-1>; } Kept;
 //	struct { opaque org<1..2^8-1>; opaque key[32]; } Device;
-//	struct { Device device; uint64 since; opaque by<0..2^8-1>; opaque source[32]; uint8 flags; } Out;
+//	struct { Device device; uint64 since; opaque by<0..2^8-1>; uint8 flags; } Out;
 //	struct { Device registrar; uint64 since; } RegistrarOut;
 //	struct { opaque signer[32]; uint64 number; } MeshNumber;
 //	struct {
@@ -53,7 +53,6 @@ func (s *TrustStore) Snapshot() []byte {
 		addDevice(&b, d)
 		addTime(&b, r.since)
 		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.by)) })
-		b.AddBytes(r.source[:])
 		b.AddUint8(uint8(b2i(r.sponsor)*outSponsor | b2i(r.wiped)*outWiped))
 	})
 	addList(&b, sortedDevices(s.state.registrars), func(d device) {
@@ -228,7 +227,7 @@ func (p *parsedSnapshot) readOut(s *cryptobyte.String) bool {
 		var r revocation
 		var by cryptobyte.String
 		var flags uint8
-		ok := readDevice(s, &d) && readTime(s, &r.since) && s.ReadUint8LengthPrefixed(&by) && s.CopyBytes(r.source[:]) && s.ReadUint8(&flags)
+		ok := readDevice(s, &d) && readTime(s, &r.since) && s.ReadUint8LengthPrefixed(&by) && s.ReadUint8(&flags)
 		r.by, r.sponsor, r.wiped = string(by), flags&outSponsor != 0, flags&outWiped != 0
 		p.revoked[d] = r
 		return ok

@@ -54,8 +54,7 @@ type adminKey struct{ group, signer [32]byte }
 // revocation is how one device was taken out.
 type revocation struct {
 	since   time.Time
-	by      string   // organisation
-	source  [32]byte // signer of the CRL or order; zero for a sponsor
+	by      string // organisation
 	sponsor bool
 	wiped   bool
 }
@@ -100,8 +99,9 @@ func (s *state) addBundle(b *Bundle) {
 	s.bundles, s.everRoots = append(s.bundles, b), ever
 }
 
-// revoke takes a device out and reports whether that is news. The earliest
-// date counts, and a wipe outlives the CRL that follows it.
+// revoke takes a device out and reports whether that is news. In whatever order
+// they come, the earliest date counts, a wipe outlives a CRL, and an issuer's
+// word the sponsors'.
 func (s *state) revoke(d device, r revocation) (news bool) {
 	old, ok := s.revoked[d]
 	if !ok {
@@ -110,6 +110,9 @@ func (s *state) revoke(d device, r revocation) (news bool) {
 	}
 	news = r.wiped && !old.wiped
 	old.wiped = old.wiped || r.wiped
+	if !r.sponsor {
+		old.sponsor, old.by = false, r.by
+	}
 	if r.since.Before(old.since) {
 		old.since = r.since
 	}

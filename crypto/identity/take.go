@@ -150,7 +150,7 @@ func (s *TrustStore) takeCRL(st *statement, v *voice, k keptStatement, e *Effect
 		return refuse(checkStatementFull, "more than %d devices of one organisation are revoked", maxKeptRevoked)
 	}
 	for i, r := range list.Revoked {
-		if s.state.revoke(device{v.org, r.Key}, revocation{since: r.Since, by: v.org, source: v.key}) {
+		if s.state.revoke(device{v.org, r.Key}, revocation{since: r.Since, by: v.org}) {
 			e.Revoked = append(e.Revoked, Revocation{Key: r.Key, Org: v.org, Since: r.Since, By: v.org, Person: people[i]})
 		}
 	}
@@ -214,7 +214,7 @@ func (s *TrustStore) takeWipe(st *statement, v *voice, k keptStatement, e *Effec
 		return refuse(checkStatementFull, "more wipe orders than can be kept")
 	}
 	s.state.wipes[w.ID] = w
-	if s.state.revoke(device{v.org, w.Key}, revocation{since: w.Time, by: v.org, source: v.key, wiped: true}) {
+	if s.state.revoke(device{v.org, w.Key}, revocation{since: w.Time, by: v.org, wiped: true}) {
 		e.Revoked = []Revocation{{Key: w.Key, Org: v.org, Since: w.Time, By: v.org, Wiped: true, Person: person}}
 	}
 	order := *w
