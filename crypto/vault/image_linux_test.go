@@ -24,6 +24,9 @@ type medium struct{ image, dir string }
 
 func newMedium(t *testing.T) medium {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the search of a whole disk is left out of the short form")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("mounting a file system needs root")
 	}

@@ -57,11 +57,16 @@ func TestModel(t *testing.T) {
 		if m.v, err = create(m.d, testPass, Options{Params: testParams}); err != nil {
 			t.Fatal(err)
 		}
+		if err := m.v.SetPIN(testPIN); err != nil {
+			t.Fatal(err)
+		}
 		t.Repeat(map[string]func(*rapid.T){
-			"commit":  m.commit,
-			"fault":   m.fault,
-			"compact": m.compact,
-			"lock":    func(*rapid.T) { m.v.Lock(); m.locked = true },
+			"commit":    m.commit,
+			"fault":     m.fault,
+			"compact":   m.compact,
+			"PIN":       m.pin,
+			"lock hard": func(*rapid.T) { m.v.LockHard(); m.locked = true },
+			"lock":      func(*rapid.T) { m.v.Lock(); m.locked = true },
 			"unlock": func(t *rapid.T) {
 				if err := m.v.Unlock(testPass); err != nil {
 					t.Fatal(err)
@@ -93,6 +98,21 @@ func (m *machine) commit(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.model = applyTo(m.model, changes)
+}
+
+// pin unlocks by PIN, which works after any lock but a hard one and a new
+// start.
+func (m *machine) pin(t *rapid.T) {
+	usable := m.v.HasPIN()
+	if !m.locked && !usable {
+		t.Fatal("an unlocked vault has lost its PIN")
+	}
+	switch err := m.v.UnlockPIN(testPIN, noon); {
+	case err == nil && usable:
+		m.locked = false
+	case usable || !errors.Is(err, ErrNoPIN):
+		t.Fatal(err)
+	}
 }
 
 // fault fails one call of a commit, then reads everything afresh.

@@ -83,7 +83,7 @@ func TestCrashOfChange(t *testing.T) {
 	outcomes := map[[2]bool]int{}
 	d.crash = func() {
 		disks := []*memDisk{d.clone()}
-		for range 10 {
+		for range some(10) {
 			disks = append(disks, d.cutPower(r))
 		}
 		for _, c := range disks {
@@ -129,7 +129,7 @@ func settleBy(t *testing.T, r *rand.Rand, d *memDisk, used, other []byte) {
 		t.Fatal(err)
 	}
 	d.crash = nil
-	for range 3 {
+	for range some(3) {
 		c := d.cutPower(r)
 		if !opensWith(t, c, used) || opensWith(t, c, other) {
 			t.Fatal("after an unlock the other passphrase opens, or the one that was used does not")

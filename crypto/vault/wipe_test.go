@@ -183,7 +183,7 @@ func TestCrashOfWipe(t *testing.T) {
 	} else {
 		d.crash = func() {
 			check(d.clone())
-			for range 10 {
+			for range some(10) {
 				c := d.cutPower(r)
 				c.crash = func() { check(c.cutPower(r)) } // and once more
 				check(c)
@@ -193,7 +193,7 @@ func TestCrashOfWipe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if whole == 0 || finished < 100 {
+	if whole == 0 || finished < some(100) {
 		t.Fatalf("%d whole, %d finished", whole, finished)
 	}
 }
