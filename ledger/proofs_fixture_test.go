@@ -87,7 +87,27 @@ func (m *mesh) enrol(name, org string) *node {
 	return m.enrolAs(name, identity.Person{Org: org, Regulator: "gmc", Number: fmt.Sprintf("%07d", 7000000+m.number)})
 }
 
+// registrar makes a registrar of an organisation, who enrols in its place.
+func (m *mesh) registrar(org string) *identity.Registrar {
+	m.t.Helper()
+	r, err := m.authorities[org].NewRegistrar(identity.RegistrarGrant{
+		Name: "Ward desk", Roles: []string{"doctor"}, Now: noon.Add(-time.Minute), Validity: 20 * 24 * time.Hour, Rand: rand.Reader,
+	})
+	must(m.t, err)
+	return r
+}
+
+// issuer is an authority or a registrar.
+type issuer interface {
+	Issue(*identity.Request, identity.Grant) (*identity.Enrolment, error)
+}
+
 func (m *mesh) enrolAs(name string, who identity.Person) *node {
+	m.t.Helper()
+	return m.enrolBy(m.authorities[who.Org], name, who, 30*24*time.Hour)
+}
+
+func (m *mesh) enrolBy(by issuer, name string, who identity.Person, validity time.Duration) *node {
 	m.t.Helper()
 	relay, err := identity.NewRelayKeys(rand.Reader)
 	must(m.t, err)
@@ -95,8 +115,8 @@ func (m *mesh) enrolAs(name string, who identity.Person) *node {
 	must(m.t, err)
 	req, err := identity.NewRequest(identity.Wish{Person: who, Claims: identity.Claims{Name: name, Roles: []string{"doctor"}}}, relay, keys)
 	must(m.t, err)
-	e, err := m.authorities[who.Org].Issue(req, identity.Grant{
-		Now: noon, Validity: 30 * 24 * time.Hour, Roles: []string{"doctor"}, Bundle: m.bundle, MeshKey: [32]byte{7},
+	e, err := by.Issue(req, identity.Grant{
+		Now: noon, Validity: validity, Roles: []string{"doctor"}, Bundle: m.bundle, MeshKey: [32]byte{7},
 	})
 	must(m.t, err)
 	n := &node{

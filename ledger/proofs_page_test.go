@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
@@ -98,6 +99,27 @@ func TestPage(t *testing.T) {
 			if !strings.Contains(out, want) {
 				t.Errorf("it does not say %q:\n%s", want, out)
 			}
+		}
+	})
+
+	t.Run("author of a registrar", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t)
+		desk := s.registrar(hospital)
+		s.author = s.enrolBy(desk, "Efua Mensah", identity.Person{Org: hospital, Regulator: "nmc", Number: "12A3456B"}, 3*24*time.Hour)
+		s.chain = s.author.sealed(t, s.author.chain(t, said), testOpening, testPayload)
+		for _, n := range append([]*node{s.author}, s.witnesses...) {
+			n.take(s.chain)
+		}
+		file := marshal(t, s.witnessed(2).prove(t))
+		out, err := p.follow(t, file, s.authorities[hospital], s.authorities[ambulance])
+		if err != nil || !strings.Contains(out, "8 ok") || !strings.Contains(out, "nmc/12A3456B") || !strings.Contains(out, "Ward desk") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		r, err := ledger.VerifyProof(file, s.trust)
+		must(t, err)
+		if !strings.Contains(r.String(), "a registrar issued it") {
+			t.Errorf("the registrar is not named:\n%s", r)
 		}
 	})
 
