@@ -73,6 +73,9 @@ func TestOneBadEntryHoldsUpNothingElse(t *testing.T) {
 		f := carrier.logs.Frontier().Hash()
 		return f == a.logs.Frontier().Hash() && f == b.logs.Frontier().Hash()
 	})
+	check(t, a.SetOnline(false)) // else it comes back from them
+	check(t, b.SetOnline(false))
+	eventually(t, "the carrier is alone", func() bool { return len(carrier.Peers()) == 0 })
 	store.rot(a.self, bad.Seq)
 	carrier.due.mu.Lock()
 	clear(carrier.due.recent) // as after a restart: read it back
@@ -81,8 +84,6 @@ func TestOneBadEntryHoldsUpNothingElse(t *testing.T) {
 	check(t, carrier.Unlock(t.Context(), []byte(passphrase)))
 	shows(t, carrier, g, "is good")
 
-	check(t, a.SetOnline(false))
-	check(t, b.SetOnline(false))
 	late := w.enrol("Dora", orgHospital).start(t, knows(carrier))
 	eventually(t, "what is good is served", func() bool {
 		first, _ := late.logs.Head(a.self)

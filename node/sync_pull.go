@@ -58,13 +58,14 @@ func (n *Node) pull(ctx context.Context, s mesh.SyncStream) error {
 	return err
 }
 
-// run is the session: step 1 for every scope, then the scopes in their order.
+// run is the session: step 1 for every scope, then headers, then testimony,
+// which is only taken of logs and witnesses that are known, then bodies.
 func (p *puller) run(ctx context.Context) error {
 	n := p.n
 	if err := n.scanAbsent(ctx); err != nil {
 		n.log.Error("absent bodies are not known", "err", err)
 	}
-	scopes := []ledger.Scope{ledger.ScopeHeaders}
+	scopes := []ledger.Scope{ledger.ScopeControl, ledger.ScopeHeaders}
 	if n.tree(ledger.ScopeBodies).Len() > 0 {
 		scopes = append(scopes, ledger.ScopeBodies)
 	}
@@ -72,28 +73,27 @@ func (p *puller) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	behind := false
-	for i, scope := range scopes {
-		if answers[i].Equal {
-			continue
-		}
-		theirs, lack, err := p.compare(scope, answers[i].Count)
-		if err != nil {
-			return err
-		}
-		if scope == ledger.ScopeHeaders {
-			behind = lack
-			err = p.headers(ctx, theirs)
-		}
-		if err != nil {
-			return err
-		}
+	headers, behind, err := p.compare(ledger.ScopeHeaders, answers[1])
+	if err != nil {
+		return err
+	}
+	if err := p.headers(ctx, headers); err != nil {
+		return err
+	}
+	control, _, err := p.compare(ledger.ScopeControl, answers[0])
+	if err != nil {
+		return err
+	}
+	if err := p.records(ctx, control); err != nil {
+		return err
 	}
 	if err := p.lost(ctx); err != nil {
 		return err
 	}
-	if err := p.bodies(ctx); err != nil {
-		return err
+	if len(scopes) < 3 || !answers[2].Equal {
+		if err := p.bodies(ctx); err != nil {
+			return err
+		}
 	}
 	if behind {
 		if err := p.s.Send(mesh.Frame{Type: frameBehind}); err != nil {
@@ -135,12 +135,15 @@ func (p *puller) expect(typ uint8) (mesh.Frame, error) {
 
 // compare is step 2: which marks of theirs differ, and whether they lack
 // something.
-func (p *puller) compare(scope ledger.Scope, count int) ([]ledger.Mark, bool, error) {
+func (p *puller) compare(scope ledger.Scope, answer ledger.Answered) ([]ledger.Mark, bool, error) {
+	if answer.Equal {
+		return nil, false, nil
+	}
 	var salt [ledger.SaltSize]byte
 	if _, err := rand.Read(salt[:]); err != nil {
 		return nil, false, fmt.Errorf("node: randomness: %w", err)
 	}
-	c := ledger.Compare(p.n.tree(scope), salt, count)
+	c := ledger.Compare(p.n.tree(scope), salt, answer.Count)
 	for !c.Done() {
 		if q, ok := c.Ask(); ok {
 			if err := p.s.Send(mesh.Frame{Type: frameAsk, Payload: q}); err != nil {
@@ -260,6 +263,16 @@ func (p *puller) proofs(ctx context.Context, logs []ledger.LogID) error {
 	var requests []ledger.Request
 	for _, id := range logs {
 		requests = append(requests, ledger.Request{Want: ledger.Want{Log: id, To: 1}, Class: ledger.ClassControl, Piece: ledger.PieceFork})
+	}
+	return p.fetch(ctx, requests)
+}
+
+// records fetches testimony about logs of which theirs differs. Both sides merge
+// and end with the same.
+func (p *puller) records(ctx context.Context, theirs []ledger.Mark) error {
+	var requests []ledger.Request
+	for _, m := range theirs {
+		requests = append(requests, ledger.Request{Want: ledger.Want{Log: m.Log, To: 1}, Class: ledger.ClassControl, Piece: ledger.PieceRecords})
 	}
 	return p.fetch(ctx, requests)
 }
@@ -502,6 +515,8 @@ func (p *puller) accept(ctx context.Context, run []item) error {
 	switch run[0].Piece {
 	case ledger.PieceFork:
 		return p.forks(ctx, run)
+	case ledger.PieceRecords:
+		return p.testimony(ctx, run)
 	case ledger.PieceBody:
 		bodies := make([]body, len(run))
 		for i, it := range run {
@@ -543,6 +558,19 @@ func (p *puller) forks(ctx context.Context, run []item) error {
 		case changed:
 			p.n.count(func(m *Metrics) { m.Forked++ })
 			p.n.log.Warn("a device signed two entries at one place", "log", it.want.Log)
+		}
+	}
+	return nil
+}
+
+func (p *puller) testimony(ctx context.Context, run []item) error {
+	for _, it := range run {
+		err := p.n.acceptRecords(ctx, it.Data)
+		switch {
+		case errors.Is(err, ledger.ErrTestimony):
+			return ledger.Breach(ledger.BrokenEntry, "testimony that is not what it says: %v", err)
+		case err != nil:
+			p.n.log.Error("testimony could not be saved", "log", it.want.Log, "err", err)
 		}
 	}
 	return nil
