@@ -41,6 +41,7 @@
 //	tocsin/1 chain                       group      first chain key of a sender
 //	tocsin/1 seed, tocsin/1 next         group      one message's secret, the next chain key
 //	tocsin/1 message                     group      message key, nonce and key commitment
+//	tocsin/1 broadcast                   group      key, nonce and key commitment of a broadcast
 //	tocsin/1 vault journal, value, head  vault      one key for each
 //	tocsin/1 vault erasable              vault      salt of the keys of erasable values
 //	tocsin/1 vault own key               vault      one erasable value's key, from its slot's
