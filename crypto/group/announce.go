@@ -84,7 +84,9 @@ func (k *Keyring) announcing(id ID) (*groupState, error) {
 // in place of [Keyring.LearnOp]: an epoch of theirs, made by one who is no longer
 // of them, so that nobody sends under it. The caller appends the pages of every
 // announce and then makes the changes durable; after a crash in between he
-// begins again with the same operation.
+// begins again with the same operation. Missing lists members whom it does not
+// reach: unless others tell them, they hear of it by another farewell, with the
+// same operation, once a prekey of theirs is learnt.
 func (k *Keyring) Farewell(op SignedOp, now time.Time) ([]*Announce, []Change, error) {
 	o, err := k.checkOp(op)
 	if err != nil {

@@ -16,6 +16,9 @@
 // durable before anything derived from them leaves the device, and what a
 // closed vault protects at rest.
 //
+// Who is a member follows from the group's operations alone (merge.go); who is
+// revoked or wiped, and whose device is whose, the caller says (Config).
+//
 // # Use
 //
 // A [Keyring] is pure: no clock, no goroutine, no disk. Every method that

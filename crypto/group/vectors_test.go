@@ -29,6 +29,12 @@ type vectors struct {
 	Announce announceVector  `json:"announce"`
 	Messages []messageVector `json:"messages"`
 	Padding  [][2]int        `json:"padding"`
+
+	OpKinds    []text           `json:"op_kinds"` // from add on
+	Views      []viewVector     `json:"views"`
+	Handover   handoverVector   `json:"handover"`
+	Unreadable unreadableVector `json:"unreadable"`
+	Broadcast  broadcastVector  `json:"broadcast"`
 }
 
 type groupVector struct {
@@ -120,7 +126,9 @@ func makeVectors(t *testing.T) *vectors {
 	v.describe(t, a, b, id, e)
 	for i, text := range []string{"", "theatre 2 is ready", strings.Repeat("long ", 300), "last"} {
 		m := a.seal(id, text, start)
-		v.Messages = append(v.Messages, describeMessage(e, m, uint32(i)))
+		if v.Messages = append(v.Messages, describeMessage(e, m, uint32(i))); i == 1 {
+			v.makeMore(t, e, m)
+		}
 	}
 	for _, n := range []int{0, 36, 256, 257, 1060, 4097, 59392} {
 		v.Padding = append(v.Padding, [2]int{n, padded(n)})
@@ -192,6 +200,8 @@ func TestVectors(t *testing.T) {
 	t.Run("ops", v.checkOps)
 	t.Run("announce", v.checkAnnounce)
 	t.Run("messages", v.checkMessages)
+	t.Run("views", v.checkViews)
+	t.Run("more", v.checkMore)
 	for _, p := range v.Padding {
 		if got := padded(p[0]); got != p[1] {
 			t.Errorf("padded(%d) = %d, want %d", p[0], got, p[1])
