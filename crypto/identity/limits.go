@@ -60,11 +60,13 @@ const (
 	MaxSponsoring = 5
 	// maxGroups bounds the groups that a break-glass credential names.
 	maxGroups = 16
-	// maxKept bounds what a trust store keeps of each kind, so that no
-	// authority can fill the memory of everyone: revoked devices of one
-	// organisation, statements of one kind.
+	// What a trust store keeps is bounded for each signer, so that none can fill
+	// the memory of everyone or shut out another: revoked devices of one
+	// organisation, statements of one kind by one issuer, sponsorships that one
+	// person takes back.
 	maxKeptRevoked    = 1 << 16
 	maxKeptStatements = 1 << 12
+	maxKeptOfPerson   = 1 << 8
 	// maxWaiting bounds the statements that wait for one that they build on.
 	maxWaiting = 64
 	// maxSponsoredSeen bounds the sponsored credentials that are remembered

@@ -18,10 +18,11 @@ import (
 //	struct { Device device; uint64 since; opaque by<0..2^8-1>; uint8 flags; } Out;
 //	struct { Device registrar; uint64 since; } RegistrarOut;
 //	struct { opaque signer[32]; uint64 number; } MeshNumber;
+//	struct { opaque id[32]; opaque signer[32]; } MeshPage;
 //	struct {
 //	    uint8 version = 1; opaque mesh[32]; uint64 floor;
 //	    Kept kept[]; Out revoked[]; RegistrarOut registrars[]; MeshNumber numbers[];
-//	    opaque page[32][]; opaque waiting<1..2^16-1>[];          /* each list: uint32 count, then the items */
+//	    MeshPage pages[]; opaque waiting<1..2^16-1>[];          /* each list: uint32 count, then the items */
 //	} Snapshot;
 //
 // followed by SHA-256("tocsin/trust-snapshot/v1\0" ‖ all of it).
@@ -63,7 +64,11 @@ func (s *TrustStore) Snapshot() []byte {
 		b.AddBytes(h[:])
 		b.AddUint64(s.state.meshKeys[h])
 	})
-	addList(&b, sortedHashes(s.state.pages), func(h [32]byte) { b.AddBytes(h[:]) })
+	addList(&b, sortedHashes(s.state.pages), func(h [32]byte) {
+		b.AddBytes(h[:])
+		by := s.state.pages[h]
+		b.AddBytes(by[:])
+	})
 	addList(&b, s.waiting, func(raw []byte) {
 		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(raw) })
 	})
@@ -136,11 +141,13 @@ func (s *TrustStore) Restore(snapshot []byte) error {
 			s.state.registrars[d] = since
 		}
 	}
-	for h, n := range p.meshKeys {
-		s.state.meshKeys[h] = max(n, s.state.meshKeys[h])
+	for by, n := range p.meshKeys {
+		s.state.raiseMeshKey(by, n)
 	}
-	for h := range p.pages {
-		s.state.pages[h] = true
+	for id, by := range p.pages {
+		if p.meshKeys[by] == s.state.meshKeys[by] {
+			s.state.pages[id] = by
+		}
 	}
 	for _, raw := range p.waiting {
 		s.waiting.add(raw)
@@ -156,7 +163,7 @@ type parsedSnapshot struct {
 	revoked    map[device]revocation
 	registrars map[device]time.Time
 	meshKeys   map[[32]byte]uint64
-	pages      map[[32]byte]bool
+	pages      map[[32]byte][32]byte
 	waiting    [][]byte
 }
 
@@ -170,7 +177,7 @@ func parseSnapshot(raw []byte) (*parsedSnapshot, error) {
 	}
 	p := &parsedSnapshot{
 		revoked: map[device]revocation{}, registrars: map[device]time.Time{},
-		meshKeys: map[[32]byte]uint64{}, pages: map[[32]byte]bool{},
+		meshKeys: map[[32]byte]uint64{}, pages: map[[32]byte][32]byte{},
 	}
 	s := cryptobyte.String(bytes.Clone(raw[:n]))
 	var version uint8
@@ -193,9 +200,9 @@ func parseSnapshot(raw []byte) (*parsedSnapshot, error) {
 			return ok
 		}) &&
 		readList(&s, func() bool {
-			var h [32]byte
-			ok := s.CopyBytes(h[:])
-			p.pages[h] = true
+			var id, by [32]byte
+			ok := s.CopyBytes(id[:]) && s.CopyBytes(by[:])
+			p.pages[id] = by
 			return ok
 		}) &&
 		readList(&s, func() bool {

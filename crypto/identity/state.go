@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"maps"
 	"slices"
 	"time"
 )
@@ -24,7 +25,7 @@ type state struct {
 	incidents  map[[32]byte]*heardIncident // by signer
 	admins     map[adminKey]*GroupAdmin    // by group and signer
 	meshKeys   map[[32]byte]uint64         // the highest number, by signer
-	pages      map[[32]byte]bool           // ids of mesh key pages of the highest numbers
+	pages      map[[32]byte][32]byte       // ids of the mesh key pages of the highest numbers, and their signers
 
 	kept []keptStatement // in the order of taking: see statements.go
 }
@@ -41,6 +42,7 @@ type heardCRL struct {
 	registrar    bool
 	number       uint64
 	time         time.Time
+	devices      int
 	registrarEnd time.Time
 }
 
@@ -64,7 +66,8 @@ type revocation struct {
 type keptStatement struct {
 	id    [32]byte
 	kind  Kind
-	key   [32]byte // signer, or what newer ones take the place of
+	key   [32]byte // what newer ones take the place of
+	by    [32]byte // the signer: an issuer's key, or the hash of a person
 	taken time.Time
 	raw   []byte
 }
@@ -74,7 +77,7 @@ func newState(genesis *Bundle) state {
 		bundles: []*Bundle{genesis}, everRoots: genesis.roots,
 		crls: map[[32]byte]*heardCRL{}, revoked: map[device]*revocation{}, registrars: map[device]time.Time{},
 		wipes: map[[32]byte]*WipeOrder{}, receipts: map[[32]byte]*WipeReceipt{}, incidents: map[[32]byte]*heardIncident{},
-		admins: map[adminKey]*GroupAdmin{}, meshKeys: map[[32]byte]uint64{}, pages: map[[32]byte]bool{},
+		admins: map[adminKey]*GroupAdmin{}, meshKeys: map[[32]byte]uint64{}, pages: map[[32]byte][32]byte{},
 	}
 }
 
@@ -146,12 +149,31 @@ func (s *state) keep(k keptStatement, replace bool) {
 	s.kept = append(s.kept, k)
 }
 
-func (s *state) keptOf(kind Kind) int {
+// full reports whether as many statements of one kind and signer are kept as
+// may be. Each signer has its own limit, so that none can shut out another.
+func (s *state) full(k keptStatement, limit int) bool {
 	n := 0
-	for _, k := range s.kept {
-		if k.kind == kind {
+	for _, o := range s.kept {
+		if o.kind == k.kind && o.by == k.by {
 			n++
 		}
+	}
+	return n >= limit
+}
+
+// raiseMeshKey records the number of a signer's newest mesh key. The pages of
+// lower numbers need not be remembered: their number refuses them.
+func (s *state) raiseMeshKey(signer [32]byte, number uint64) {
+	if number > s.meshKeys[signer] {
+		s.meshKeys[signer] = number
+		maps.DeleteFunc(s.pages, func(_, by [32]byte) bool { return by == signer })
+	}
+}
+
+func (s *state) pagesOf(signer [32]byte) int {
+	n := 0
+	for _, by := range s.pages {
+		n += b2i(by == signer)
 	}
 	return n
 }
@@ -210,6 +232,7 @@ type IssuerAge struct {
 	Org, Name  string
 	Registrar  bool
 	Number     uint64
+	Revoked    int           // devices on it
 	ThisUpdate time.Time     // zero: none has come
 	Age        time.Duration // at least 0; 0 when none has come
 	State      Freshness
@@ -241,7 +264,7 @@ func (s *TrustStore) RevocationAge(now time.Time) []IssuerAge {
 }
 
 func (h *heardCRL) age(now time.Time) IssuerAge {
-	a := IssuerAge{Org: h.org, Name: h.name, Registrar: h.registrar, Number: h.number, ThisUpdate: h.time, Age: max(0, now.Sub(h.time))}
+	a := IssuerAge{Org: h.org, Name: h.name, Registrar: h.registrar, Number: h.number, Revoked: h.devices, ThisUpdate: h.time, Age: max(0, now.Sub(h.time))}
 	switch {
 	case a.Age <= FreshLife:
 		a.State = Fresh

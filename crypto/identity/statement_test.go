@@ -232,6 +232,61 @@ func TestStoreIsBounded(t *testing.T) {
 	}
 	other := w.enrol(w.b, "7000002", w.grant())
 	mustTake(t, s, w.crl(w.b, 1, noon, other), noon)
+
+	// Wipe orders, pages and named administrators are counted for each signer.
+	s = w.fresh()
+	mine, theirs := w.a.KeyHash(), w.b.KeyHash()
+	for i := range maxKeptStatements {
+		id := [32]byte{9, byte(i >> 8), byte(i)}
+		s.state.pages[id] = mine
+		s.state.kept = append(s.state.kept, keptStatement{id: id, kind: KindWipe, by: mine}, keptStatement{id: id, kind: KindGroupAdmin, by: mine})
+	}
+	page := func(a *Authority) []byte {
+		return get(a.SealMeshKey(s.MeshID(), 0, w.meshKey, []*Credential{m.cred}, noon, w.rand))(t)[0]
+	}
+	admin := func(a *Authority) []byte {
+		return get(a.NameAdmin(s.MeshID(), [32]byte{1}, LogID{Author: m.cred.SigningKey}, noon, w.rand))(t)
+	}
+	for name, raws := range map[string][2][]byte{
+		"wipe": {w.wipe(w.a, noon, m), w.wipe(w.b, noon, other)}, "page": {page(w.a), page(w.b)}, "admin": {admin(w.a), admin(w.b)},
+	} {
+		if _, err := s.Take(raws[0], noon); Reason(err) != string(checkStatementFull) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := s.Take(raws[1], noon); err != nil {
+			t.Errorf("%s: one signer shuts out another: %v", name, err)
+		}
+	}
+	if s.state.pagesOf(theirs) != 1 {
+		t.Errorf("%d pages of the other", s.state.pagesOf(theirs))
+	}
+	// A newer key forgets the pages of the older, and of no other signer.
+	s.state.raiseMeshKey(mine, 1)
+	if len(s.state.pages) != 1 {
+		t.Errorf("%d pages are remembered after a newer key", len(s.state.pages))
+	}
+}
+
+// TestPersonTakesBackBounded: one person's withdrawals do not shut out another's.
+func TestPersonTakesBackBounded(t *testing.T) {
+	w := newWorld(t)
+	owner, other := w.enrol(w.a, "7000001", w.grant("doctor")), w.enrol(w.a, "7000002", w.grant("doctor"))
+	take := func(m *member) []byte {
+		device, err := w.ownDevice(m).admit(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return get(NewSponsorRevoke(m.cred, m.vault.Signing, device.cred, w.store.MeshID(), noon))(t)
+	}
+	mine, theirs := take(owner), take(other)
+	by := hashOf([]byte(owner.cred.Person.String()))
+	for i := range maxKeptOfPerson {
+		w.store.state.kept = append(w.store.state.kept, keptStatement{id: [32]byte{byte(i)}, kind: KindSponsorRevoke, by: by, key: [32]byte{1, byte(i)}})
+	}
+	if _, err := w.store.Take(mine, noon); Reason(err) != string(checkStatementFull) {
+		t.Error(err)
+	}
+	mustTake(t, w.store, theirs, noon)
 }
 
 // TestRegistrarRevokesWithinItsGrant: a registrar revokes and wipes devices of
@@ -378,7 +433,7 @@ func TestRevocationAge(t *testing.T) {
 			t.Fatalf("%d issuers", len(list))
 		}
 		none, root, desk := list[0], list[1], list[2]
-		if root.Org != orgA || root.Registrar || root.State != want || root.Number != 3 || root.Age != max(0, age) {
+		if root.Org != orgA || root.Registrar || root.State != want || root.Number != 3 || root.Revoked != 0 || root.Age != max(0, age) {
 			t.Errorf("%v: %+v, want %v", age, root, want)
 		}
 		if !desk.Registrar || desk.Name != "Ward desk" || desk.State != want {

@@ -88,7 +88,10 @@ func (s *TrustStore) take(raw []byte, now time.Time) (Effect, error) {
 		return Effect{}, err
 	}
 	e.Org, e.Issuer, e.Registrar = v.org, v.name, v.kind == byRegistrar
-	k := keptStatement{id: id, kind: st.kind, key: v.key, taken: now, raw: bytes.Clone(raw)}
+	k := keptStatement{id: id, kind: st.kind, key: v.key, by: v.key, taken: now, raw: bytes.Clone(raw)}
+	if v.credential != nil {
+		k.by = hashOf([]byte(v.credential.Person.String()))
+	}
 	if err := s.apply(st, v, k, &e); err != nil {
 		return Effect{}, err
 	}
@@ -99,7 +102,10 @@ func (s *TrustStore) take(raw []byte, now time.Time) (Effect, error) {
 }
 
 func (s *TrustStore) knows(id [32]byte) bool {
-	return s.state.pages[id] || slices.ContainsFunc(s.state.kept, func(k keptStatement) bool { return k.id == id })
+	if _, ok := s.state.pages[id]; ok {
+		return true
+	}
+	return slices.ContainsFunc(s.state.kept, func(k keptStatement) bool { return k.id == id })
 }
 
 func (s *TrustStore) apply(st *statement, v *voice, k keptStatement, e *Effect) error {
@@ -160,7 +166,7 @@ func (s *TrustStore) takeCRL(st *statement, v *voice, k keptStatement, e *Effect
 			e.Registrars = append(e.Registrars, r)
 		}
 	}
-	heard := &heardCRL{org: v.org, name: v.name, registrar: v.kind == byRegistrar, number: list.Number, time: st.at(), registrarEnd: v.issuer.cert.NotAfter}
+	heard := &heardCRL{org: v.org, name: v.name, registrar: v.kind == byRegistrar, number: list.Number, time: st.at(), devices: len(list.Revoked), registrarEnd: v.issuer.cert.NotAfter}
 	s.state.crls[v.key] = heard
 	s.state.keep(k, true)
 	return nil
@@ -210,7 +216,7 @@ func (s *TrustStore) takeWipe(st *statement, v *voice, k keptStatement, e *Effec
 			return refuseAs(ErrBeyond, checkWipeBudget, "a registrar orders %d wipes within 24 hours, and more need the authority", RegistrarWipesADay)
 		}
 	}
-	if s.state.keptOf(KindWipe) >= maxKeptStatements || s.state.count(v.org) >= maxKeptRevoked {
+	if s.state.full(k, maxKeptStatements) || s.state.count(v.org) >= maxKeptRevoked {
 		return refuse(checkStatementFull, "more wipe orders than can be kept")
 	}
 	s.state.wipes[w.ID] = w
@@ -283,7 +289,7 @@ func (s *TrustStore) takeSponsorRevoke(st *statement, v *voice, k keptStatement,
 		return refuseAs(ErrBeyond, checkSponsorVoice, "the signer is none of those who vouched")
 	}
 	d := device{target.Person.Org, target.KeyHash()}
-	if _, ok := s.state.revoked[d]; !ok && s.state.keptOf(KindSponsorRevoke) >= maxKeptStatements {
+	if _, ok := s.state.revoked[d]; !ok && s.state.full(k, maxKeptOfPerson) {
 		return refuse(checkStatementFull, "more withdrawn sponsorships than can be kept")
 	}
 	if s.state.revoke(d, revocation{since: st.at(), by: v.org, sponsor: true}) {
@@ -326,13 +332,11 @@ func (s *TrustStore) takeMeshKey(st *statement, v *voice, k keptStatement, e *Ef
 	if p.Number < s.state.meshKeys[v.key] {
 		return refuseAs(ErrRolledBack, checkMeshKeyNumber, "mesh key %d of this authority is known", s.state.meshKeys[v.key])
 	}
-	if len(s.state.pages) >= maxKeptStatements {
-		return refuse(checkStatementFull, "more pages of mesh keys than can be remembered")
+	if p.Number == s.state.meshKeys[v.key] && s.state.pagesOf(v.key) >= maxKeptStatements {
+		return refuse(checkStatementFull, "more pages of a mesh key than can be remembered")
 	}
-	if p.Number > s.state.meshKeys[v.key] {
-		s.state.meshKeys[v.key] = p.Number
-	}
-	s.state.pages[k.id] = true
+	s.state.raiseMeshKey(v.key, p.Number)
+	s.state.pages[k.id] = v.key
 	e.MeshKey = p
 	return nil
 }
@@ -346,7 +350,7 @@ func (s *TrustStore) takeGroupAdmin(st *statement, v *voice, k keptStatement, e 
 	if old := s.state.admins[key]; old != nil && !g.Time.After(old.Time) {
 		return refuseAs(ErrRolledBack, checkAdminTime, "a later statement of this authority names the group's administrator")
 	}
-	if s.state.admins[key] == nil && len(s.state.admins) >= maxKeptStatements {
+	if s.state.admins[key] == nil && s.state.full(k, maxKeptStatements) {
 		return refuse(checkStatementFull, "more named administrators than can be kept")
 	}
 	g.Org, g.Raw = v.org, k.raw
