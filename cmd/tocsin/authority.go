@@ -25,16 +25,27 @@ Once for all of them together:    tocsin authority bundle --name MESH AUTHORITY.
 Then at each organisation:        tocsin authority trust trust.pem --mesh-key mesh.key
 For every device:                 tocsin authority issue REQUEST.pem
 
+A device was lost or stolen:      tocsin authority wipe NAME
+Somebody left:                    tocsin authority revoke NAME
+The list keeps its age in sight:  tocsin authority crl        (every day)
+
+These three write a statement. Hand it to any device of the mesh with
+'tocsin statement FILE': it spreads from there by itself.
+
 Keep the authority on a machine that is not a node, and switch it off when
 nobody is being enrolled.`
 
 func (a *app) authorityCommand() *cobra.Command {
 	var dir string
-	cmd := family("authority", "Run your organisation's authority, which admits staff",
-		"  tocsin authority init --org stmarys.nhs.example --name \"St Mary's\"\n  tocsin authority issue request.pem",
-		a.authorityInit(&dir), a.authorityBundle(), a.authorityTrust(&dir), a.authorityIssue(&dir))
+	cmd := family("authority", "Run your organisation's authority, which admits staff and revokes",
+		"  tocsin authority init --org stmarys.nhs.example --name \"St Mary's\"\n  tocsin authority issue request.pem\n  tocsin authority wipe \"Amina Khan\"",
+		a.authorityInit(&dir), a.authorityBundle(&dir), a.authorityTrust(&dir), a.authorityIssue(&dir), a.authorityRegistrar(&dir),
+		a.authorityList(&dir), a.authorityRevoke(&dir), a.authorityWipe(&dir), a.authorityCRL(&dir), a.authorityDeclare(&dir),
+		a.authorityStandDown(&dir), a.authorityAdmin(&dir), a.authorityMeshKey(&dir), a.authorityTake(&dir))
 	cmd.Long = authorityLong
-	cmd.PersistentFlags().StringVar(&dir, "dir", "", "`directory` of the authority (default: tocsin-authority beside the data directory)")
+	flags := cmd.PersistentFlags()
+	flags.StringVar(&dir, "dir", "", "`directory` of the authority or registrar (default: tocsin-authority beside the data directory)")
+	flags.StringVar(&dir, "registrar", "", "the same, for the `directory` of a registrar")
 	return cmd
 }
 
@@ -110,7 +121,7 @@ func fillAuthority(dir string, authority *identity.Authority, secret []byte) err
 	)
 }
 
-func (a *app) authorityBundle() *cobra.Command {
+func (a *app) authorityBundle(dir *string) *cobra.Command {
 	var name, out, keyOut string
 	cmd := &cobra.Command{
 		Use:   "bundle AUTHORITY.pem...",
@@ -124,8 +135,10 @@ every authority needs the same one to hand it to its staff. Carry it to each of
 them yourself, on a stick and not by mail, import both with 'tocsin authority
 trust', and then destroy the file. Somebody who copied it could read broadcasts,
 but not messages of groups, and could not join.`,
-		Example: `  tocsin authority bundle --name "North West" stmarys.pem northgate.pem`,
-		Args:    args(1, -1),
+		Example: `  tocsin authority bundle --name "North West" stmarys.pem northgate.pem
+  tocsin authority bundle add-root eastside.pem --out next.pem
+  tocsin authority bundle sign next.pem --out next.pem`,
+		Args: args(1, -1),
 		RunE: func(_ *cobra.Command, files []string) error {
 			if name == "" {
 				return usage("Give the mesh a name that people know, such as \"North West\".", "'tocsin authority bundle' needs --name")
@@ -136,6 +149,7 @@ but not messages of groups, and could not join.`,
 	cmd.Flags().StringVar(&name, "name", "", "name of the mesh")
 	cmd.Flags().StringVar(&out, "out", "trust.pem", "write the trust bundle to this `file`")
 	cmd.Flags().StringVar(&keyOut, "mesh-key-out", "mesh.key", "write the mesh key to this `file`, readable by you only")
+	cmd.AddCommand(a.bundleAddRoot(dir), a.bundleSign(dir))
 	return cmd
 }
 
@@ -206,25 +220,29 @@ func (a *app) printRoots(roots []root) {
 
 func (a *app) authorityTrust(dir *string) *cobra.Command {
 	var keyFile string
+	var statements []string
 	var yes bool
 	cmd := &cobra.Command{
-		Use:     "trust TRUST.pem",
-		Short:   "Take this authority into a mesh: import its trust bundle and mesh key",
-		Example: "  tocsin authority trust trust.pem --mesh-key mesh.key",
+		Use:   "trust TRUST.pem",
+		Short: "Take this authority into a mesh: import its trust bundle and mesh key",
+		Long: `Take this authority into a mesh: import its trust bundle and mesh key. An authority
+that joins a mesh which stands already needs the statement that added it as well.`,
+		Example: "  tocsin authority trust trust.pem --mesh-key mesh.key\n  tocsin authority trust trust.pem --mesh-key mesh.key --statement next.pem",
 		Args:    args(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if keyFile == "" {
 				return usage("It is the file that 'tocsin authority bundle' wrote beside the trust bundle.", "'tocsin authority trust' needs --mesh-key")
 			}
-			return a.importTrust(cmd.Context(), *dir, args[0], keyFile, yes)
+			return a.importTrust(cmd.Context(), *dir, args[0], keyFile, statements, yes)
 		},
 	}
+	cmd.Flags().StringArrayVar(&statements, "statement", nil, "`file` with statements of the mesh, such as a later trust bundle (may be repeated)")
 	cmd.Flags().StringVar(&keyFile, "mesh-key", "", "`file` with the mesh key")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask for confirmation")
 	return cmd
 }
 
-func (a *app) importTrust(ctx context.Context, flag, path, keyFile string, yes bool) (err error) {
+func (a *app) importTrust(ctx context.Context, flag, path, keyFile string, statements []string, yes bool) (err error) {
 	dir, err := a.authorityPath(flag)
 	if err != nil {
 		return err
@@ -234,15 +252,19 @@ func (a *app) importTrust(ctx context.Context, flag, path, keyFile string, yes b
 		return err
 	}
 	defer clear(key[:])
+	raws, err := a.readStatements(statements)
+	if err != nil {
+		return err
+	}
 	o, err := a.openAuthority(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.close()) }()
-	if err := o.belongsTo(bundle); err != nil {
+	if err := o.join(bundle, raws, a.now()); err != nil {
 		return err
 	}
-	roots := rootsOf(bundle)
+	roots := rootsOf(o.trust.Bundle())
 	if !yes {
 		a.note("The mesh %q (%s) trusts:", printable(bundle.Name()), short(bundle.MeshID().String()))
 		for _, r := range roots {
@@ -255,7 +277,7 @@ func (a *app) importTrust(ctx context.Context, flag, path, keyFile string, yes b
 	if err := o.vault.Commit(vault.Change{Key: vaultMeshKey, Value: key[:]}); err != nil {
 		return err
 	}
-	if err := writeFile(o.file(trustFile), bundle.MarshalPEM(), 0o644); err != nil {
+	if err := errors.Join(o.saveTrust(), writeFile(o.file(trustFile), bundle.MarshalPEM(), 0o644)); err != nil {
 		return err
 	}
 	return a.emit(map[string]any{"name": bundle.Name(), "mesh_id": bundle.MeshID().String(), "roots": roots}, func() {
@@ -287,20 +309,39 @@ func (a *app) readTrust(path, keyFile string) (*identity.Bundle, [32]byte, error
 	return bundle, key, nil
 }
 
-// belongsTo refuses a bundle that does not know this authority, and a second
-// mesh.
-func (o *openAuthority) belongsTo(bundle *identity.Bundle) error {
-	if old, err := o.bundle(); err == nil && old.MeshID() != bundle.MeshID() {
+// join takes a mesh in, and refuses a bundle that does not know this authority,
+// and a second mesh. Nothing is written.
+func (o *openAuthority) join(bundle *identity.Bundle, statements [][]byte, now time.Time) error {
+	if o.trust != nil && o.trust.MeshID() != bundle.MeshID() {
 		return fail(exitInput, "Make another authority for another mesh, in a directory of its own.",
-			"this authority belongs to the mesh %q already", old.Name())
+			"this authority belongs to the mesh %q already", o.trust.Genesis().Name())
 	}
-	for _, r := range bundle.Roots() {
-		if r.Certificate.Equal(o.Certificate()) {
+	if o.trust == nil {
+		var err error
+		if o.trust, err = identity.NewTrustStore(bundle); err != nil {
+			return err
+		}
+	}
+	for _, raw := range statements {
+		if _, err := o.trust.Take(raw, now); err != nil && !errors.Is(err, identity.ErrRolledBack) {
+			return statementError(err)
+		}
+	}
+	for _, r := range o.trust.Bundle().Roots() {
+		if r.Certificate.Equal(o.rootCertificate()) {
 			return nil
 		}
 	}
-	return fail(exitInput, fmt.Sprintf("Found the mesh again with %s among the certificates.", o.file(authorityFile)),
+	return fail(exitInput, fmt.Sprintf("Found the mesh again with %s among the certificates, or have it added with 'tocsin authority bundle add-root'.", o.file(authorityFile)),
 		"this authority is not in the trust bundle")
+}
+
+// rootCertificate is that of the authority, also at a registrar.
+func (o *openAuthority) rootCertificate() *x509.Certificate {
+	if r, ok := o.Issuer.(*identity.Registrar); ok {
+		return r.Authority()
+	}
+	return o.Certificate()
 }
 
 // A mesh key file holds the id of its mesh and the key, so that it cannot be

@@ -45,7 +45,8 @@ func apiError(err error) error {
 	}
 	code := exitFailed
 	switch {
-	case errors.Is(err, api.ErrLocked), errors.Is(err, api.ErrPassphrase), errors.Is(err, api.ErrTooMany):
+	case errors.Is(err, api.ErrLocked), errors.Is(err, api.ErrPassphrase), errors.Is(err, api.ErrTooMany), errors.Is(err, api.ErrWrongPIN),
+		errors.Is(err, api.ErrBackOff), errors.Is(err, api.ErrNoPIN), errors.Is(err, api.ErrReauth), errors.Is(err, api.ErrWiped):
 		code = exitLocked
 	case errors.Is(err, api.ErrNotFound):
 		code = exitNotFound

@@ -86,7 +86,8 @@ func (a *app) demo(ctx context.Context, exit bool, broken string) (err error) {
 // configure writes the configuration of every process of the demo: nothing goes
 // beyond loopback, and no port is fixed.
 func (d *demo) configure() error {
-	const text = "[mesh]\nmdns = false\n\n[api]\nlisten = \"127.0.0.1:0\"\n"
+	// Nobody who plays with its pages knows the passphrases: its nodes stay unlocked.
+	const text = "[mesh]\nmdns = false\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[lock]\nidle = \"never\"\n"
 	return writeFile(filepath.Join(d.dir, "config.toml"), []byte(text), 0o600)
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
+	"tocsin/node"
+	"tocsin/node/api"
 )
 
 // The types of the two PEM files that hold what identity keeps in wire form.
@@ -25,17 +27,22 @@ const (
 
 func (a *app) enrolCommand() *cobra.Command {
 	var request bool
+	var codes showFlags
 	cmd := &cobra.Command{
-		Use:   "enrol RESPONSE | --request",
+		Use:   "enrol RESPONSE... | --request",
 		Short: "Import your organisation's answer to this device's request",
 		Long: `Import your organisation's answer to this device's request. Everything in it is
-checked before anything is written. With --request, print the request again.`,
-		Example: "  tocsin enrol response.pem\n  tocsin enrol --request > request.pem",
+checked before anything is written. With --request, print the request again, or show
+it as QR codes.
+
+RESPONSE is a file, or pictures (PNG or JPEG) of the QR codes that the authority shows,
+in any order.`,
+		Example: "  tocsin enrol response.pem\n  tocsin enrol --request > request.pem\n  tocsin enrol --request --qr\n  tocsin enrol photo-*.jpg",
 		Args: func(cmd *cobra.Command, given []string) error {
 			if request {
 				return args(0, 0)(cmd, given)
 			}
-			return args(1, 1)(cmd, given)
+			return args(1, -1)(cmd, given)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.load()
@@ -47,16 +54,17 @@ checked before anything is written. With --request, print the request again.`,
 				return err
 			}
 			if request {
-				return a.printRequest(d)
+				return a.printRequest(cmd.Context(), d, codes)
 			}
-			return a.enrol(cmd.Context(), c, d, args[0])
+			return a.enrol(cmd.Context(), c, d, args)
 		},
 	}
 	cmd.Flags().BoolVar(&request, "request", false, "print the request")
+	codes.add(cmd.Flags())
 	return cmd
 }
 
-func (a *app) printRequest(d dataDir) error {
+func (a *app) printRequest(ctx context.Context, d dataDir, codes showFlags) error {
 	text, err := os.ReadFile(d.file(requestFile))
 	if err != nil {
 		return fail(exitInput, "", "the request cannot be read: %w", err)
@@ -66,17 +74,20 @@ func (a *app) printRequest(d dataDir) error {
 		return fail(exitVerify, "Set this device up again in an empty directory with 'tocsin init'.", "the request is damaged: %w", err)
 	}
 	print := req.Fingerprint()
+	if err := a.showCodes(ctx, codes, api.QRRequest, "TOCSIN ENROLMENT REQUEST", text); err != nil {
+		return err
+	}
 	return a.emit(map[string]string{"request": string(text), "fingerprint": print}, func() {
-		a.out.Write(text)
+		if !codes.screen {
+			a.out.Write(text)
+		}
 		a.note("Fingerprint: %s", print)
 	})
 }
 
-// enrol imports the file at path. The vault comes first and the admission chain
-// last, so that a directory with an admission chain is whole; after a crash the
-// command is simply run again.
-func (a *app) enrol(ctx context.Context, c *config, d dataDir, path string) (err error) {
-	text, err := a.readInput(path, "response", identity.MaxPEM)
+// enrol imports an answer from a file, or from pictures of its QR codes.
+func (a *app) enrol(ctx context.Context, c *config, d dataDir, paths []string) error {
+	text, err := a.readDocument(paths, "response", api.QRAnswer, "TOCSIN ENROLMENT", identity.MaxPEM)
 	if err != nil {
 		return err
 	}
@@ -84,6 +95,13 @@ func (a *app) enrol(ctx context.Context, c *config, d dataDir, path string) (err
 	if err != nil {
 		return fail(exitInput, "Ask your organisation for the file that 'tocsin authority issue' wrote.", "this is no answer to a request: %w", err)
 	}
+	return a.importAnswer(ctx, c, d, answer)
+}
+
+// importAnswer checks an answer and writes it. The vault comes first and the
+// admission chain last, so that a directory with an admission chain is whole;
+// after a crash the command is simply run again.
+func (a *app) importAnswer(ctx context.Context, c *config, d dataDir, answer *identity.Enrolment) (err error) {
 	lock, err := d.lock()
 	if err != nil {
 		return err
@@ -102,12 +120,13 @@ func (a *app) enrol(ctx context.Context, c *config, d dataDir, path string) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, v.Close()) }()
-	cred, err := a.accept(v, answer, relay)
+	trust, cred, err := a.accept(v, answer, relay)
 	if err != nil {
 		return err
 	}
 	if err := errors.Join(
 		writeFile(d.file(trustFile), bundle.MarshalPEM(), 0o644),
+		node.SaveTrust(string(d), trust.Snapshot()),
 		writeFile(d.file(credentialFile), encodePEM(pemCredential, answer.Credential), 0o644),
 	); err != nil {
 		return err
@@ -135,6 +154,11 @@ func (a *app) checkAnswer(d dataDir, answer *identity.Enrolment, relay *identity
 	if err != nil {
 		return nil, credentialError(err, a.now())
 	}
+	for _, raw := range answer.Statements {
+		if _, err := trust.Take(raw, a.now()); err != nil {
+			return nil, statementError(err)
+		}
+	}
 	cred, err := trust.VerifyCredential(answer.Credential, a.now())
 	if err != nil {
 		return nil, credentialError(err, a.now())
@@ -156,7 +180,25 @@ func credentialError(err error, now time.Time) error {
 }
 
 // accept makes every check of the profile and keeps the mesh key in the vault.
-func (a *app) accept(v *vault.Vault, answer *identity.Enrolment, relay *identity.RelayKeys) (*identity.Credential, error) {
+func (a *app) accept(v *vault.Vault, answer *identity.Enrolment, relay *identity.RelayKeys) (*identity.TrustStore, *identity.Credential, error) {
+	keys, err := vaultKeys(v)
+	if err != nil {
+		return nil, nil, err
+	}
+	now := a.now()
+	trust, cred, err := answer.Accept(relay, keys, now)
+	if err != nil {
+		return nil, nil, credentialError(err, now)
+	}
+	raw, err := keys.Marshal()
+	if err != nil {
+		return nil, nil, err
+	}
+	return trust, cred, v.Commit(vault.Change{Key: vaultKeysKey, Value: raw})
+}
+
+// vaultKeys reads the keys of a device from its open vault.
+func vaultKeys(v *vault.Vault) (*identity.VaultKeys, error) {
 	raw, ok, err := v.Get(vaultKeysKey)
 	if err != nil {
 		return nil, err
@@ -168,15 +210,7 @@ func (a *app) accept(v *vault.Vault, answer *identity.Enrolment, relay *identity
 	if err != nil {
 		return nil, fail(exitInput, "", "the vault's keys cannot be read: %w", err)
 	}
-	now := a.now()
-	_, cred, err := answer.Accept(relay, keys, now)
-	if err != nil {
-		return nil, credentialError(err, now)
-	}
-	if raw, err = keys.Marshal(); err != nil {
-		return nil, err
-	}
-	return cred, v.Commit(vault.Change{Key: vaultKeysKey, Value: raw})
+	return keys, nil
 }
 
 // enrolment is what enrol prints.

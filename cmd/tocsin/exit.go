@@ -16,7 +16,7 @@ const (
 	exitUsage    = 2 // the command line is wrong
 	exitInput    = 3 // a file, value or configuration cannot be accepted
 	exitNoNode   = 4 // no node is running on the data directory
-	exitLocked   = 5 // the node is locked, or the passphrase is wrong
+	exitLocked   = 5 // the node is locked, or the passphrase or PIN is wrong
 	exitNotFound = 6 // there is no such group, person or file
 	exitInUse    = 7 // another process uses the directory, or the port
 	exitVerify   = 8 // a log or a credential does not verify
@@ -29,7 +29,7 @@ const exitHelp = `Exit codes:
   2  the command line is wrong
   3  a file, value or configuration cannot be accepted
   4  no node is running on this data directory
-  5  the node is locked, or the passphrase is wrong
+  5  the node is locked, or the passphrase or PIN is wrong
   6  there is no such group, person or file
   7  another process uses the data directory, or the port is taken
   8  a log or a credential does not verify`

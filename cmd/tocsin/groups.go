@@ -11,8 +11,8 @@ import (
 )
 
 func (a *app) groupsCommand() *cobra.Command {
-	return family("groups", "List, make and extend groups", "  tocsin groups list\n  tocsin groups create --kind incident \"Bus crash A6\" \"Ben Okafor\"",
-		a.groupsList(), a.groupsCreate(), a.groupsAdd())
+	return family("groups", "List, make and change groups", "  tocsin groups list\n  tocsin groups create --kind incident \"Bus crash A6\" \"Ben Okafor\"",
+		a.groupsList(), a.groupsCreate(), a.groupsAdd(), a.groupsMembers(), a.groupsRemove(), a.groupsRole(), a.groupsLeave(), a.groupsHandOver())
 }
 
 func (a *app) groupsList() *cobra.Command {

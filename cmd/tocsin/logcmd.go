@@ -23,7 +23,7 @@ type logReader interface {
 
 func (a *app) logCommand() *cobra.Command {
 	return family("log", "Look at the logs that this device holds, and verify them",
-		"  tocsin log show\n  tocsin log show own\n  tocsin log verify", a.logShow(), a.logVerify())
+		"  tocsin log show\n  tocsin log show own\n  tocsin log verify", a.logShow(), a.logVerify(), a.logProve())
 }
 
 // withLogs runs do on the running node, or on the disk when none runs. The disk

@@ -81,7 +81,7 @@ func (nobody) Admit(*ledger.Entry) error {
 }
 func (r *offlineLogs) offline() bool { return true }
 func (r *offlineLogs) close() error  { return errors.Join(r.store.Close(), r.lock.Close()) }
-func hexOf(id ledger.ID) string      { return hex.EncodeToString(id[:]) }
+func hexOf[T ~[32]byte](id T) string { return hex.EncodeToString(id[:]) }
 func hlcTime(hlc uint64) time.Time   { return time.UnixMilli(int64(hlc >> 16)) }
 
 func (r *offlineLogs) logs(context.Context) ([]node.LogInfo, error) {

@@ -29,12 +29,17 @@ func (a *app) passphrase(ctx context.Context, c *config, what string) ([]byte, e
 // canAsk reports whether there is somebody to ask.
 func (a *app) canAsk() bool { return isTerminal(a.in) }
 
-// ask reads one line from the terminal without showing it.
+// ask reads a passphrase from the terminal.
 func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
+	return a.askFor(ctx, prompt, "a passphrase", "Name a file that holds it with --passphrase-file or TOCSIN_PASSPHRASE_FILE.")
+}
+
+// askFor reads one line from the terminal without showing it. Without a terminal
+// next says what to do.
+func (a *app) askFor(ctx context.Context, prompt, what, next string) ([]byte, error) {
 	stdin, ok := a.in.(*os.File)
 	if !ok || !a.canAsk() {
-		return nil, usage("Name a file that holds it with --passphrase-file or TOCSIN_PASSPHRASE_FILE.",
-			"a passphrase is needed, and there is no terminal to ask for it")
+		return nil, usage(next, "%s is needed, and there is no terminal to ask for it", what)
 	}
 	fd := int(stdin.Fd())
 	before, err := term.GetState(fd)
@@ -57,7 +62,7 @@ func (a *app) ask(ctx context.Context, prompt string) ([]byte, error) {
 	case got := <-answers:
 		a.note("")
 		if got.err != nil && !errors.Is(got.err, io.EOF) {
-			return nil, fail(exitFailed, "", "the passphrase could not be read: %w", got.err)
+			return nil, fail(exitFailed, "", "%s could not be read: %w", what, got.err)
 		}
 		return checkPassphrase(bytes.TrimSpace(got.line), "typed")
 	case <-ctx.Done():

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
@@ -21,6 +22,7 @@ const (
 	keyPeers      = "mesh.peers"
 	keyMDNS       = "mesh.mdns"
 	keyAPI        = "api.listen"
+	keyIdleLock   = "lock.idle"
 	keyLogLevel   = "log.level"
 	keyLogFile    = "log.file"
 )
@@ -75,6 +77,8 @@ func settings() []setting {
 			fixed("true"), nil},
 		{keyAPI, "api", "loopback `address` of the web app and the local API", textKind, upOnly,
 			fixed("127.0.0.1:4748"), each(checkLoopback)},
+		{keyIdleLock, "idle-lock", "lock after so long without a touch, such as 5m; never for a machine that only relays", textKind, upOnly,
+			fixed("5m"), each(checkIdle)},
 		{keyLogLevel, "log-level", "how much is logged: debug, info, warn or error", textKind, upOnly,
 			fixed("info"), each(checkLevel)},
 		{keyLogFile, "log-file", "append the log to this `file` instead of standard error", textKind, upOnly,
@@ -126,6 +130,23 @@ func checkLoopback(s string) error {
 	}
 	if addr, err := netip.ParseAddr(host); err != nil || !addr.IsLoopback() {
 		return fail(exitInput, next, "the web app is served on this machine only, and %q is not a loopback address", host)
+	}
+	return nil
+}
+
+// parseIdle reads how long a device stays unlocked without a touch; below 0 means
+// for ever.
+func parseIdle(s string) (time.Duration, bool) {
+	if s == "never" {
+		return -1, true
+	}
+	d, err := time.ParseDuration(s)
+	return d, err == nil && d >= 30*time.Second && d <= 24*time.Hour
+}
+
+func checkIdle(s string) error {
+	if _, ok := parseIdle(s); !ok {
+		return fail(exitInput, "Write a time from 30s to 24h, such as 5m, or never.", "%q is no time after which to lock", s)
 	}
 	return nil
 }

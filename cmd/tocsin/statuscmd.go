@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -88,80 +87,6 @@ func direction(inbound bool) string {
 		return "they called"
 	}
 	return "we called"
-}
-
-func (a *app) peopleCommand() *cobra.Command {
-	return a.clientCommand("people", "List the people whose devices this one has met, as their credentials say", "  tocsin people", args(0, 0),
-		func(ctx context.Context, client *api.Client, _ []string) error {
-			people, err := client.People(ctx)
-			if err != nil {
-				return err
-			}
-			return a.emit(api.People{People: people}, func() {
-				var rows [][]string
-				for _, p := range people {
-					rows = append(rows, []string{printable(p.Name), p.Org + "/" + p.Regulator + "/" + p.Number, orNone(p.Roles), personState(p)})
-				}
-				a.table([]string{"NAME", "PERSON", "ROLES", "STATE"}, rows)
-			})
-		})
-}
-
-func personState(p node.Person) string {
-	var words []string
-	switch {
-	case p.Self:
-		words = append(words, "this device")
-	case p.Reachable:
-		words = append(words, "in reach")
-	default:
-		words = append(words, "not in reach")
-	}
-	if p.Relay {
-		words = append(words, "relay")
-	}
-	if !p.Valid {
-		words = append(words, "credential not valid now")
-	}
-	if !p.Self && !p.Relay && !p.Ready {
-		words = append(words, "cannot be sealed to yet")
-	}
-	return strings.Join(words, ", ")
-}
-
-func (a *app) lockCommand() *cobra.Command {
-	return a.clientCommand("lock", "Lock this device: it forgets its keys and goes on relaying", "  tocsin lock", args(0, 0),
-		func(ctx context.Context, client *api.Client, _ []string) error {
-			st, err := client.Lock(ctx)
-			if err != nil {
-				return err
-			}
-			return a.emit(st, func() { a.say("Locked. It relays, and reads nothing until 'tocsin unlock'.") })
-		})
-}
-
-func (a *app) unlockCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "unlock", Short: "Unlock this device with its passphrase",
-		Example: "  tocsin unlock\n  tocsin unlock --passphrase-file /run/secrets/tocsin", Args: args(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			client, c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			defer client.Close()
-			secret, err := a.passphrase(cmd.Context(), c, "this device")
-			if err != nil {
-				return err
-			}
-			defer clear(secret)
-			st, err := client.Unlock(cmd.Context(), string(secret))
-			if err != nil {
-				return apiError(err)
-			}
-			return a.emit(st, func() { a.say("Unlocked.") })
-		},
-	}
 }
 
 func (a *app) openCommand() *cobra.Command {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -35,7 +36,8 @@ func (a *app) upCommand() *cobra.Command {
 
 It starts locked and relays for others at once. Then it is unlocked with the
 passphrase from --passphrase-file, or from a prompt when there is a terminal;
-without either it stays locked until 'tocsin unlock' or the web app.
+without either it stays locked until 'tocsin unlock' or the web app. It locks itself
+when nobody has touched it for a while (--idle-lock).
 
 With --json the first line on standard output says that the node is up and where.`,
 		Example: "  tocsin up\n  tocsin up --peer /ip4/192.0.2.7/udp/4001/quic-v1/p2p/12D3KooW... --mdns=false",
@@ -86,16 +88,19 @@ func (a *app) up(ctx context.Context, f upFlags) (err error) {
 		logger.Warn("UNSAFE: a protection is switched off; never run a device like this", "protection", f.unsafe)
 		a.note("tocsin: WARNING: the protection %q is switched off. Never run a device like this.", f.unsafe)
 	}
+	for _, missing := range vault.Harden() {
+		logger.Warn("this machine protects the keys less than it could", "what", missing)
+	}
 	n, err := a.openNode(ctx, c, d, logger, f.unsafe)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, n.Close()) }()
+	defer func() { err = errors.Join(err, a.endNode(d, n)) }()
 	server, err := a.openAPI(c, d, n, logger)
 	if err != nil {
 		return err
 	}
-	if !f.locked {
+	if !f.locked && !n.Status().Wiped {
 		if err := a.unlockAtStart(ctx, c, n); err != nil {
 			return errors.Join(err, server.Close())
 		}
@@ -106,7 +111,40 @@ func (a *app) up(ctx context.Context, f upFlags) (err error) {
 	if err := a.announceUp(c, d, n, server); err != nil {
 		return errors.Join(err, server.Close())
 	}
-	return server.Serve(ctx)
+	return serveUntilWiped(ctx, n, server)
+}
+
+// serveUntilWiped serves until ctx ends, or until the device has wiped itself:
+// then there is nothing left to serve.
+func serveUntilWiped(ctx context.Context, n *node.Node, server *api.Server) error {
+	ctx, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		select {
+		case <-n.Wiped():
+			stop()
+		case <-ctx.Done():
+		}
+	})
+	err := server.Serve(ctx)
+	stop()
+	wg.Wait()
+	return err
+}
+
+// endNode closes a node, and removes what is left of one that has wiped itself.
+func (a *app) endNode(d dataDir, n *node.Node) error {
+	err := n.Close()
+	select {
+	case <-n.Wiped():
+	default:
+		return err
+	}
+	if err := d.removeWiped(); err != nil {
+		return err
+	}
+	a.note("tocsin: this device was wiped: its keys are destroyed, and nothing on it can be read any more.")
+	return err
 }
 
 // openNode opens everything that a node is made of. The node owns store and
@@ -115,8 +153,16 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 	cfg := node.Config{
 		Version: readBuild().Version, Dir: string(d), Clock: node.SystemClock(), Logger: logger,
 		Listen: c.list(keyListen), Static: c.list(keyPeers), MDNS: c.yes(keyMDNS), Unsafe: unsafeNode(unsafe),
+		DestroyRelayKeys: d.destroyRelayKeys,
 	}
-	var err error
+	cfg.IdleLock, _ = parseIdle(c.text(keyIdleLock)) // checked when it was loaded
+	wiped, err := node.WipeMark(string(d))
+	if err != nil {
+		return nil, err
+	}
+	if wiped && d.relayKeysGone() {
+		return nil, fail(exitInput, "Set a device up again in an empty directory with 'tocsin init'.", "this device was wiped: its keys are destroyed")
+	}
 	if cfg.Relay, err = d.relayKeys(); err != nil {
 		return nil, err
 	}
@@ -132,11 +178,18 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Vault, err = vault.Open(d.file(vaultDir)); err != nil {
+	cfg.Vault, err = vault.Open(d.file(vaultDir))
+	if wiped && errors.Is(err, vault.ErrWiped) {
+		err = nil // the node starts without a vault, to hand its receipt over
+	}
+	if err != nil {
 		return nil, fail(exitInput, "Put the vault back from a copy of the whole data directory.", "the vault cannot be opened: %w", err)
 	}
 	if cfg.Store, err = d.store(cfg.Relay.Store, logger, unsafe); err != nil {
-		return nil, errors.Join(err, cfg.Vault.Close())
+		if cfg.Vault != nil {
+			err = errors.Join(err, cfg.Vault.Close())
+		}
+		return nil, err
 	}
 	n, err := node.Open(ctx, cfg)
 	if err != nil {

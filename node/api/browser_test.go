@@ -154,7 +154,7 @@ func TestBrowser(t *testing.T) {
 	a.unlock(amara)
 	b.enter(ben)
 	b.at("/")
-	a.wait("the strip says who is in reach", `document.getElementById('strip').textContent === 'In reach: Ben Carter.'`)
+	a.wait("the strip says who is in reach", `document.getElementById('reach').textContent === 'In reach: Ben Carter.'`)
 
 	a.startConversation()
 	b.wait("the conversation is on the other page", `document.querySelector('#list a .name')?.textContent === 'Ward 5 evacuation'`)
@@ -251,13 +251,13 @@ func (b *tab) fits() {
 	b.t.Helper()
 	here := value[string](b, `location.pathname`)
 	b.do("a small screen", chromedp.EmulateViewport(320, 640))
-	for _, path := range []string{here, "/", "/new"} {
+	for _, path := range append([]string{here}, allPages...) {
 		b.open(path)
 		b.settled()
 		if wide := value[int](b, `document.documentElement.scrollWidth`); wide > 320 {
 			b.t.Errorf("%s is %d pixels wide on a screen of 320", path, wide)
 		}
-		small := value[[]string](b, `[...document.querySelectorAll('button, .button, input:not([type=checkbox]), textarea, summary, .entry, label.person, .back, .brand')]
+		small := value[[]string](b, `[...document.querySelectorAll('button, .button, input:not([type=checkbox]), select, textarea, summary, .places a, .entry, label.person, .back, .brand')]
 			.filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 47.5).map(e => e.outerHTML)`)
 		for _, html := range small {
 			b.t.Errorf("%s: too small to hit: %s", path, html)
@@ -268,11 +268,14 @@ func (b *tab) fits() {
 	b.settled()
 }
 
+// allPages are those that every clinician has, besides the conversation.
+var allPages = []string{"/", "/new", "/people", "/verify", "/safety"}
+
 // settled waits until the page shows its data.
 func (b *tab) settled() {
 	b.t.Helper()
 	b.wait("settled", `document.readyState === 'complete' && document.getElementById('who')?.textContent !== ''
-		&& document.querySelectorAll('#list a, .person, .message').length > 0`)
+		&& document.querySelectorAll('#list a, .person, .message, .person-card, #person option:nth-child(2), #facts dt').length > 0`)
 }
 
 // titles holds that nothing but four fixed words ever stands in a window's title.
@@ -346,7 +349,7 @@ func (b *tab) accessible(axe string) {
 		feature := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
 		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: feature})
 		must(b.t, err)
-		for _, path := range []string{here, "/", "/new"} {
+		for _, path := range append([]string{here}, allPages...) {
 			b.open(path)
 			b.settled()
 			b.axe(scheme, path, axe)
@@ -355,7 +358,7 @@ func (b *tab) accessible(axe string) {
 	// Both forms of the way in, in a tab that has no session. It is the same shell for everybody.
 	b.do("the way in", chromedp.Navigate(b.home+"/openapi.yaml"), chromedp.Navigate(b.home+"/unlock#code=wrong"))
 	b.wait("the unlock page", `document.readyState === 'complete' && document.getElementById('code-form')?.hidden === false && document.getElementById('code-error').textContent !== ''`)
-	value[bool](b, `(document.getElementById('unlock-form').hidden = false, true)`)
+	value[bool](b, `(document.getElementById('unlock-form').hidden = document.getElementById('pin-form').hidden = document.getElementById('wiped').hidden = false, true)`)
 	b.axe("dark", "/unlock", axe)
 	b.open(here)
 	b.settled()

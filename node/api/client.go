@@ -56,7 +56,7 @@ func (c *Client) Status(ctx context.Context) (out node.Status, err error) {
 
 // Unlock unlocks the device. A wrong passphrase is ErrPassphrase.
 func (c *Client) Unlock(ctx context.Context, passphrase string) (out node.Status, err error) {
-	return out, c.do(ctx, "POST", "/v1/unlock", Unlock{passphrase}, &out)
+	return out, c.do(ctx, "POST", "/v1/unlock", Unlock{Passphrase: passphrase}, &out)
 }
 
 // Lock locks the device.
@@ -218,7 +218,16 @@ func groupPath(id, rest string) string { return "/v1/groups/" + url.PathEscape(i
 
 // do sends one request and reads its answer into out, which may be nil.
 func (c *Client) do(ctx context.Context, method, path string, body, out any) error {
-	resp, err := c.send(ctx, method, path, body, nil)
+	return c.doAs(ctx, "", method, path, body, out)
+}
+
+// doAs is do with the token of a Reauth, where there is one.
+func (c *Client) doAs(ctx context.Context, token, method, path string, body, out any) error {
+	header := http.Header{}
+	if token != "" {
+		header.Set(reauthHeader, token)
+	}
+	resp, err := c.send(ctx, method, path, body, header)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"tocsin/node"
 )
@@ -19,8 +20,10 @@ type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 	Hint    string `json:"hint,omitempty"`
-
-	retryAfter int // seconds; 0 leaves the header out
+	// RetryAfter is how many seconds to wait, and goes out as the header of that name too; 0 for no wait.
+	RetryAfter int `json:"retry_after,omitempty"`
+	// AttemptsLeft comes with wrong_pin: how many tries there are until only the passphrase opens.
+	AttemptsLeft *int `json:"attempts_left,omitempty"`
 }
 
 // Error implements error.
@@ -39,21 +42,27 @@ func (e *Error) Is(target error) bool {
 
 // The errors that have a code of their own, for errors.Is on what a Client returns.
 var (
-	ErrUnauthorised = &Error{http.StatusUnauthorized, "unauthorised", "this request carries no valid credential", "open the page again with `tocsin open`, or pass the token from the token file", 0}
-	ErrForbidden    = &Error{http.StatusForbidden, "forbidden", "this request comes from another site or by another name", "open the page with `tocsin open`", 0}
-	ErrWrongHost    = &Error{http.StatusMisdirectedRequest, "wrong_host", "this service answers only as 127.0.0.1, localhost or [::1]", "open the page with `tocsin open`", 0}
-	ErrCode         = &Error{http.StatusUnauthorized, "wrong_code", "this code is wrong, used up or too old", "get a new one with `tocsin open`", 0}
-	ErrPassphrase   = &Error{http.StatusUnauthorized, "wrong_passphrase", "this is not the passphrase of this device", "check it and try again; it is six words in lower case unless you chose another", 0}
-	ErrTooMany      = &Error{http.StatusTooManyRequests, "too_many_tries", "too many wrong tries", "wait a minute and try again", 60}
-	ErrStreams      = &Error{http.StatusServiceUnavailable, "too_many_streams", "too many pages are open on this device", "close some of them", 5}
-	ErrLocked       = &Error{http.StatusLocked, "locked", "this device is locked", "unlock it with its passphrase (`tocsin unlock`)", 0}
-	ErrNotFound     = &Error{http.StatusNotFound, "not_found", "there is no such thing on this device", "", 0}
-	ErrInvalid      = &Error{http.StatusBadRequest, "invalid", "this request cannot be acted on", "", 0}
-	ErrTooLarge     = &Error{http.StatusRequestEntityTooLarge, "too_large", "this request is too large", fmt.Sprintf("send at most %d bytes", maxBody), 0}
-	ErrMediaType    = &Error{http.StatusUnsupportedMediaType, "not_json", "the body of a request is JSON", "set Content-Type: application/json", 0}
-	ErrReadOnly     = &Error{http.StatusInsufficientStorage, "read_only", "nothing can be saved on this device at present", "free some disk space; nothing saved so far is lost", 0}
-	ErrShuttingDown = &Error{http.StatusServiceUnavailable, "stopping", "this node is stopping", "start it again with `tocsin up`", 0}
-	errInternal     = &Error{http.StatusInternalServerError, "internal", "something went wrong in this node", "see its log; nothing saved is lost", 0}
+	ErrUnauthorised = &Error{Status: http.StatusUnauthorized, Code: "unauthorised", Message: "this request carries no valid credential", Hint: "open the page again with `tocsin open`, or pass the token from the token file"}
+	ErrForbidden    = &Error{Status: http.StatusForbidden, Code: "forbidden", Message: "this request comes from another site or by another name", Hint: "open the page with `tocsin open`"}
+	ErrWrongHost    = &Error{Status: http.StatusMisdirectedRequest, Code: "wrong_host", Message: "this service answers only as 127.0.0.1, localhost or [::1]", Hint: "open the page with `tocsin open`"}
+	ErrCode         = &Error{Status: http.StatusUnauthorized, Code: "wrong_code", Message: "this code is wrong, used up or too old", Hint: "get a new one with `tocsin open`"}
+	ErrPassphrase   = &Error{Status: http.StatusUnauthorized, Code: "wrong_passphrase", Message: "this is not the passphrase of this device", Hint: "check it and try again; it is six words in lower case unless you chose another"}
+	ErrTooMany      = &Error{Status: http.StatusTooManyRequests, Code: "too_many_tries", Message: "too many wrong tries", Hint: "wait a minute and try again", RetryAfter: 60}
+	ErrStreams      = &Error{Status: http.StatusServiceUnavailable, Code: "too_many_streams", Message: "too many pages are open on this device", Hint: "close some of them", RetryAfter: 5}
+	ErrLocked       = &Error{Status: http.StatusLocked, Code: "locked", Message: "this device is locked", Hint: "unlock it with its passphrase (`tocsin unlock`)"}
+	ErrNotFound     = &Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no such thing on this device", Hint: ""}
+	ErrInvalid      = &Error{Status: http.StatusBadRequest, Code: "invalid", Message: "this request cannot be acted on", Hint: ""}
+	ErrTooLarge     = &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "this request is too large", Hint: fmt.Sprintf("send at most %d bytes", maxBody)}
+	ErrMediaType    = &Error{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body of a request is JSON", Hint: "set Content-Type: application/json"}
+	ErrReadOnly     = &Error{Status: http.StatusInsufficientStorage, Code: "read_only", Message: "nothing can be saved on this device at present", Hint: "free some disk space; nothing saved so far is lost"}
+	ErrShuttingDown = &Error{Status: http.StatusServiceUnavailable, Code: "stopping", Message: "this node is stopping", Hint: "start it again with `tocsin up`"}
+	ErrWrongPIN     = &Error{Status: http.StatusUnauthorized, Code: "wrong_pin", Message: "this is not the PIN of this device", Hint: "try again, or use the passphrase; nothing is lost by trying"}
+	ErrBackOff      = &Error{Status: http.StatusTooManyRequests, Code: "back_off", Message: "too soon after a wrong PIN", Hint: "wait, or use the passphrase"}
+	ErrNoPIN        = &Error{Status: http.StatusConflict, Code: "no_pin", Message: "no PIN can be used now", Hint: "use the passphrase"}
+	ErrReauth       = &Error{Status: http.StatusForbidden, Code: "reauthenticate", Message: "this needs the passphrase or the PIN once more", Hint: "ask for them at POST /v1/reauth, and send its token as Tocsin-Reauth"}
+	ErrWiped        = &Error{Status: http.StatusGone, Code: "wiped", Message: "this device was wiped", Hint: "it holds nothing to read any more; enrol a device anew"}
+	ErrUnwitnessed  = &Error{Status: http.StatusConflict, Code: "unwitnessed", Message: "too few other devices have signed for this message yet", Hint: "wait until this device has met two others since it was sent, then ask again"}
+	errInternal     = &Error{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong in this node", Hint: "see its log; nothing saved is lost"}
 )
 
 // invalid is a request that cannot be acted on, with what is wrong in it.
@@ -75,10 +84,20 @@ func toError(err error) *Error {
 		return ErrTooLarge
 	}
 	switch {
+	case errors.Is(err, node.ErrWiped):
+		return ErrWiped
 	case errors.Is(err, node.ErrLocked):
 		return ErrLocked
 	case errors.Is(err, node.ErrPassphrase):
 		return ErrPassphrase
+	case errors.Is(err, node.ErrPIN), errors.Is(err, node.ErrBackoff):
+		return pinError(err)
+	case errors.Is(err, node.ErrNoPIN):
+		return ErrNoPIN
+	case errors.Is(err, node.ErrReauth):
+		return ErrReauth
+	case errors.Is(err, node.ErrUnwitnessed):
+		return ErrUnwitnessed
 	case errors.Is(err, node.ErrNotFound):
 		return withSentence(ErrNotFound, node.ErrNotFound, err)
 	case errors.Is(err, node.ErrReadOnly):
@@ -90,6 +109,41 @@ func toError(err error) *Error {
 		return ErrShuttingDown
 	}
 	return errInternal
+}
+
+// pinError puts into numbers what a wrong PIN costs.
+func pinError(err error) *Error {
+	var wrong *node.PINError
+	if errors.As(err, &wrong) {
+		e := *ErrWrongPIN
+		e.AttemptsLeft, e.RetryAfter = &wrong.Left, seconds(wrong.Wait)
+		switch {
+		case wrong.Left == 0:
+			e.Hint = "the PIN is used up: unlock with the passphrase; no message is lost"
+		case e.RetryAfter > 0:
+			e.Hint = fmt.Sprintf("%s left; wait %s before the next", plural(wrong.Left, "try is", "tries are"), waiting(e.RetryAfter))
+		default:
+			e.Hint = plural(wrong.Left, "try is", "tries are") + " left"
+		}
+		return &e
+	}
+	e := *ErrBackOff
+	var soon *node.BackoffError
+	if errors.As(err, &soon) {
+		e.RetryAfter = seconds(soon.Wait)
+		e.Hint = fmt.Sprintf("wait %s, or use the passphrase", waiting(e.RetryAfter))
+	}
+	return &e
+}
+
+// seconds rounds up, so that who waits as long as was said has waited enough.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
+
+func waiting(seconds int) string {
+	if seconds < 120 {
+		return plural(seconds, "second", "seconds")
+	}
+	return plural((seconds+59)/60, "minute", "minutes")
 }
 
 // withSentence takes over the node's own sentence where it says more than ours.
@@ -108,8 +162,8 @@ type errorBody struct {
 }
 
 func writeError(w http.ResponseWriter, e *Error) {
-	if e.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(e.retryAfter))
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(e.RetryAfter))
 	}
 	writeJSON(w, e.Status, errorBody{e})
 }

@@ -26,6 +26,11 @@ type fakeNode struct {
 	online     bool
 	passphrase string
 	unlocks    int
+	pin        string // empty for none
+	pinLeft    int
+	token      string // of the last Reauth, until it is used
+	touched    int
+	wiped      bool
 	inbox      *inbox.Inbox
 	sent       int
 	subs       []chan node.Event
@@ -78,7 +83,208 @@ func (f *fakeNode) failure() error {
 func (f *fakeNode) Status() node.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return node.Status{Version: "test", Name: amara.Name, Org: amara.Org, Log: amara.Log, Locked: f.locked, Online: f.online, Peers: 1, Refused: map[string]uint64{"foreign": 2}}
+	return node.Status{Version: "test", Name: amara.Name, Org: amara.Org, Log: amara.Log, Locked: f.locked, Online: f.online, Peers: 1, Refused: map[string]uint64{"foreign": 2},
+		HasPIN: f.pin != "", PINReady: f.locked && f.pin != "", PINAttempts: f.pinLeft, Wiped: f.wiped, IdleLockSeconds: 300,
+		Standing:   node.Standing{State: "valid"},
+		Revocation: []node.RevocationAge{{Issuer: amara.Org, Number: 3, Updated: born, AgeSeconds: 7200, State: "fresh", Words: "two hours old"}},
+		Declared:   []node.Declared{{Org: amara.Org, Incident: "Flood", Since: born, Until: born}}}
+}
+
+func (f *fakeNode) UnlockPIN(_ context.Context, pin []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.pin == "" || f.pinLeft == 0:
+		return node.ErrNoPIN
+	case string(pin) != f.pin:
+		f.pinLeft--
+		return fmt.Errorf("unlock: %w", &node.PINError{Left: f.pinLeft, Wait: map[bool]time.Duration{true: 29500 * time.Millisecond}[f.pinLeft == 4]})
+	case f.pinLeft == 4:
+		return &node.BackoffError{Wait: 90 * time.Second}
+	}
+	f.locked = false
+	return nil
+}
+
+func (f *fakeNode) LockHard() error {
+	f.mu.Lock()
+	f.pin = ""
+	f.mu.Unlock()
+	return f.Lock()
+}
+
+func (f *fakeNode) Touch() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.touched++
+}
+
+func (f *fakeNode) Reauth(_ context.Context, s node.Secret) (node.Reauth, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if string(s.Passphrase) != f.passphrase && (f.pin == "" || string(s.PIN) != f.pin) {
+		return node.Reauth{}, fmt.Errorf("reauth: %w", node.ErrPassphrase)
+	}
+	f.unlocks++
+	f.token = fmt.Sprintf("again-%d", f.unlocks)
+	return node.Reauth{Token: f.token, Expires: born}, nil
+}
+
+// spend takes the token of the last Reauth, once.
+func (f *fakeNode) spend(token string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.token == "" || token != f.token {
+		return fmt.Errorf("node: %w", node.ErrReauth)
+	}
+	f.token = ""
+	return nil
+}
+
+func (f *fakeNode) SetPIN(_ context.Context, token string, pin []byte) error {
+	if err := f.spend(token); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pin, f.pinLeft = string(pin), 10
+	return nil
+}
+
+func (f *fakeNode) ClearPIN(_ context.Context, token string) error {
+	if err := f.spend(token); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pin = ""
+	return nil
+}
+
+func (f *fakeNode) ChangePassphrase(_ context.Context, old, fresh []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if string(old) != f.passphrase {
+		return node.ErrPassphrase
+	}
+	f.passphrase = string(fresh)
+	return nil
+}
+
+func (f *fakeNode) WipeSelf(_ context.Context, token string) error {
+	if err := f.spend(token); err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wiped = true
+	return nil
+}
+
+func (f *fakeNode) VerifyPersonStart(context.Context) (node.MeetingStep, error) {
+	return node.MeetingStep{Show: "TOCSIN1", Words: "Let them scan this."}, f.failure()
+}
+
+func (f *fakeNode) VerifyPersonScan(_ context.Context, code string) (node.MeetingStep, error) {
+	if code != "THEIRS" {
+		return node.MeetingStep{}, fmt.Errorf("%w: this is no code of a meeting", node.ErrInvalid)
+	}
+	people, err := f.People()
+	if err != nil {
+		return node.MeetingStep{}, err
+	}
+	return node.MeetingStep{Words: "Done.", Done: true, Person: &people[1]}, f.failure()
+}
+
+func (f *fakeNode) PersonDigits(person string) (node.PersonDigits, error) {
+	people, err := f.People()
+	if person != ben.Log {
+		return node.PersonDigits{}, fmt.Errorf("%w: nobody of that name", node.ErrNotFound)
+	}
+	return node.PersonDigits{Digits: "12345 67890", Person: people[1]}, err
+}
+
+func (f *fakeNode) VerifyPersonDigits(_ context.Context, person, digits string) (node.Person, error) {
+	d, err := f.PersonDigits(person)
+	if err == nil && digits != d.Digits {
+		err = fmt.Errorf("%w: the digits are not those", node.ErrInvalid)
+	}
+	return d.Person, err
+}
+
+func (f *fakeNode) Statements() []node.StatementInfo {
+	return []node.StatementInfo{{Hash: "00", Kind: "crl", Issuer: amara.Org, Time: born, Words: "It revokes one device.", Carried: true}}
+}
+
+func (f *fakeNode) PublishStatement(_ context.Context, raw []byte) (node.StatementInfo, error) {
+	if string(raw) != "a statement" {
+		return node.StatementInfo{}, fmt.Errorf("%w: this is no statement", node.ErrInvalid)
+	}
+	return f.Statements()[0], nil
+}
+
+func (f *fakeNode) RawStatements() [][]byte { return [][]byte{[]byte("a statement")} }
+
+func (f *fakeNode) SponsorView(_ context.Context, request []byte) (node.SponsorView, error) {
+	if string(request) != "a request" {
+		return node.SponsorView{}, fmt.Errorf("%w: this is no request", node.ErrInvalid)
+	}
+	return node.SponsorView{Name: ben.Name, Kind: "break-glass", Groups: []string{hexGroup(1)}, Until: born, Log: ben.Log}, nil
+}
+
+func (f *fakeNode) Sponsor(_ context.Context, token string, request []byte, spec node.SponsorSpec) (node.SponsorAnswer, error) {
+	if err := f.spend(token); err != nil {
+		return node.SponsorAnswer{}, err
+	}
+	return node.SponsorAnswer{Answer: request, Words: spec.Kind}, nil
+}
+
+func (f *fakeNode) RevokeSponsored(_ context.Context, token, log string) (node.StatementInfo, error) {
+	if err := f.spend(token); err != nil {
+		return node.StatementInfo{}, err
+	}
+	return f.Statements()[0], nil
+}
+
+func (f *fakeNode) RemoveMember(ctx context.Context, group, member string) error {
+	return f.AddMember(ctx, group, member)
+}
+
+func (f *fakeNode) SetRole(ctx context.Context, group, member, role string) error {
+	if role != "admin" && role != "member" {
+		return fmt.Errorf("%w: a role is admin or member", node.ErrInvalid)
+	}
+	return f.AddMember(ctx, group, member)
+}
+
+func (f *fakeNode) LeaveGroup(ctx context.Context, group string) error {
+	return f.AddMember(ctx, group, "self")
+}
+
+func (f *fakeNode) Roster(group string) ([]node.Member, error) {
+	people, err := f.People()
+	if group != hexGroup(1) || err != nil {
+		return nil, fmt.Errorf("%w: this device is in no group %s", node.ErrNotFound, group)
+	}
+	return []node.Member{{Person: people[0], Role: "admin"}, {Person: people[1], Role: "member", Excluded: true}}, f.failure()
+}
+
+func (f *fakeNode) HandOver(ctx context.Context, group, member string, _ time.Time) (int, error) {
+	return 3, f.AddMember(ctx, group, member)
+}
+
+func (f *fakeNode) EraseMessages(_ context.Context, token, group string, ids ...string) (node.Erased, error) {
+	if err := f.spend(token); err != nil {
+		return node.Erased{}, err
+	}
+	if group != hexGroup(1) {
+		return node.Erased{}, fmt.Errorf("%w: this device is in no group %s", node.ErrNotFound, group)
+	}
+	return node.Erased{Messages: len(ids), Words: "Erased here."}, nil
+}
+
+func (f *fakeNode) Broadcast(_ context.Context, m message.Message, priority, reason string) (node.Sent, error) {
+	return node.Sent{ID: "00", Log: amara.Log, Seq: 2, Time: born, State: "saved"}, f.failure()
 }
 
 func (f *fakeNode) Unlock(_ context.Context, passphrase []byte) error {
@@ -115,8 +321,12 @@ func (f *fakeNode) Peers() []node.Peer {
 
 func (f *fakeNode) People() ([]node.Person, error) {
 	return []node.Person{
-		{Name: amara.Name, Org: amara.Org, Roles: []string{amara.Role}, Log: amara.Log, Self: true, Ready: true, Valid: true},
-		{Name: ben.Name, Org: ben.Org, Roles: []string{ben.Role}, Log: ben.Log, Reachable: true, Ready: true, Valid: true},
+		{Name: amara.Name, Org: amara.Org, Roles: []string{amara.Role}, Log: amara.Log, Self: true, Ready: true, Valid: true,
+			Standing: node.Standing{State: "valid"}},
+		{Name: ben.Name, Org: ben.Org, Roles: []string{ben.Role}, Log: ben.Log, Reachable: true, Ready: true, Valid: true,
+			Standing: node.Standing{State: "provisional", Words: "vouched for by colleagues", Until: born}, Registrar: true, VerifiedAt: born,
+			Sponsored: &node.Sponsored{Kind: "break-glass", Sponsors: []string{amara.Name}, Groups: []string{hexGroup(1)}, Until: born},
+			Wipe:      &node.WipeState{Ordered: born, Receipt: born}, Replaces: "cc/0", ReplacedBy: "dd/0"},
 	}, nil
 }
 
@@ -198,6 +408,16 @@ func (f *fakeNode) LogEntries(_ context.Context, log string, from uint64, limit 
 func (f *fakeNode) VerifyLogs(context.Context, func(done, total uint64)) (node.VerifyReport, error) {
 	return node.VerifyReport{Entries: 4}, nil
 }
+
+func (f *fakeNode) ExportBundle(_ context.Context, path string, _ node.BundleSpec, _ func(done, total uint64)) (node.BundleInfo, error) {
+	return node.BundleInfo{Path: path, Recipients: 2, Entries: 4, Bodies: 3, Bytes: 4096}, nil
+}
+
+func (f *fakeNode) ImportBundle(context.Context, string, func(done uint64)) (node.BundleReport, error) {
+	return node.BundleReport{Creator: amara.Name, Created: born, New: 4, Words: "Everything in the file was taken."}, nil
+}
+
+func (f *fakeNode) Prove(context.Context, string) ([]byte, error) { return []byte("a proof"), nil }
 
 func (f *fakeNode) Metrics() node.Metrics { return node.Metrics{Opened: 7} }
 

@@ -54,7 +54,6 @@ func (s *Server) guardTCP(next http.Handler) http.Handler {
 			s.refuse(w, r, ErrWrongHost)
 			return
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -63,10 +62,11 @@ func (s *Server) guardTCP(next http.Handler) http.Handler {
 func (s *Server) guardUnix(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secureHeaders(w.Header())
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		next.ServeHTTP(w, r)
 	})
 }
+
+const noOtherSensor = "geolocation=(), microphone=(), payment=(), usb=()"
 
 func secureHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", web.ContentSecurityPolicy)
@@ -76,7 +76,7 @@ func secureHeaders(h http.Header) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	h.Set("Permissions-Policy", "camera=(), "+noOtherSensor)
 }
 
 // authorise decides whether a request on TCP may use a route.

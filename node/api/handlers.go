@@ -3,7 +3,6 @@ package api
 import (
 	_ "embed"
 	"encoding/hex"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -44,36 +43,6 @@ func (s *Server) getReady(w http.ResponseWriter, _ *http.Request) error {
 func (s *Server) getStatus(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, s.cfg.Node.Status())
 	return nil
-}
-
-// postUnlock takes one passphrase at a time, and counts the wrong ones.
-func (s *Server) postUnlock(w http.ResponseWriter, r *http.Request) error {
-	var body Unlock
-	if err := readJSON(r, &body); err != nil {
-		return err
-	}
-	s.unlocking.Lock()
-	defer s.unlocking.Unlock()
-	if !s.keys.mayTryPassphrase() {
-		return ErrTooMany
-	}
-	phrase := []byte(strings.TrimSpace(body.Passphrase))
-	defer clear(phrase)
-	err := s.cfg.Node.Unlock(r.Context(), phrase)
-	if errors.Is(err, node.ErrPassphrase) {
-		s.keys.wrongPassphrase()
-	}
-	if err != nil {
-		return err
-	}
-	return s.getStatus(w, r)
-}
-
-func (s *Server) postLock(w http.ResponseWriter, r *http.Request) error {
-	if err := s.cfg.Node.Lock(); err != nil {
-		return err
-	}
-	return s.getStatus(w, r)
 }
 
 func (s *Server) postMesh(w http.ResponseWriter, r *http.Request) error {
@@ -142,7 +111,7 @@ func (s *Server) group(id string) (Group, error) {
 	return Group{}, errNoGroup
 }
 
-var errNoGroup = &Error{http.StatusNotFound, ErrNotFound.Code, "this device is in no such group", "list its groups with `tocsin groups`", 0}
+var errNoGroup = &Error{Status: http.StatusNotFound, Code: ErrNotFound.Code, Message: "this device is in no such group", Hint: "list its groups with `tocsin groups`"}
 
 func (s *Server) getGroup(w http.ResponseWriter, r *http.Request) error {
 	g, err := s.group(r.PathValue("id"))

@@ -5,11 +5,14 @@ import "time"
 // Every limit of the package.
 const (
 	maxBody        = 64 << 10 // bytes of a request's body
+	maxLongBody    = 96 << 10 // of one that carries a statement or a request to sponsor, in base 64
+	maxPicture     = 1 << 20  // of one that is a picture
 	maxHeader      = 16 << 10 // bytes of a request's header
 	maxStreams     = 16       // event streams at once
 	maxSessions    = 32       // browser sessions at once; the oldest gives way
 	maxCodes       = 8        // one-time codes that wait to be used; the oldest gives way
 	maxMessages    = 500      // messages in one answer
+	maxErase       = 500      // messages erased by one request
 	maxLogEntries  = 1000     // log entries in one answer
 	eventsKept     = 512      // events a stream may fall behind before it is told of a gap
 	triesPerMinute = 10       // wrong codes a minute, and wrong passphrases a minute
@@ -18,6 +21,8 @@ const (
 	maxQRCodes = 600  // QR codes of one sequence: 37.5 KiB, some ten minutes of showing
 	qrScale    = 8    // pixels of a module in a picture of a code
 	qrSide     = 1600 // pixels of the longer side of what is looked at for codes
+	// maxPicturePixels bounds the frames of a page's camera.
+	maxPicturePixels = 4 << 20
 	// MaxQRPixels bounds the pictures that a command reads: a large camera's.
 	MaxQRPixels = 64 << 20
 	// MaxQRBytes bounds their files.
@@ -36,3 +41,14 @@ const (
 	heartbeat         = 20 * time.Second
 	shutdownTimeout   = 3 * time.Second
 )
+
+// bodyLimit is how many bytes the body of a request to a route may have.
+func bodyLimit(path string) int64 {
+	switch path {
+	case "/v1/qr/read":
+		return maxPicture
+	case "/v1/statements", "/v1/sponsor", "/v1/sponsor/view":
+		return maxLongBody
+	}
+	return maxBody
+}

@@ -15,6 +15,9 @@ func (s *Server) pages() []route {
 		{"GET", "/{$}", anyone, s.page(web.Conversations())},
 		{"GET", "/new", anyone, s.page(web.New())},
 		{"GET", "/unlock", anyone, s.page(web.Unlock())},
+		{"GET", "/people", anyone, s.page(web.People())},
+		{"GET", "/verify", anyone, s.page(web.Verify())},
+		{"GET", "/safety", anyone, s.page(web.Safety())},
 		{"GET", "/c/{id}", anyone, s.conversationPage},
 		{"GET", "/favicon.ico", anyone, func(w http.ResponseWriter, _ *http.Request) error {
 			w.WriteHeader(http.StatusNoContent)
@@ -38,6 +41,9 @@ func (s *Server) page(p web.Page) func(http.ResponseWriter, *http.Request) error
 			return err
 		}
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		if p.Camera {
+			w.Header().Set("Permissions-Policy", "camera=(self), "+noOtherSensor)
+		}
 		_, _ = w.Write(b.Bytes()) // an error means that the client has gone
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,8 +26,16 @@ const patience = 90 * time.Second
 // machine is a real node with its API: real keys and credentials, a real mesh on loopback, logs in memory.
 type machine struct {
 	*node.Node
-	api *Server
+	api       *Server
+	clock     *steppedClock
+	authority *identity.Authority // of everybody in the mesh
 }
+
+// steppedClock is the machine's clock, put forward by a test.
+type steppedClock struct{ ahead atomic.Int64 }
+
+func (c *steppedClock) Now() time.Time                         { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *steppedClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
 // newMachines enrols two people of one organisation and starts a node with an API for each. The first is left locked.
 func newMachines(t *testing.T) (amara, ben *machine) {
@@ -45,7 +54,9 @@ func newMachines(t *testing.T) (amara, ben *machine) {
 		wish := identity.Wish{Person: identity.Person{Org: org, Regulator: "gmc", Number: number}, Claims: identity.Claims{Name: name, Roles: grant.Roles}}
 		cfg := enrol(t, authority, wish, grant)
 		cfg.Static = neighbours
-		return startMachine(t, cfg, locked)
+		m := startMachine(t, cfg, locked)
+		m.authority = authority
+		return m
 	}
 	ben = start("Ben Carter", "7654321", "paramedic", false)
 	amara = start("Amara Okafor", "1234567", "registrar", true, ben.Status().Addrs...)
@@ -75,7 +86,7 @@ func enrol(t *testing.T, authority *identity.Authority, wish identity.Wish, gran
 	v, err = vault.Open(filepath.Join(dir, "vault"))
 	must(t, err)
 	return node.Config{
-		Version: "test", Dir: dir, Clock: node.SystemClock(), Vault: v, Store: memstore.New(), Relay: relay, Bundle: grant.Bundle,
+		Version: "test", Dir: dir, Clock: &steppedClock{}, Vault: v, Store: memstore.New(), Relay: relay, Bundle: grant.Bundle,
 		Admission: enrolment.Admission, Credential: enrolment.Credential,
 		Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"},
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), ReceiptDelay: 20 * time.Millisecond, SyncInterval: 2 * time.Second,
@@ -99,7 +110,7 @@ func startMachine(t *testing.T, cfg node.Config, locked bool) *machine {
 		stop()
 		must(t, <-done)
 	})
-	return &machine{n, server}
+	return &machine{Node: n, api: server, clock: cfg.Clock.(*steppedClock)}
 }
 
 func must(t *testing.T, err error) {

@@ -24,20 +24,50 @@ func (s *Server) table() []route {
 		{"GET", "/metrics", script, s.getMetrics},
 
 		{"GET", "/v1/status", user, s.getStatus},
-		{"POST", "/v1/unlock", user, s.postUnlock},
+		{"POST", "/v1/unlock", user, s.deed(s.postUnlock)},
 		{"POST", "/v1/lock", user, s.postLock},
-		{"POST", "/v1/mesh", user, s.postMesh},
+		{"POST", "/v1/lock/hard", user, s.postLockHard},
+		{"POST", "/v1/touch", user, s.postTouch},
+		{"POST", "/v1/reauth", user, s.deed(s.postReauth)},
+		{"PUT", "/v1/pin", user, s.deed(s.putPIN)},
+		{"DELETE", "/v1/pin", user, s.deed(s.deletePIN)},
+		{"POST", "/v1/passphrase", user, s.deed(s.postPassphrase)},
+		{"POST", "/v1/wipe", user, s.postWipe},
+		{"POST", "/v1/mesh", user, s.deed(s.postMesh)},
 		{"GET", "/v1/peers", user, s.getPeers},
+
 		{"GET", "/v1/people", user, s.getPeople},
+		{"POST", "/v1/people/verify", user, s.deed(s.postVerifyPerson)},
+		{"POST", "/v1/people/verify/scan", user, s.deed(s.postVerifyScan)},
+		{"POST", "/v1/people/verify/digits", user, s.deed(s.postVerifyDigits)},
+		{"GET", "/v1/people/digits", user, s.getDigits},
+		{"POST", "/v1/qr/read", user, s.postReadQR},
+		{"GET", "/v1/statements", user, s.getStatements},
+		{"POST", "/v1/statements", user, s.postStatement},
+		{"GET", "/v1/statements/raw", user, s.getRawStatements},
+		{"POST", "/v1/sponsor/view", user, s.deed(s.postSponsorView)},
+		{"POST", "/v1/sponsor", user, s.deed(s.postSponsor)},
+		{"POST", "/v1/sponsor/revoke", user, s.deed(s.postSponsorRevoke)},
 
 		{"GET", "/v1/groups", user, s.getGroups},
-		{"POST", "/v1/groups", user, s.postGroup},
+		{"POST", "/v1/groups", user, s.deed(s.postGroup)},
 		{"GET", "/v1/groups/{id}", user, s.getGroup},
-		{"POST", "/v1/groups/{id}/members", user, s.postMember},
+		{"POST", "/v1/groups/{id}/members", user, s.deed(s.postMember)},
+		{"POST", "/v1/groups/{id}/members/remove", user, s.deed(s.postRemoveMember)},
+		{"GET", "/v1/groups/{id}/roster", user, s.getRoster},
+		{"POST", "/v1/groups/{id}/role", user, s.deed(s.postRole)},
+		{"POST", "/v1/groups/{id}/leave", user, s.deed(s.postLeave)},
+		{"POST", "/v1/groups/{id}/hand-over", user, s.deed(s.postHandOver)},
+		{"POST", "/v1/groups/{id}/erase", user, s.deed(s.postErase)},
 		{"GET", "/v1/groups/{id}/messages", user, s.getMessages},
-		{"POST", "/v1/groups/{id}/messages", user, s.postMessage},
+		{"POST", "/v1/groups/{id}/messages", user, s.deed(s.postMessage)},
 		{"POST", "/v1/groups/{id}/read", user, s.postRead},
+		{"POST", "/v1/broadcast", user, s.deed(s.postBroadcast)},
 		{"GET", "/v1/events", user, s.getEvents},
+
+		{"POST", "/v1/bundles/export", script, s.deed(s.postExportBundle)},
+		{"POST", "/v1/bundles/import", script, s.deed(s.postImportBundle)},
+		{"POST", "/v1/proofs", user, s.deed(s.postProof)},
 
 		{"GET", "/v1/logs", user, s.getLogs},
 		{"GET", "/v1/logs/entries", user, s.getLogEntries},
@@ -69,6 +99,7 @@ func (s *Server) routes(socket bool) http.Handler {
 func (s *Server) serve(rt route, socket bool) http.Handler {
 	name := rt.method + " " + rt.path
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(rt.path))
 		p, err := pass{via: viaSocket}, error(nil)
 		if !socket {
 			p, err = s.authorise(r, rt.access)

@@ -61,7 +61,8 @@ type Server struct {
 	cookie string
 	assets []web.Asset
 
-	unlocking sync.Mutex    // one passphrase at a time: each costs 64 MiB
+	unlocking sync.Mutex    // one secret at a time: each costs 64 MiB
+	reading   sync.Mutex    // one picture at a time
 	streams   chan struct{} // one place for each event stream
 }
 

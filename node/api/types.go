@@ -39,7 +39,7 @@ type (
 		ID      string   `json:"id"`
 		Name    string   `json:"name"`
 		Title   string   `json:"title"` // Name, or who the others are where there is none
-		Kind    string   `json:"kind"`  // direct, team or incident
+		Kind    string   `json:"kind"`  // direct, team, incident or broadcast
 		Members []Author `json:"members"`
 		Count   int      `json:"count"`
 		Unread  int      `json:"unread"`
@@ -61,6 +61,7 @@ type (
 		Org      string `json:"org"`
 		Role     string `json:"role"`
 		Verified bool   `json:"verified"`
+		Badge    string `json:"badge,omitempty"` // one of inbox's: how they came to be trusted, or that they no longer are
 	}
 
 	// Messages answers GET /v1/groups/{id}/messages in the order they are shown.
@@ -89,6 +90,10 @@ type (
 		Delivered  int       `json:"delivered"` // recipients' devices with a signed receipt
 		Read       int       `json:"read"`      // of them, those that say it was read
 		Recipients int       `json:"recipients"`
+		Removed    bool      `json:"removed,omitempty"`     // said after its author was removed: kept and flagged
+		Broadcast  bool      `json:"broadcast,omitempty"`   // sent to everybody admitted
+		Reason     string    `json:"reason,omitempty"`      // of a broadcast
+		HandedOver string    `json:"handed_over,omitempty"` // who handed it over later
 	}
 
 	// Logs answers GET /v1/logs.
@@ -116,10 +121,6 @@ type (
 		Reason string `json:"reason"`
 	}
 
-	// Unlock is the body of POST /v1/unlock.
-	Unlock struct {
-		Passphrase string `json:"passphrase"`
-	}
 	// Mesh is the body of POST /v1/mesh.
 	Mesh struct {
 		Online *bool `json:"online"`
@@ -168,7 +169,7 @@ func VerifiedOf(r node.VerifyReport) Verified {
 }
 
 func authorOf(a inbox.Author) Author {
-	return Author{Log: a.Log, Name: a.Name, Org: a.Org, Role: a.Role, Verified: a.Verified}
+	return Author{Log: a.Log, Name: a.Name, Org: a.Org, Role: a.Role, Verified: a.Verified, Badge: a.Badge}
 }
 
 func groupOf(c inbox.Conversation, self string) Group {
@@ -216,6 +217,7 @@ func messageOf(it inbox.Item) Message {
 		Priority: it.Priority, Own: it.Own, Provable: it.Provable, Unread: it.Unread,
 		State: it.State, StateWords: it.StateWords(),
 		Delivered: len(it.Delivered), Read: len(it.Read), Recipients: it.Recipients,
+		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver,
 	}
 	if t := it.Message.Text; t != nil {
 		m.Text = t.Body

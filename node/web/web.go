@@ -36,6 +36,8 @@ type Page struct {
 	Name  string // of its template and its module
 	Title string // of the browser's window: never content
 	Bare  bool   // without the bar, the strip and the lock
+	// Camera: the page may ask for the camera. No other may.
+	Camera bool
 	// OwnStrip: the page places the connection strip itself.
 	OwnStrip bool
 }
@@ -45,9 +47,16 @@ func Unlock() Page        { return Page{Name: "unlock", Title: "Unlock", Bare: t
 func Conversations() Page { return Page{Name: "conversations", Title: "Conversations"} }
 func New() Page           { return Page{Name: "new", Title: "New conversation"} }
 func Conversation() Page  { return Page{Name: "conversation", Title: "Conversation", OwnStrip: true} }
+func People() Page        { return Page{Name: "people", Title: "People"} }
+func Safety() Page        { return Page{Name: "safety", Title: "Safety"} }
+
+// Verify is the page on which somebody is verified in person, by a camera where there is one.
+func Verify() Page { return Page{Name: "verify", Title: "Verify in person", Camera: true} }
 
 // pages are all of them.
-func pages() []Page { return []Page{Unlock(), Conversations(), New(), Conversation()} }
+func pages() []Page {
+	return []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety()}
+}
 
 // View is what a shell is filled with. It is the same for everybody who runs this version.
 type View struct {

@@ -5,11 +5,12 @@ import { call, known, leave } from '/assets/session.js';
 import { listen } from '/assets/events.js';
 import { start as strip } from '/assets/strip.js';
 import { start as list } from '/assets/list.js';
+import { kindOf, words as badgeWords } from '/assets/badges.js';
 
 const id = location.pathname.split('/').pop();
 const path = `/v1/groups/${id}`;
 const page = 100;
-const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct' };
+const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct', broadcast: 'To everybody' };
 
 const messages = byId('messages');
 const form = byId('composer');
@@ -36,13 +37,17 @@ function build(message, follows) {
   const doubts = [];
   if (!message.from.verified) doubts.push('Sender not verified');
   if (!message.provable) doubts.push('Cannot be proved');
+  if (message.removed) doubts.push('Written after they were removed');
+  if (message.handed_over) doubts.push(`Handed over by ${message.handed_over}`);
   const urgent = message.priority === 'routine' ? null : el('span', { class: `flag ${message.priority}` }, message.priority === 'stat' ? 'Stat' : 'Urgent');
   const role = [message.from.role, message.from.org].filter(Boolean).join(' · ');
   return el('li', { class: ['message', message.own ? 'own' : '', message.priority, follows ? 'follows' : ''].join(' '), 'data-id': message.id },
     el('div', { class: 'from' },
       el('span', { class: 'name' }, who(message)),
-      message.own || !role ? null : el('span', { class: 'role' }, role)),
+      message.own || !role ? null : el('span', { class: 'role' }, role),
+      message.from.badge ? el('span', { class: `badge ${kindOf(message.from.badge)}` }, badgeWords[message.from.badge] ?? message.from.badge) : null),
     urgent,
+    message.broadcast ? el('p', { class: 'doubt', dir: 'auto' }, `To everybody: ${message.reason}`) : null,
     quote(message),
     el('p', { class: 'text', dir: 'auto' }, message.text),
     doubts.length ? el('p', { class: 'doubt' }, `${doubts.join('. ')}.`) : null,
@@ -121,7 +126,8 @@ async function heading() {
   byId('members').replaceChildren(...group.members.map((m) =>
     el('li', {}, el('span', { class: 'name' }, m.name || 'Unknown'),
       el('span', { class: 'role' }, [m.role, m.org].filter(Boolean).join(' · ')),
-      el('span', { class: m.verified ? 'badge' : 'badge doubt' }, m.verified ? 'Verified' : 'Not verified'))));
+      el('span', { class: m.badge ? `badge ${kindOf(m.badge)}` : m.verified ? 'badge' : 'badge doubt' },
+        m.badge ? badgeWords[m.badge] ?? m.badge : m.verified ? 'Verified' : 'Not verified'))));
 }
 
 async function markRead(all) {
@@ -240,9 +246,9 @@ if (await known()) {
   list(id);
   listen((event) => {
     const ours = !event.group || event.group === id;
-    if (['message', 'delivery'].includes(event.type) && ours) load();
+    if (['message', 'delivery', 'erased'].includes(event.type) && ours) load();
     if (['ready', 'gap'].includes(event.type)) load();
-    if (['group', 'people', 'ready', 'gap'].includes(event.type)) loadHeading();
+    if (['group', 'people', 'trust', 'ready', 'gap'].includes(event.type)) loadHeading();
   });
   loadHeading();
   load();

@@ -16,12 +16,23 @@ export function el(name, props = {}, ...children) {
   return node;
 }
 
+/** svg makes an element of a picture, in the namespace of those in the shell. */
+export function svg(name, attributes, ...children) {
+  const node = document.createElementNS(document.querySelector('svg').namespaceURI, name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
 /** byId finds an element of the shell. */
 export const byId = (id) => document.getElementById(id);
 
-/** say puts a text into an element, and touches it only when it differs, so that a screen reader says it once. */
+/**
+ * say puts a text into an element, and touches it only when it differs, so that a screen reader says it once. A page that is being left has
+ * no elements any more.
+ */
 export function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  if (node && node.textContent !== text) node.textContent = text;
 }
 
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', hour12: false });

@@ -9,7 +9,7 @@ let last = '';
 
 function hear(event) {
   if (event.stream) last = event.stream;
-  if (event.type === 'lock') {
+  if (event.type === 'lock' || event.type === 'wiped') {
     leave();
     return;
   }

@@ -4,8 +4,8 @@ import { byId, el, say, soon, time } from '/assets/dom.js';
 import { call } from '/assets/session.js';
 import { listen } from '/assets/events.js';
 
-const about = new Set(['message', 'delivery', 'group', 'ready', 'gap']);
-const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct' };
+const about = new Set(['message', 'delivery', 'group', 'erased', 'ready', 'gap']);
+const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct', broadcast: 'To everybody' };
 
 function item(group, current) {
   const last = group.last;

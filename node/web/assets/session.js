@@ -14,10 +14,12 @@ tabs.addEventListener('message', ({ data }) => {
 
 /** Refused is an error that the node answered with: code for programs, message for people. */
 export class Refused extends Error {
-  constructor(status, { code, message, hint } = {}) {
+  constructor(status, { code, message, hint, retry_after: wait, attempts_left: left } = {}) {
     super(message ? sentence(message) + (hint ? ' ' + sentence(hint) : '') : 'The node does not answer. Is it still running?');
     this.status = status;
     this.code = code ?? 'no_answer';
+    this.wait = wait ?? 0; // seconds to wait before the next try
+    this.left = left; // tries left, where there is a number of them
   }
 }
 
@@ -67,10 +69,13 @@ export function back() {
   return path.startsWith('/') && !path.startsWith('//') ? path : '/';
 }
 
-/** ask sends one request and returns the answer; it throws Refused. */
-export async function ask(method, path, body) {
-  const init = { method, headers: headers(), credentials: 'same-origin', cache: 'no-store' };
-  if (body !== undefined) {
+/** ask sends one request and returns the answer; it throws Refused. token is that of a re-authentication, where one is needed. */
+export async function ask(method, path, body, token) {
+  const init = { method, headers: headers(token ? { 'Tocsin-Reauth': token } : {}), credentials: 'same-origin', cache: 'no-store' };
+  if (body instanceof Blob) {
+    init.headers['Content-Type'] = body.type;
+    init.body = body;
+  } else if (body !== undefined) {
     init.headers['Content-Type'] = 'application/json';
     init.body = JSON.stringify(body);
   }
@@ -85,13 +90,16 @@ export async function ask(method, path, body) {
   throw new Refused(response.status, answer.error);
 }
 
-/** call is ask for a page that shows content: when this browser is no longer let in, or the device is locked, it leaves. */
-export async function call(method, path, body) {
+/** call is ask for a page that shows content: when this browser is no longer let in, or the device is locked or wiped, it leaves. */
+export async function call(method, path, body, token) {
   try {
-    return await ask(method, path, body);
+    return await ask(method, path, body, token);
   } catch (error) {
     if (error.code === 'unauthorised') sessionStorage.removeItem(KEY);
-    if (error.code === 'unauthorised' || error.code === 'locked') leave();
+    if (['unauthorised', 'locked', 'wiped'].includes(error.code)) leave();
     throw error;
   }
 }
+
+/** look has the node look for QR codes in a picture: browsers on Linux cannot. */
+export const look = (picture) => call('POST', '/v1/qr/read', picture);

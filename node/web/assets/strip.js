@@ -1,10 +1,11 @@
-// The bar and the connection strip: who this device belongs to, and in words who is in reach.
+// The bar and the connection strip: who this device belongs to, and in words who is in reach and how old what is known of lost devices is.
 
 import { byId, join, say, soon } from '/assets/dom.js';
 import { call, leave } from '/assets/session.js';
 import { listen } from '/assets/events.js';
+import { start as idle } from '/assets/idle.js';
 
-const about = new Set(['peers', 'people', 'unlock', 'ready', 'gap']);
+const about = new Set(['peers', 'people', 'unlock', 'trust', 'ready', 'gap']);
 
 /** words says who is in reach. */
 export function words(status, people) {
@@ -19,8 +20,27 @@ export function words(status, people) {
   return `In reach: ${join(shown)}.`;
 }
 
+const order = ['fresh', 'ageing', 'stale', 'none'];
+
+/** age says how old what is known of revoked devices is: the worst of all issuers. */
+export function age(revocation) {
+  const worst = Math.max(-1, ...(revocation ?? []).map((r) => order.indexOf(r.state)));
+  return [
+    '', 'Revocations: as of today.', 'Revocations: some days old.', 'Revocations: over a week old.', 'Revocations: not heard yet.',
+  ][worst + 1];
+}
+
+function place() {
+  const here = document.body.className.replace('page-', '');
+  const page = { new: 'conversations', conversation: 'conversations', verify: 'people' }[here] ?? here;
+  for (const link of document.querySelectorAll('.places a')) {
+    if (link.dataset.page === page) link.setAttribute('aria-current', here === page ? 'page' : 'true');
+  }
+}
+
 async function load() {
   const strip = byId('strip');
+  if (!strip) return; // the page is being left
   try {
     const [status, { people }] = await Promise.all([call('GET', '/v1/status'), call('GET', '/v1/people')]);
     if (status.locked) {
@@ -28,23 +48,26 @@ async function load() {
       return;
     }
     say(byId('who'), status.name);
+    idle(status.idle_lock_seconds);
     const state = status.problem ? 'alarm' : !status.online || status.peers === 0 ? 'alone' : 'reach';
     strip.dataset.state = state;
-    say(strip, status.problem ? status.problem : words(status, people));
+    say(byId('reach'), status.problem ? status.problem : words(status, people));
+    say(byId('age'), age(status.revocation));
   } catch (error) {
     strip.dataset.state = 'alarm';
-    say(strip, error.message);
+    say(byId('reach'), error.message);
   }
 }
 
 /** start fills the bar and keeps it true. */
 export function start() {
+  place();
   const refresh = soon(load);
   listen((event) => {
     if (about.has(event.type)) refresh();
     if (event.type === 'broken') {
       byId('strip').dataset.state = 'alarm';
-      say(byId('strip'), 'The node on this computer does not answer. Trying again …');
+      say(byId('reach'), 'The node on this computer does not answer. Trying again …');
     }
   });
   // Who is in reach changes without anything being said.

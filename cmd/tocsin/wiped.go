@@ -1,0 +1,55 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+)
+
+// destroyRelayKeys overwrites the relay keys where they lie and removes the
+// file. It is the last step of a wipe, and may be done twice.
+func (d dataDir) destroyRelayKeys() error {
+	path := d.file(relayFile)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(overwrite(f), f.Close(), os.Remove(path), syncDir(string(d)))
+}
+
+// overwrite puts random bytes over all of a file, on the disk.
+func overwrite(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	noise := make([]byte, info.Size())
+	if _, err := rand.Read(noise); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(noise, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (d dataDir) relayKeysGone() bool {
+	_, err := os.Lstat(d.file(relayFile))
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// removeWiped takes away what a wiped device leaves: sealed bytes whose keys are
+// gone, and who it was. VERSION and the mark of the wipe stay, so that a later
+// start says what happened.
+func (d dataDir) removeWiped() error {
+	var errs []error
+	for _, name := range []string{vaultDir, storeDir, requestFile, sponsorRequestFile, credentialFile, admissionFile, trustFile,
+		"trust.bin", "enrolled.bin", "ticket.bin", "peers.json"} {
+		errs = append(errs, os.RemoveAll(d.file(name)))
+	}
+	return errors.Join(append(errs, syncDir(string(d)))...)
+}
