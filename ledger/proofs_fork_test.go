@@ -248,7 +248,7 @@ func TestVerifyRange(t *testing.T) {
 			t.Fatalf("from %d: %d entries, %v", from, len(got), err)
 		}
 		for i, e := range got {
-			if e.ID() != chain[from+uint64(i)].Entry().ID() || e.CheckSignature() != nil {
+			if e.ID() != chain[from+uint64(i)].Entry().ID() || e.CheckSignature() != nil || e.HasBody() {
 				t.Fatalf("from %d: entry %d is another", from, i)
 			}
 		}

@@ -86,6 +86,7 @@ func continueRange(e *Entry, log LogID, seq uint64, prev ID, signed []byte) erro
 		return err
 	}
 	*e = *read
+	e.Absent = true
 	switch {
 	case e.Header.Log() != log || e.Header.Seq != seq:
 		return fmt.Errorf("%w: entry %d of log %s is in the place of %d", ErrRange, e.Header.Seq, e.Header.Log(), seq)
