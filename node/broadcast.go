@@ -132,7 +132,7 @@ func (n *Node) sealBroadcast(payload []byte, p ledger.Priority) (ledger.Header, 
 	if err := n.saveGroup(nil, secretChange(outKey(h.Seq), raw)); err != nil {
 		return h, nil, nil, err
 	}
-	h.GroupTag, h.Commit = group.BroadcastTag, s.Commit
+	h.Commit = s.Commit
 	return h, s.Body, rec, nil
 }
 

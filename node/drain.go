@@ -40,7 +40,7 @@ type batch struct {
 	learnt  []group.Tag // epochs that entries may have waited for
 	people  bool        // a prekey was learnt: somebody can be reached who could not
 	waiting int         // change in the number of entries that wait for an epoch
-	asks    [][]byte    // requests to seal again, to be sent
+	lost    []lost      // sealed to keys that are destroyed here: to be asked for again
 	asked   []group.Asked
 }
 
@@ -263,7 +263,8 @@ func (n *Node) drainEpoch(b *batch, e *ledger.Entry) error {
 	sent := time.UnixMilli(int64(e.Header.HLC >> 16))
 	if learned.NotOurs && n.open.keyring.MayBeDestroyed(e.Header.Log(), sent) {
 		n.log.Info("an epoch is sealed to a key that this device has destroyed: asked for again", "log", e.Header.Log())
-		return n.askAgain(b, e.Header.Log(), learned.Epoch)
+		b.lost = append(b.lost, lost{e.Header.Log(), learned.Epoch, e.Header.HLC})
+		return nil
 	}
 	if !learned.Complete {
 		return nil
@@ -332,7 +333,7 @@ func (n *Node) drainData(b *batch, e *ledger.Entry) error {
 		b.waiting++
 		if errors.Is(err, group.ErrDestroyed) {
 			n.log.Info("a message is sealed to a key that this device has destroyed: asked for again", "log", h.Log(), "seq", h.Seq)
-			return n.askAgain(b, h.Log(), group.EpochID{}, e.ID())
+			b.lost = append(b.lost, lost{creator: h.Log(), since: h.HLC})
 		}
 		return nil
 	case err != nil:

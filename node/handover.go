@@ -4,7 +4,7 @@ package node
 //
 //	HandOver        a member seals older messages of a group, with their openings, under its present epoch
 //	drainHandover   each item is held against the signed header it names; what is new here is shown
-//	askAgain        what was sealed to a key that is destroyed here is asked for in a control entry
+//	askAgain        what was sealed to a key that is destroyed here is asked for, in a control entry
 //	drainAsked      the announcer seals anew, and hands over what was asked for
 //
 // An item whose entry has not come waits under "handed/" until it has.
@@ -49,6 +49,12 @@ func (n *Node) HandOver(ctx context.Context, groupID, member string, since time.
 	}
 	if _, ok := n.open.keyring.Group(id); !ok {
 		return 0, noGroup(id)
+	}
+	if err := n.drainAll(ctx); err != nil { // what was said a moment ago, too
+		return 0, err
+	}
+	if err := n.writable(); err != nil {
+		return 0, err
 	}
 	devices, err := n.people.resolve(member)
 	if err != nil {
@@ -268,24 +274,63 @@ func (n *Node) findWaiting(tagKey [32]byte, id group.ID, headers map[[32]byte]*l
 	})
 }
 
-// askAgain asks the author of an announcement or message that is sealed to a key
-// destroyed here to seal it anew, at most once a day. The request leaves with
-// the next control entry of this turn (see payAsks).
-func (n *Node) askAgain(b *batch, creator identity.LogID, epoch group.EpochID, ids ...[32]byte) error {
-	payload, changes, err := n.open.keyring.AskAgain(creator, epoch, ids, n.cfg.Clock.Now())
+// lost is an announcement, or a message, that is sealed to a key destroyed here.
+type lost struct {
+	creator identity.LogID
+	epoch   group.EpochID // zero where it is not known
+	since   uint64        // clock of the entry
+}
+
+// askAgain asks who sealed it to seal anew, and to hand over what waits here
+// since, at most once a day.
+func (n *Node) askAgain(ctx context.Context, l lost) error {
+	ids, err := n.waitingSince(ctx, l)
 	if err != nil {
-		n.log.Warn("a message that cannot be opened could not be asked for", "log", creator, "err", err)
-		return nil
-	}
-	if payload == nil {
-		return nil
-	}
-	if err := n.fold(b, changes); err != nil {
 		return err
 	}
-	b.asks = append(b.asks, payload)
+	payload, changes, err := n.open.keyring.AskAgain(l.creator, l.epoch, ids, n.cfg.Clock.Now())
+	if err != nil {
+		return fmt.Errorf("node: asking %s to seal again: %w", l.creator, err)
+	}
+	if payload == nil {
+		return nil // asked today
+	}
+	if err := n.saveGroup(changes); err != nil {
+		return err
+	}
 	n.count(func(m *Metrics) { m.Unreadable++ })
-	return nil
+	return n.commitControl(ctx, controlUnreadable, payload)
+}
+
+// waitingSince returns the entries that wait here, are no older than l and were
+// written by somebody in a group with its creator: what it sealed is among them.
+func (n *Node) waitingSince(ctx context.Context, l lost) ([][32]byte, error) {
+	with := map[identity.LogID]bool{l.creator: true}
+	for _, v := range n.open.keyring.Groups() {
+		if _, ok := v.Role(l.creator); !ok {
+			continue
+		}
+		for _, m := range v.Members {
+			with[m.Device] = true
+		}
+	}
+	var ids [][32]byte
+	err := n.cfg.Vault.Scan(prefixWait, func(key string, _ []byte) error {
+		_, log, seq, err := parseWaitKey(key)
+		if err != nil || !with[log] || len(ids) == maxHandItems {
+			return err
+		}
+		e, err := n.logs.Entry(ctx, log, seq)
+		if err != nil {
+			n.log.Error("an entry that waited cannot be read", "log", log, "seq", seq, "err", err)
+			return nil
+		}
+		if e.Header.HLC >= l.since {
+			ids = append(ids, e.ID())
+		}
+		return nil
+	})
+	return ids, err
 }
 
 // drainAsked takes a request of another device. The announcer answers, once the
@@ -312,12 +357,12 @@ func (n *Node) drainAsked(b *batch, e *ledger.Entry, content []byte) error {
 // what could not be read, and hands over what was asked for. A crash before it
 // loses the question or the answer; both are asked again after a day.
 func (n *Node) answer(ctx context.Context, b *batch) error {
-	if len(b.asks) == 0 && len(b.asked) == 0 || n.writable() != nil {
+	if len(b.lost) == 0 && len(b.asked) == 0 || n.writable() != nil {
 		return nil
 	}
 	var errs []error
-	for _, payload := range b.asks {
-		errs = append(errs, n.commitControl(ctx, controlUnreadable, payload))
+	for _, l := range b.lost {
+		errs = append(errs, n.askAgain(ctx, l))
 	}
 	for _, a := range b.asked {
 		for _, id := range a.Groups {

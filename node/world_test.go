@@ -66,6 +66,11 @@ func (w *world) enrol(name, org string) *machine {
 	return w.enrolWith(name, org, identity.Grant{Now: w.issued, Validity: 30 * 24 * time.Hour, Roles: []string{"doctor"}})
 }
 
+// grant is what a doctor is given for as long as validity.
+func (w *world) grant(validity time.Duration) identity.Grant {
+	return identity.Grant{Now: w.issued, Validity: validity, Roles: []string{"doctor"}}
+}
+
 func (w *world) enrolWith(name, org string, g identity.Grant) *machine {
 	w.t.Helper()
 	dir := w.t.TempDir()
