@@ -316,6 +316,15 @@ func TestEpochsPerCreator(t *testing.T) {
 		t.Errorf("learnt twice: %+v", learned)
 	}
 	ds[1].mustOpen(ds[0].seal(id, "after all", start), start)
+	// What turned out to be wrong while it waited is given up.
+	ds[1].k.created[ds[0].log] = MaxEpochsPerCreator
+	b := ds[0].announce(id, start)
+	ds[1].learn(ds[0], b.Pages, start)
+	ds[1].k.created[ds[0].log] = 2
+	ds[1].k.gone[ds[0].k.epochs[b.Epoch].tag] = &gone{group: id, creator: ds[0].log}
+	if learned := retry(); len(learned) != 1 || !errors.Is(learned[0].Refused, ErrInvalid) || learned[0].Epoch != b.Epoch || len(ds[1].k.partials) != 0 {
+		t.Errorf("a wrong announce that waited: %+v", learned)
+	}
 }
 
 func TestSealArguments(t *testing.T) {
@@ -430,4 +439,36 @@ func createOf(g *groupState) [32]byte {
 		}
 	}
 	return [32]byte{}
+}
+
+// Operations beyond what an announce can carry are not merged: they wait, and
+// the group can still be announced.
+func TestRoomForOperations(t *testing.T) {
+	ds, id := meet(t, 2, start)
+	g := ds[1].k.groups[id]
+	deps := g.view.Heads
+	big := func(i int) *knownOp {
+		op := &Op{Group: id, Deps: deps, Appoint: &Appoint{Statement: make([]byte, MaxStatement)}}
+		return &knownOp{op: op, sealed: SignedOp{SignedHeader: make([]byte, MaxSignedHeader), Payload: must(op.Marshal())}, proof: OpProof{ID: [32]byte{byte(i), byte(i >> 8), 1}}}
+	}
+	var all []*knownOp
+	for size := 0; size <= maxOpBytes; size += all[0].sealed.size() {
+		all = append(all, big(len(all)))
+	}
+	if err := g.room(all); !errors.Is(err, ErrLimit) || len(all) > MaxMergedOps {
+		t.Errorf("%d operations of the largest size: %v", len(all), err)
+	}
+	if err := g.room(all[:len(all)-2]); err != nil {
+		t.Errorf("control: %v", err)
+	}
+	st := epochState{group: id, ops: make([]SignedOp, 0, len(all))}
+	for _, o := range all[:len(all)-1] {
+		st.ops = append(st.ops, o.sealed)
+	}
+	if n := (len(must(st.marshal())) + StateChunk - 1) / StateChunk; n > MaxStatePages {
+		t.Errorf("%d pages", n)
+	}
+	if err := g.room(make([]*knownOp, MaxMergedOps)); !errors.Is(err, ErrLimit) {
+		t.Errorf("too many operations: %v", err)
+	}
 }

@@ -29,6 +29,9 @@ type Learned struct {
 	// Waiting: the epoch is genuine, but there is no room for it at present. It
 	// is kept, and [Keyring.Retry] takes it when there is.
 	Waiting bool
+	// Refused is what turned out to be wrong with an announce that waited: it is
+	// given up. Only [Keyring.Retry] sets it.
+	Refused error
 }
 
 // LearnEpoch takes the body of an entry of kind epoch, which stands at from in
@@ -102,8 +105,11 @@ func (k *Keyring) Retry(now time.Time) ([]Learned, []Change, error) {
 		if errors.Is(err, ErrLimit) {
 			continue
 		}
-		if err != nil { // what came meanwhile makes it wrong: it is given up
-			return []Learned{{}}, w.forget(), fmt.Errorf("epoch %s of %s: %w", id.epoch, id.log, err)
+		if errors.Is(err, ErrInvalid) {
+			return []Learned{{Epoch: id.epoch, Refused: err}}, w.forget(), nil
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("epoch %s of %s: %w", id.epoch, id.log, err)
 		}
 		return []Learned{l}, changes, nil
 	}
@@ -412,8 +418,8 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if !listed(list, announcer) && !theirs.left(view, announcer) {
 		return nil, nil, invalid("announcer %s: %w", announcer, ErrNotMember)
 	}
-	if g, ok := k.groups[st.group]; ok && len(g.ops)+len(fresh) > MaxMergedOps {
-		return nil, nil, fmt.Errorf("%w: group %q would have more than %d operations", ErrLimit, g.view.Name, MaxMergedOps)
+	if g, ok := k.groups[st.group]; ok && len(fresh) > 0 {
+		return view, fresh, g.room(fresh)
 	}
 	return view, fresh, nil
 }
@@ -494,3 +500,25 @@ func (k *Keyring) checkOp(sealed SignedOp) (*knownOp, error) {
 	}
 	return &knownOp{sealed: sealed, proof: proof, op: op}, nil
 }
+
+// room reports, by an [ErrLimit], that these operations would make a group too
+// large for anyone to announce.
+func (g *groupState) room(fresh []*knownOp) error {
+	if len(g.ops)+len(fresh) > MaxMergedOps {
+		return fmt.Errorf("%w: group %q would have more than %d operations", ErrLimit, g.view.Name, MaxMergedOps)
+	}
+	size := 0
+	for _, o := range g.ops {
+		size += o.sealed.size()
+	}
+	for _, o := range fresh {
+		size += o.sealed.size()
+	}
+	if size > maxOpBytes {
+		return fmt.Errorf("%w: the operations of group %q would take more than %d bytes", ErrLimit, g.view.Name, maxOpBytes)
+	}
+	return nil
+}
+
+// size returns the number of bytes that o takes in the state of an announce.
+func (o *SignedOp) size() int { return 2 + len(o.SignedHeader) + len(o.Opening) + 2 + len(o.Payload) }

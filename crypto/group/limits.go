@@ -30,6 +30,9 @@ const (
 	MaxOps = 10_000
 	// MaxMergedOps bounds the operations of one group that are held.
 	MaxMergedOps = 16_384
+	// maxOpBytes bounds their size, so that they fit an announce together with
+	// its lists of members.
+	maxOpBytes = MaxStatePages*StateChunk - 37*(MaxMembers+maxAbsent) - 64
 	// MaxDeps bounds the heads that one operation names.
 	MaxDeps = 16
 	// MaxName is the longest name of a group, in bytes of UTF-8.

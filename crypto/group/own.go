@@ -257,8 +257,8 @@ func (k *Keyring) LearnOp(op SignedOp) ([]Change, error) {
 		if g.ops[o.proof.ID] != nil {
 			return nil, nil
 		}
-		if len(g.ops) >= MaxMergedOps {
-			return nil, fmt.Errorf("%w: group %q has %d operations, the most it can have", ErrLimit, g.view.Name, MaxMergedOps)
+		if err := g.room([]*knownOp{o}); err != nil {
+			return nil, err
 		}
 		for id, held := range g.ops {
 			set[id] = held

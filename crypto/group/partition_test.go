@@ -48,7 +48,6 @@ type pentry struct {
 	body []byte // a page of an announce
 	keys []byte // a set of prekeys
 	msg  *psent
-	ask  []byte // unreadable
 }
 
 // pepoch is what the model knows of an announce.

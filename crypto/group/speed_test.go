@@ -22,6 +22,12 @@ import (
 //	Merge10000      below 1 s
 
 func BenchmarkAnnounce200(b *testing.B) {
+	b.Run("ready", func(b *testing.B) { benchAnnounce200(b, false) })
+	// The first after a start, when no public key was read yet.
+	b.Run("first", func(b *testing.B) { benchAnnounce200(b, true) })
+}
+
+func benchAnnounce200(b *testing.B, first bool) {
 	d := newDevice(b, 1)
 	d.publish(start)
 	id := d.create(KindTeam, "Ward 7")
@@ -48,6 +54,9 @@ func BenchmarkAnnounce200(b *testing.B) {
 	}
 	info, es := make([]byte, 113), make([]byte, 32)
 	sideBySide(b, func() {
+		if first {
+			clear(d.k.parsed)
+		}
 		if a, err := d.k.Announce(id, start); err != nil || len(a.Missing) != 0 {
 			b.Fatal(a, err)
 		}
