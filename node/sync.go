@@ -47,6 +47,9 @@ const (
 const (
 	// claimTime is how long a session alone fetches a log that it has begun.
 	claimTime = 10 * time.Second
+	// vainTime is how long a neighbour that had no body we lack is not asked for
+	// the same ones.
+	vainTime = 10 * time.Minute
 	// maxRations bounds the neighbours remembered for what they were sent.
 	maxRations = 512
 	// absentScan is how many entries one session looks through for bodies that
@@ -63,7 +66,12 @@ type syncing struct {
 	claims  map[ledger.LogID]claim     // logs that a session is fetching
 	rations map[peer.ID]*ledger.Ration // of those we serve
 	absent  *ledger.Absence            // bodies to fetch
-	scanned map[ledger.LogID]uint64    // how far each log was looked through for them
+	vain    map[peer.ID]vain           // neighbours who had none of them
+
+	scanMu  sync.Mutex
+	scanLog ledger.LogID // guarded by scanMu, with the next two: how far scanAbsent is
+	scanSeq uint64
+	scanned bool
 }
 
 type claim struct {
@@ -71,10 +79,16 @@ type claim struct {
 	at time.Time
 }
 
+// vain is what was absent when a neighbour had nothing of it, and when that was.
+type vain struct {
+	root [32]byte
+	at   time.Time
+}
+
 func newSyncing() *syncing {
 	return &syncing{
 		claims: make(map[ledger.LogID]claim), rations: make(map[peer.ID]*ledger.Ration),
-		absent: ledger.NewAbsence(), scanned: make(map[ledger.LogID]uint64),
+		absent: ledger.NewAbsence(), vain: make(map[peer.ID]vain),
 	}
 }
 
@@ -127,6 +141,28 @@ func (s *syncing) bodies(f func(*ledger.Absence)) {
 	f(s.absent)
 }
 
+// worthAsking reports whether a neighbour may hold bodies that we lack: not for a
+// while if it was asked for the same ones and had none.
+func (s *syncing) worthAsking(p peer.ID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, asked := s.vain[p]
+	return !asked || v.root != s.absent.Tree().Root() || now.Sub(v.at) >= vainTime || now.Before(v.at)
+}
+
+// askedInVain notes that a neighbour had none of the bodies that we lack.
+func (s *syncing) askedInVain(p peer.ID, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other := range s.vain {
+		if len(s.vain) < maxRations {
+			break
+		}
+		delete(s.vain, other)
+	}
+	s.vain[p] = vain{s.absent.Tree().Root(), now}
+}
+
 // breach marks what the other side of a session did wrong, for the mesh's
 // counters, and leaves other errors as they are.
 func breach(err error) error {
@@ -152,7 +188,7 @@ func (n *Node) tree(s ledger.Scope) *ledger.Tree {
 // Pull implements [mesh.Syncer]: it asks a neighbour for what we lack.
 func (n *Node) Pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error {
 	n.count(func(m *Metrics) { m.Pulls++ })
-	err := n.pull(ctx, s)
+	err := n.pull(ctx, from, s)
 	if err != nil && !errors.Is(err, mesh.ErrSessionLimit) {
 		n.count(func(m *Metrics) { m.PullFailures++ })
 		return breach(err)

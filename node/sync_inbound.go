@@ -36,7 +36,8 @@ func (n *Node) acceptHeaders(ctx context.Context, frames ...[]byte) (results []r
 	for i, o := range outcomes {
 		r := &results[places[i]]
 		r.outcome, r.verdict = o, n.settle(ctx, r.entry, o)
-		if o == ledger.Appended && r.entry.Header.BodyLen > 0 {
+		// What waits in the pen is noted too: nobody says when it leaves.
+		if (o == ledger.Appended || o == ledger.Penned) && r.entry.Header.BodyLen > 0 {
 			n.sync.bodies(func(a *ledger.Absence) { a.Add(r.entry.Header.Log(), r.entry.Header.Seq) })
 		}
 	}
@@ -81,35 +82,55 @@ func wholeFrame(signed, body []byte) []byte {
 	return append(f, body...)
 }
 
-// scanAbsent looks through some more of the logs for bodies that an earlier run
-// left absent.
+// scanAbsent looks through some more of the logs, once after each start, for
+// bodies that an earlier run left absent. A session does a part of it, because a
+// large store takes a while to read.
 func (n *Node) scanAbsent(ctx context.Context) error {
-	left := uint64(absentScan)
-	for _, head := range n.logs.Frontier() {
-		n.sync.mu.Lock()
-		from := n.sync.scanned[head.Log]
-		n.sync.mu.Unlock()
-		if from >= head.Next {
-			continue
+	s := n.sync
+	s.scanMu.Lock()
+	defer s.scanMu.Unlock()
+	for left := uint64(absentScan); left > 0 && !s.scanned; {
+		head, found := ledger.Head{}, false
+		n.logs.EachHead(s.scanLog, func(h ledger.Head) bool { head, found = h, true; return false })
+		if !found {
+			s.scanned = true
+			return nil
 		}
-		to := min(head.Next, from+left)
+		if head.Log != s.scanLog {
+			s.scanLog, s.scanSeq = head.Log, 0
+		}
+		to := min(head.Next, s.scanSeq+left)
 		var seqs []uint64
-		err := n.logs.Bodyless(ctx, head.Log, from, to, func(e *ledger.Entry) error {
+		err := n.logs.Bodyless(ctx, head.Log, s.scanSeq, to, func(e *ledger.Entry) error {
 			if e.Header.BodyLen > 0 {
 				seqs = append(seqs, e.Header.Seq)
 			}
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("node: looking for absent bodies: %w", err)
+			// The log is damaged: what is lost of it is fetched again as a whole.
+			n.log.Error("absent bodies of a log are not known", "log", head.Log, "err", err)
+			to = head.Next
 		}
-		n.sync.mu.Lock()
-		n.sync.absent.Add(head.Log, seqs...)
-		n.sync.scanned[head.Log] = to
-		n.sync.mu.Unlock()
-		if left -= to - from; left == 0 {
-			return nil
+		s.bodies(func(a *ledger.Absence) { a.Add(head.Log, seqs...) })
+		left -= min(left, max(to-s.scanSeq, 1))
+		s.scanSeq = to
+		if to == head.Next {
+			s.scanLog, s.scanSeq = after(head.Log), 0
 		}
 	}
-	return nil
+	return ctx.Err()
+}
+
+// after returns the log id that follows id in order.
+func after(id ledger.LogID) ledger.LogID {
+	if id.Incarnation++; id.Incarnation != 0 {
+		return id
+	}
+	for i := len(id.Author) - 1; i >= 0; i-- {
+		if id.Author[i]++; id.Author[i] != 0 {
+			break
+		}
+	}
+	return id
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"tocsin/ledger"
 	"tocsin/mesh"
 )
@@ -24,6 +26,7 @@ const (
 // puller is the client's side of one session.
 type puller struct {
 	n      *Node
+	from   peer.ID
 	s      mesh.SyncStream
 	inflow *ledger.Inflow
 	number uint16
@@ -31,7 +34,9 @@ type puller struct {
 	empty  int
 
 	appended int  // entries that were new here
+	filled   int  // bodies that came
 	later    bool // the other side ended ranges because the session is full
+	more     bool // bodies are left that this session did not plan for
 
 	batch []item // what came and is not stored yet, in order
 	bytes int
@@ -45,8 +50,8 @@ type item struct {
 	want  *ledger.Expected
 }
 
-func (n *Node) pull(ctx context.Context, s mesh.SyncStream) error {
-	p := &puller{n: n, s: s, inflow: ledger.NewInflow(), wants: make(map[uint16]*ledger.Expected)}
+func (n *Node) pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error {
+	p := &puller{n: n, from: from, s: s, inflow: ledger.NewInflow(), wants: make(map[uint16]*ledger.Expected)}
 	defer n.sync.release(p)
 	err := p.run(ctx)
 	if err != nil {
@@ -90,7 +95,8 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.lost(ctx); err != nil {
 		return err
 	}
-	if len(scopes) < 3 || !answers[2].Equal {
+	// Where both lack the same bodies neither can help, unless headers came.
+	if p.appended > 0 || len(scopes) == 3 && !answers[2].Equal && n.sync.worthAsking(p.from, n.cfg.Clock.Now()) {
 		if err := p.bodies(ctx); err != nil {
 			return err
 		}
@@ -100,7 +106,7 @@ func (p *puller) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.later {
+	if p.later || p.more && p.filled > 0 {
 		return mesh.ErrSessionLimit
 	}
 	return nil
@@ -243,19 +249,54 @@ func (p *puller) bodies(ctx context.Context) error {
 	})
 	var absent []*ledger.Entry
 	for _, w := range ranges {
-		if len(absent) >= maxPlan {
-			p.later = true
+		if p.more = len(absent) >= maxPlan; p.more {
 			break
 		}
-		err := p.n.logs.Bodyless(ctx, w.Log, w.From, w.To, func(e *ledger.Entry) error {
-			absent = append(absent, e)
-			return nil
-		})
+		found, err := p.absent(ctx, w)
 		if err != nil {
 			p.n.log.Error("absent bodies cannot be looked up", "log", w.Log, "err", err)
+			continue
 		}
+		absent = append(absent, found...)
 	}
-	return p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now()))
+	if len(absent) == 0 {
+		return nil
+	}
+	if err := p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now())); err != nil {
+		return err
+	}
+	if p.filled == 0 && !p.more && !p.later {
+		p.n.sync.askedInVain(p.from, p.n.cfg.Clock.Now())
+	}
+	return nil
+}
+
+// absent returns the entries of a range whose bodies are absent still, and takes
+// the others, which came or were erased, out of the set.
+func (p *puller) absent(ctx context.Context, w ledger.Want) ([]*ledger.Entry, error) {
+	var found []*ledger.Entry
+	err := p.n.logs.Bodyless(ctx, w.Log, w.From, w.To, func(e *ledger.Entry) error {
+		found = append(found, e)
+		return nil
+	})
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, nil // it waits in the pen
+	}
+	if err != nil {
+		return nil, err
+	}
+	head, _ := p.n.logs.Head(w.Log)
+	var gone []uint64
+	i := 0
+	for seq := w.From; seq < min(w.To, head.Next); seq++ {
+		if i < len(found) && found[i].Header.Seq == seq {
+			i++
+			continue
+		}
+		gone = append(gone, seq)
+	}
+	p.n.sync.bodies(func(a *ledger.Absence) { a.Remove(w.Log, gone...) })
+	return found, nil
 }
 
 // proofs fetches fork proofs that differ from ours.
@@ -301,7 +342,7 @@ func (p *puller) bisect(ctx context.Context, m ledger.Mark) error {
 	b := ledger.NewBisect(hi)
 	for {
 		seq, found := b.Place()
-		theirs, err := p.one(m.Log, seq, found)
+		theirs, err := p.one(m.Log, seq)
 		if err != nil || theirs == nil {
 			return err
 		}
@@ -326,7 +367,7 @@ func (p *puller) bisect(ctx context.Context, m ledger.Mark) error {
 }
 
 // one fetches a single header and verifies it; nil if it is not held there.
-func (p *puller) one(id ledger.LogID, seq uint64, _ bool) (*ledger.Entry, error) {
+func (p *puller) one(id ledger.LogID, seq uint64) (*ledger.Entry, error) {
 	r := ledger.Request{Want: ledger.Want{Log: id, From: seq, To: seq + 1}, Class: ledger.ClassControl, Piece: ledger.PieceHeader}
 	number := p.number
 	if err := p.ask(r); err != nil {
@@ -522,7 +563,11 @@ func (p *puller) accept(ctx context.Context, run []item) error {
 		for i, it := range run {
 			bodies[i] = body{it.want.Log, it.Seq, it.Data}
 		}
-		return p.n.acceptBodies(ctx, bodies...)
+		if err := p.n.acceptBodies(ctx, bodies...); err != nil {
+			return err
+		}
+		p.filled += len(bodies)
+		return nil
 	}
 	frames := make([][]byte, len(run))
 	for i, it := range run {
