@@ -218,7 +218,7 @@ func TestManyCallers(t *testing.T) {
 	wg.Go(func() {
 		for range length {
 			l.Stats()
-			l.Missing(l.Frontier(), noon)
+			missing(l, l.Frontier(), noon)
 			if _, err := l.VerifyAll(ctx, nil); err != nil {
 				t.Error(err)
 			}

@@ -58,7 +58,7 @@ func TestForkBehindTheHead(t *testing.T) {
 	if rep, err := l.VerifyAll(context.Background(), nil); err != nil || !rep.OK() || rep.Forks != 1 || !rep.Logs[0].Forked {
 		t.Fatalf("%+v: %v", rep, err)
 	}
-	if got := l.Missing(ledger.Frontier{{Log: d.id, Next: 99}}, noon); len(got) != 0 {
+	if got := missing(l, ledger.Frontier{{Log: d.id, Next: 99}}, noon); len(got) != 0 {
 		t.Fatalf("a closed log is still asked for: %+v", got)
 	}
 }

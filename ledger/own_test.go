@@ -270,7 +270,7 @@ func TestRolledBack(t *testing.T) {
 		l = open(t, store, everyone(), ledger.Limits{})
 		g = own(t, l, d)
 	}
-	if s := l.Missing(ledger.Frontier{{Log: d.id, Next: 9}}, noon); len(s) != 0 {
+	if s := missing(l, ledger.Frontier{{Log: d.id, Next: 9}}, noon); len(s) != 0 {
 		t.Fatalf("still asks for %+v", s)
 	}
 }

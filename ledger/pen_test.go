@@ -304,7 +304,7 @@ func TestMissing(t *testing.T) {
 	addAll(t, l, b.chain(t, 1), ledger.Appended)
 	theirs := ledger.Frontier{{Log: a.id, Next: 9}, {Log: b.id, Next: 5}, {Log: c.id, Next: 50}, {Log: own.id, Next: 8}}
 	slices.SortFunc(theirs, func(x, y ledger.Head) int { return x.Log.Compare(y.Log) })
-	got := l.Missing(theirs, noon)
+	got := missing(l, theirs, noon)
 	want := map[ledger.LogID]ledger.Want{
 		b.id:   {Log: b.id, From: 1, To: 5},
 		c.id:   {Log: c.id, From: 0, To: 10},
@@ -318,7 +318,7 @@ func TestMissing(t *testing.T) {
 			t.Errorf("%+v, want %+v", w, want[w.Log])
 		}
 	}
-	if got := l.Missing(theirs, noon.Add(24*time.Hour)); len(got) != 4 {
+	if got := missing(l, theirs, noon.Add(24*time.Hour)); len(got) != 4 {
 		t.Errorf("the next day: %+v", got)
 	}
 }
@@ -374,7 +374,7 @@ func TestIncarnations(t *testing.T) {
 	if s := l.Stats(); s.Forks != 0 || s.Penned != 0 {
 		t.Errorf("a log too many left something: %+v", s)
 	}
-	if got := l.Missing(ledger.Frontier{{Log: late.id, Next: 9}}, noon); len(got) != 0 {
+	if got := missing(l, ledger.Frontier{{Log: late.id, Next: 9}}, noon); len(got) != 0 {
 		t.Errorf("a log too many is asked for: %+v", got)
 	}
 	// Others, the first log and those that are held carry on.

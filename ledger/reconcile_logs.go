@@ -53,7 +53,8 @@ type Need struct {
 }
 
 // Need judges the marks of a neighbour that differ from ours: what is worth
-// asking for (see [Logs.Missing]), without what waits in the pen already.
+// asking for, no more of a log than could be kept and nothing that waits in the
+// pen already.
 func (l *Logs) Need(theirs []Mark, at time.Time) Need {
 	var n Need
 	for _, t := range theirs {
