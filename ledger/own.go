@@ -190,7 +190,9 @@ func (g *Log) AppendBatch(ctx context.Context, vs []Verified) error {
 	st.next, st.head, st.hlc = last.Header.Seq+1, last.id, last.Header.HLC
 	records := make([]Record, 0, len(vs)+1)
 	for _, v := range vs {
-		records = append(records, storedEntry(v.e))
+		rec := storedEntry(v.e)
+		rec.Fresh = true
+		records = append(records, rec)
 	}
 	records = append(records, Record{Table: TableStates, Log: g.id, Value: st.marshal()})
 	if err := g.l.store.CommitOwn(ctx, records); err != nil {

@@ -347,7 +347,9 @@ func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
 	cp.next, cp.head, cp.hlc, cp.use = st.next+1, e.id, e.Header.HLC, use
 	r.setState(id, &cp)
 	r.fresh[id] = append(r.fresh[id], e)
-	r.record(storedEntry(e))
+	rec := storedEntry(e)
+	rec.Fresh = true
+	r.record(rec)
 	if limit := hlcAt(r.at.Add(maxClockAhead)); e.Header.HLC <= limit {
 		r.hlc = max(r.hlc, e.Header.HLC)
 	}

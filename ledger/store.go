@@ -35,6 +35,9 @@ type Record struct {
 	// Body, of entries only, is what can be erased: see [Store]. It is read back
 	// behind Value.
 	Body []byte
+	// Fresh, of entries only, promises that nothing is stored at this place, so
+	// that the store need not look for what the record replaces.
+	Fresh bool
 }
 
 // Store keeps records on behalf of [Logs]. It is the one place that promises

@@ -95,13 +95,13 @@ func (s *Store) lockFor(j *journal, batch []ledger.Record) (*journal, []*stored,
 }
 
 // olds returns what is stored at the places of a batch, nil where there is
-// nothing or nothing that can be read. other says that something of it belongs to
+// nothing, by what the caller promises or by looking, or nothing that can be read. other says that something of it belongs to
 // the other journal.
 func (s *Store) olds(j *journal, batch []ledger.Record) (olds []*stored, other bool, err error) {
 	olds = make([]*stored, len(batch))
 	for i := range batch {
 		r := &batch[i]
-		if r.Table != ledger.TableEntries {
+		if r.Table != ledger.TableEntries || r.Fresh {
 			continue
 		}
 		value, err := s.raw(r.Table, r.Log, r.Seq)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"tocsin/ledger"
 )
 
@@ -23,7 +25,8 @@ type fileScrub struct {
 
 // ScrubFiles implements ledger.FileScrubber: it reads own.wal, its segments and
 // heads.wal from end to end, one file at a time, when as much budget has come
-// together as the file before was long.
+// together as the file before was long. At the end of a round it gives space
+// back that the index does not need any more.
 func (s *Store) ScrubFiles(ctx context.Context, budget int64) (damage []string, round bool, err error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, false, err
@@ -60,7 +63,23 @@ func (s *Store) ScrubFiles(ctx context.Context, budget int64) (damage []string, 
 	default:
 		delete(c.damage, name)
 	}
-	return damage, c.next == len(specs), nil
+	if round = c.next == len(specs); round {
+		if err := s.reclaim(); err != nil {
+			damage = append(damage, err.Error())
+		}
+	}
+	return damage, round, nil
+}
+
+// reclaim gives the space of replaced values in Badger's value log back, one
+// file at a time, where more than half of it is of no use.
+func (s *Store) reclaim() (err error) {
+	defer damagedIndex(&err)
+	err = s.db.RunValueLogGC(0.5)
+	if err == nil || errors.Is(err, badger.ErrNoRewrite) || errors.Is(err, badger.ErrRejected) {
+		return nil
+	}
+	return fmt.Errorf("badgerstore: the value log of the index cannot be cleared: %w", err)
 }
 
 // scrubbed names the files to read, oldest segment first. The caller holds

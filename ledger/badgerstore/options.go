@@ -67,6 +67,13 @@ func (o *Options) validate() error {
 // which holds ledger.MaxBatchBytes and its keys.
 const memTableSize = 8 << 20
 
+// valueThreshold is the length from which a value goes to Badger's value log,
+// in bytes: entries do, states do not. Entries come in any order of logs, and in
+// the tables each would be written again by every compaction: with it a million
+// entries in 100,000 logs were written 19.6 times, without it 3.0 times, and the
+// memory for building tables is spared.
+const valueThreshold = 192
+
 // badgerOptions are the measured choices of the design (facts, "Store"): small
 // caches, small files, one sync for each transaction, default checksums.
 func badgerOptions(dir string, opt *Options) badger.Options {
@@ -80,9 +87,12 @@ func badgerOptions(dir string, opt *Options) badger.Options {
 		WithNumLevelZeroTablesStall(6).
 		WithNumCompactors(2).
 		WithBlockCacheSize(8 << 20).
-		WithIndexCacheSize(8 << 20).
+		WithIndexCacheSize(16 << 20).
 		WithCompression(options.None).
-		WithValueThreshold(256 << 10).
+		WithValueThreshold(valueThreshold).
+		// A damaged value is an error; unchecked, Badger panics over it, and a
+		// panic that is caught leaves a lock behind on which Close waits for ever.
+		WithVerifyValueChecksum(true).
 		WithValueLogFileSize(16 << 20).
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).

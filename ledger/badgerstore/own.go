@@ -201,6 +201,7 @@ func (s *Store) holds(t ownTruth) (bool, error) {
 // countEntries counts the entries of a log, of those that own.wal has, in Badger
 // and pending, by their keys.
 func (s *Store) countEntries(id ledger.LogID, o *ownLog) (n int, err error) {
+	defer damagedIndex(&err)
 	for at := range s.own.pending.at {
 		if _, ok := o.seqs[at.seq]; ok && at.table == ledger.TableEntries && at.log == id {
 			n++

@@ -75,15 +75,24 @@ func (s *Store) value(k []byte) (value []byte, err error) {
 		return nil, ledger.ErrNotFound
 	}
 	if err != nil {
-		return nil, fmt.Errorf("badgerstore: cannot read the index: %w", err)
+		return nil, readError(err)
 	}
 	return value, nil
+}
+
+// readError is what Badger says when it cannot read. Unless it was closed, what
+// was asked for is lost as long as that lasts: others can be asked for it.
+func readError(err error) error {
+	if errors.Is(err, badger.ErrDBClosed) {
+		return fmt.Errorf("badgerstore: cannot read the index: %w", err)
+	}
+	return fmt.Errorf("%w: the index cannot be read: %w", ledger.ErrDamaged, err)
 }
 
 // damagedIndex turns a panic of Badger's over what it read into an error.
 func damagedIndex(err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: the index cannot be read: %.200s", ledger.ErrDamaged, fmt.Sprint(p))
+		*err = fmt.Errorf("%w: the index contradicts itself: %s (%.60s)", ledger.ErrDamaged, indexAdvice, fmt.Sprint(p))
 	}
 }
 
@@ -97,7 +106,7 @@ func (s *Store) page(prefix, from, to []byte) (pairs []pair, more bool, err erro
 	err = s.db.View(func(txn *badger.Txn) error {
 		opt := badger.DefaultIteratorOptions
 		opt.Prefix = prefix
-		opt.PrefetchSize = 32
+		opt.PrefetchValues = false // it happens in goroutines where no panic can be caught
 		it := txn.NewIterator(opt)
 		defer it.Close()
 		size := 0
@@ -120,7 +129,7 @@ func (s *Store) page(prefix, from, to []byte) (pairs []pair, more bool, err erro
 		return nil
 	})
 	if err != nil {
-		return nil, false, fmt.Errorf("badgerstore: cannot read the index: %w", err)
+		return nil, false, readError(err)
 	}
 	return pairs, more, nil
 }

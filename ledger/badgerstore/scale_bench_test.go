@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,7 +18,8 @@ import (
 
 // The figures of scale (docs/performance.md). TOCSIN_SCALE is the number of
 // entries, in logs of 10 entries each: 1000000 makes the 100,000 logs of the
-// design. Signing is most of the work and is not measured.
+// design. They come in the order of logs, as a synchronisation brings them, or
+// with TOCSIN_ORDER=random in any. Signing is not measured.
 //
 //	TOCSIN_SCALE=1000000 go test -run '^$' -bench Scale -benchtime 1x -timeout 30m ./ledger/badgerstore
 
@@ -102,10 +104,11 @@ func importScale(b *testing.B, dir string, n int) {
 	var bytes int64
 	written := writtenBytes()
 	var batch []ledger.Verified
-	for i := 0; i < n; i += scaleLog {
-		_, vs := signChain(b, fmt.Sprint("scale ", i), scaleLog)
+	names := scaleNames(n)
+	for i, name := range names {
+		_, vs := signChain(b, name, scaleLog)
 		batch = append(batch, vs...)
-		if len(batch) < 64 && i+scaleLog < n {
+		if len(batch) < 64 && i+1 < len(names) {
 			continue
 		}
 		for _, v := range batch {
@@ -133,6 +136,21 @@ func importScale(b *testing.B, dir string, n int) {
 	runtime.ReadMemStats(&m)
 	b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "heap-MiB")
 	b.ReportMetric(float64(diskBytes(b, dir))/float64(bytes), "disk/bytes")
+}
+
+// scaleNames returns the names of the logs in the order in which they come.
+func scaleNames(n int) []string {
+	names := make([]string, 0, n/scaleLog)
+	ids := make(map[string]ledger.LogID)
+	for i := 0; i < n; i += scaleLog {
+		name := fmt.Sprint("scale ", i)
+		names = append(names, name)
+		_, ids[name] = testDevice(name)
+	}
+	if os.Getenv("TOCSIN_ORDER") != "random" {
+		slices.SortFunc(names, func(a, b string) int { return ids[a].Compare(ids[b]) })
+	}
+	return names
 }
 
 // lookups reports how long the reading of one entry takes.

@@ -104,7 +104,8 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 // openFiles opens what is in the directory, in this order: the index, the keys
 // of bodies, the copy of the heads, the wals, which bring the index up to date;
 // then index and heads are compared, and erasures completed.
-func (s *Store) openFiles(dir files) error {
+func (s *Store) openFiles(dir files) (err error) {
+	defer damagedIndex(&err)
 	if err := s.openIndex(); err != nil {
 		return err
 	}
