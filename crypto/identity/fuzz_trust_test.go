@@ -19,9 +19,14 @@ type bank struct {
 	raws    [][]byte
 }
 
+// fuzzWorld has Ed25519 alone: it is the same in every worker of a fuzz target,
+// and quick.
+func fuzzWorld(t testing.TB) *world {
+	return newWorldWith(t, 7, ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, 32)))
+}
+
 func newBank(t testing.TB) *bank {
-	// Ed25519 alone: always the same bytes, and quick.
-	w := newWorldWith(t, 7, ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, 32)))
+	w := fuzzWorld(t)
 	reg := w.registrar("doctor")
 	b := &bank{w: w, members: []*member{
 		w.enrol(w.a, "7000001", w.grant("doctor")), w.enrol(w.a, "7000002", w.grant("doctor")), w.enrol(w.b, "7000003", w.grant("doctor")),
@@ -256,7 +261,7 @@ func FuzzSnapshot(f *testing.F) {
 }
 
 func FuzzSponsorRequest(f *testing.F) {
-	w := newWorld(f)
+	w := fuzzWorld(f)
 	req, _ := w.newcomer().ask()
 	good := req.Marshal()
 	f.Add(good)
@@ -273,7 +278,7 @@ func FuzzSponsorRequest(f *testing.F) {
 }
 
 func FuzzSponsorAnswer(f *testing.F) {
-	w := newWorld(f)
+	w := fuzzWorld(f)
 	req, _ := w.newcomer().ask()
 	m := w.three()[0]
 	f.Add(get(w.store.Sponsor(req, m.with(req)))(f))
@@ -290,7 +295,7 @@ func FuzzSponsorAnswer(f *testing.F) {
 
 // FuzzSponsoredAdmission changes a good admission leaf that people vouch for.
 func FuzzSponsoredAdmission(f *testing.F) {
-	w := newWorld(f)
+	w := fuzzWorld(f)
 	m, err := w.newcomer().admit(w.three()...)
 	if err != nil {
 		f.Fatal(err)
@@ -299,16 +304,13 @@ func FuzzSponsoredAdmission(f *testing.F) {
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		if _, err := w.store.VerifyAdmission(raw, m.relay.PeerID(), noon); err == nil && !bytes.Equal(raw, good) {
-			// The P-384 sponsor's chain has a twin (PROFILE.md); nothing else may.
-			if sp, ok, err := decodeSponsoredAdmission(raw); !ok || err != nil || len(sp.votes) != 3 {
-				t.Error("a changed admission leaf is accepted")
-			}
+			t.Error("a changed admission leaf is accepted")
 		}
 	})
 }
 
 func FuzzKeyRoll(f *testing.F) {
-	w := newWorld(f)
+	w := fuzzWorld(f)
 	old, next := w.enrol(w.a, "7000001", w.grant("doctor")), w.enrol(w.a, "7000001", w.grant("doctor"))
 	good := get(NewKeyRoll(old.vault.Signing, next.vault.Signing, next.cred.Raw))(f)
 	f.Add(good)
@@ -320,7 +322,7 @@ func FuzzKeyRoll(f *testing.F) {
 }
 
 func FuzzMeetingCode(f *testing.F) {
-	w := newWorld(f)
+	w := fuzzWorld(f)
 	a := w.enrol(w.a, "7000001", w.grant())
 	m := get(NewMeeting(w.store.MeshID(), a.vault.Signing, w.rand))(f)
 	f.Add(m.Show())
