@@ -58,8 +58,8 @@ type Frame struct {
 
 // SyncStream is one synchronisation session. Deadlines and limits are the
 // mesh's: any error ends the session. Send may buffer; what was sent leaves at
-// the latest when Receive or Flush is called or the session ends. One goroutine
-// may send and flush while another receives.
+// the latest when Receive or Flush is called or the session ends. Several
+// goroutines may send and flush while one receives.
 type SyncStream interface {
 	Send(Frame) error
 	// Flush sends what Send has buffered.

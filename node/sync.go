@@ -5,8 +5,8 @@ package node
 // these files join the two. One side pulls and the other serves; each side pulls
 // on a stream of its own.
 //
-//	client (sync_pull.go)                  server (sync_serve.go)
-//	roots(control?, headers, bodies?)   →
+//	client (sync_pull.go, sync_fetch.go)   server (sync_serve.go)
+//	roots(control, headers, bodies?)    →
 //	                                    ←  answers: equal, or how many marks
 //	ask(ranges)                         →
 //	                                    ←  fingerprints | marks

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -38,8 +39,8 @@ type server struct {
 	share  *ledger.Share          // guarded by mu
 	queues [ledger.Classes][]*job // guarded by mu
 	queued int                    // guarded by mu: their sum
-	bytes  int                    // owned by send
-	frames int
+	bytes  atomic.Int64           // sent, of items and marks
+	frames atomic.Int64
 }
 
 // job is one range being served.
@@ -122,6 +123,7 @@ func (v *server) answer(answerers map[ledger.Scope]*ledger.Answerer, payload []b
 		if !v.n.sync.ration(v.to, v.n.cfg.Clock.Now(), again) {
 			return ledger.Breach(ledger.BrokenGreedy, "it compares the same logs again and again")
 		}
+		v.bytes.Add(int64(len(part)))
 		return v.s.Send(mesh.Frame{Type: frameMarks, Payload: part})
 	})
 }
@@ -227,8 +229,8 @@ func (v *server) step(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	j.ready = j.ready[1:]
-	v.frames++
-	v.bytes += len(payload)
+	v.frames.Add(1)
+	v.bytes.Add(int64(len(payload)))
 	return true, v.s.Send(mesh.Frame{Type: frameItem, Class: uint8(class), Payload: payload})
 }
 
@@ -270,7 +272,7 @@ func (v *server) end(j *job) error {
 	return v.s.Send(mesh.Frame{Type: frameDone, Class: uint8(j.Class), Payload: ledger.MarshalDone(j.number, end)})
 }
 
-func (v *server) full() bool { return v.bytes >= serveBytes || v.frames >= serveFrames }
+func (v *server) full() bool { return v.bytes.Load() >= serveBytes || v.frames.Load() >= serveFrames }
 
 func itemSize(i *ledger.Item) int {
 	return len(ledger.MarshalItem(ledger.Item{Piece: i.Piece})) + len(i.Data)
