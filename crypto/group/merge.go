@@ -129,21 +129,29 @@ func (m *merge) sort(set opSet) error {
 	slices.SortFunc(ready, func(a, b *node) int {
 		return cmp.Or(cmp.Compare(a.depth, b.depth), bytes.Compare(a.op.proof.ID[:], b.op.proof.ID[:]))
 	})
-	at := make(map[[32]byte]int, len(set))
-	for i, n := range ready {
-		past := make(bitset, i/64+1)
-		for _, d := range n.op.op.Deps {
-			past.or(m.past[at[d]])
-		}
-		past.set(i)
-		at[n.op.proof.ID] = i
-		m.order, m.past = append(m.order, n.op), append(m.past, past)
+	for _, n := range ready {
+		m.order = append(m.order, n.op)
 		if len(n.next) == 0 {
 			m.heads = append(m.heads, n.op.proof.ID)
 		}
 	}
 	slices.SortFunc(m.heads, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	m.remember()
 	return nil
+}
+
+// remember works out every operation's past.
+func (m *merge) remember() {
+	at := make(map[[32]byte]int, len(m.order))
+	for i, o := range m.order {
+		past := make(bitset, i/64+1)
+		for _, d := range o.op.Deps {
+			past.or(m.past[at[d]])
+		}
+		past.set(i)
+		at[o.proof.ID] = i
+		m.past = append(m.past, past)
+	}
 }
 
 func (m *merge) standing(device identity.LogID) *standing {
@@ -375,65 +383,6 @@ func (m *merge) last(positions []int, within bitset, counts func(i int) bool) []
 		}
 	}
 	return out
-}
-
-// view sums the merge up.
-func (m *merge) view() *View {
-	create := m.order[m.create].op.Create
-	v := &View{ID: m.id, Kind: create.Kind, Name: create.Name, Creator: m.creator.device, Heads: m.heads, State: StateOpen}
-	all := make(bitset, len(m.order)/64+1)
-	for i := range all {
-		all[i] = ^uint64(0)
-	}
-	var members []*standing
-	for _, s := range m.devices {
-		if m.isMember(s, all) {
-			members = append(members, s)
-		}
-	}
-	slices.SortFunc(members, func(a, b *standing) int { return cmp.Compare(a.first, b.first) })
-	for _, s := range members {
-		v.Members = append(v.Members, Member{Device: s.device, Role: m.role(s, all)})
-	}
-	m.settings(v, all)
-	for i, o := range m.order {
-		if !m.good.has(i) {
-			v.Void = append(v.Void, o.proof.ID)
-		}
-	}
-	slices.SortFunc(v.Void, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
-	return v
-}
-
-// settings fills in retention and state. Among equals the longer retention
-// and the open state count: nothing is lost by a tie.
-func (m *merge) settings(v *View, all bitset) {
-	var retentions, states []int
-	for i, o := range m.order {
-		switch {
-		case o.op.Retention != nil:
-			retentions = append(retentions, i)
-		case o.op.State != nil:
-			states = append(states, i)
-		}
-	}
-	every := func(int) bool { return true }
-	if last := m.last(retentions, all, every); len(last) > 0 {
-		v.Retention = m.order[last[0]].op.Retention.Days
-		for _, i := range last[1:] {
-			if days := m.order[i].op.Retention.Days; days == 0 || v.Retention == 0 {
-				v.Retention = 0
-			} else {
-				v.Retention = max(v.Retention, days)
-			}
-		}
-	}
-	if last := m.last(states, all, every); len(last) > 0 {
-		v.State = StateClosed
-		for _, i := range last {
-			v.State = min(v.State, m.order[i].op.State.State)
-		}
-	}
 }
 
 // bitset is a set of positions in the sorted order. It may be shorter than

@@ -1,6 +1,8 @@
 package group
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 
 	"tocsin/crypto/identity"
@@ -70,3 +72,62 @@ type knownOp struct {
 }
 
 func (o *knownOp) author() identity.LogID { return o.proof.Place.Log }
+
+// view sums the merge up.
+func (m *merge) view() *View {
+	create := m.order[m.create].op.Create
+	v := &View{ID: m.id, Kind: create.Kind, Name: create.Name, Creator: m.creator.device, Heads: m.heads, State: StateOpen}
+	all := make(bitset, len(m.order)/64+1)
+	for i := range all {
+		all[i] = ^uint64(0)
+	}
+	var members []*standing
+	for _, s := range m.devices {
+		if m.isMember(s, all) {
+			members = append(members, s)
+		}
+	}
+	slices.SortFunc(members, func(a, b *standing) int { return cmp.Compare(a.first, b.first) })
+	for _, s := range members {
+		v.Members = append(v.Members, Member{Device: s.device, Role: m.role(s, all)})
+	}
+	m.settings(v, all)
+	for i, o := range m.order {
+		if !m.good.has(i) {
+			v.Void = append(v.Void, o.proof.ID)
+		}
+	}
+	slices.SortFunc(v.Void, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
+	return v
+}
+
+// settings fills in retention and state. Among equals the longer retention
+// and the open state count: nothing is lost by a tie.
+func (m *merge) settings(v *View, all bitset) {
+	var retentions, states []int
+	for i, o := range m.order {
+		switch {
+		case o.op.Retention != nil:
+			retentions = append(retentions, i)
+		case o.op.State != nil:
+			states = append(states, i)
+		}
+	}
+	every := func(int) bool { return true }
+	if last := m.last(retentions, all, every); len(last) > 0 {
+		v.Retention = m.order[last[0]].op.Retention.Days
+		for _, i := range last[1:] {
+			if days := m.order[i].op.Retention.Days; days == 0 || v.Retention == 0 {
+				v.Retention = 0
+			} else {
+				v.Retention = max(v.Retention, days)
+			}
+		}
+	}
+	if last := m.last(states, all, every); len(last) > 0 {
+		v.State = StateClosed
+		for _, i := range last {
+			v.State = min(v.State, m.order[i].op.State.State)
+		}
+	}
+}
