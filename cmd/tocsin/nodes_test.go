@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,17 +39,29 @@ func rehearse(t *testing.T) *demo {
 // enrolled makes the first n of the cast, enrolled with real authorities.
 func enrolled(t *testing.T, n int) *demo {
 	t.Helper()
+	d, _ := enrolledBy(t, n)
+	return d
+}
+
+// enrolledBy does so and returns the authorities too.
+func enrolledBy(t *testing.T, n int) (*demo, *meshFiles) {
+	t.Helper()
+	return enrolledCast(t, theCast()[:n])
+}
+
+func enrolledCast(t *testing.T, cast []*clinician) (*demo, *meshFiles) {
+	t.Helper()
 	d := rehearse(t)
 	ctx := t.Context()
 	m, err := d.foundMeshOf(ctx, "North West", theHospitals()...)
 	must(t, err)
-	d.cast = theCast()[:n]
+	d.cast = cast
 	for _, c := range d.cast {
 		must(t, d.initDevice(ctx, c))
 		must(t, d.certify(ctx, m, c))
 		must(t, d.enrolDevice(ctx, m, c))
 	}
-	return d
+	return d, m
 }
 
 func must(t *testing.T, err error) {
@@ -164,6 +177,11 @@ func TestTwoNodes(t *testing.T) {
 // testCommands looks at the other client commands while two nodes run.
 func testCommands(t *testing.T, d *demo, amina, ben *clinician) {
 	ctx := t.Context()
+	groups, err := amina.node.client.Groups(ctx)
+	must(t, err)
+	messages, err := amina.node.client.Messages(ctx, groups[0].ID, 0, 1)
+	must(t, err)
+	erasable := messages.Messages[0].ID
 	for _, c := range []struct {
 		args []string
 		code int
@@ -186,6 +204,46 @@ func testCommands(t *testing.T, d *demo, amina, ben *clinician) {
 		{[]string{"doctor"}, exitOK, []string{"ok       node", "ok       clock", "ok       lease", "ok       permissions"}},
 		{[]string{"watch", "--since", "all", "--count", "1"}, exitOK, []string{"Bus crash A6", "you: [URGENT] Two more ambulances"}},
 		{[]string{"up"}, exitInUse, []string{"in use by another Tocsin process"}},
+		{[]string{"people"}, exitOK, []string{"valid", "No revocation data of stmarys.nhs.example"}},
+		{[]string{"statement"}, exitOK, []string{"heard no statement"}},
+		{[]string{"statement", "nowhere.pem"}, exitNotFound, []string{"does not exist"}},
+		{[]string{"statement", amina.secret}, exitInput, []string{"no file of statements"}},
+		{[]string{"groups", "members", "Bus crash A6"}, exitOK, []string{"Ben Okafor", "admin", "member"}},
+		{[]string{"groups", "role", "Bus crash A6", ben.name, "king"}, exitInput, nil},
+		{[]string{"groups", "role", "Bus crash A6", ben.name, "admin"}, exitOK, []string{"Ben Okafor"}},
+		{[]string{"groups", "hand-over", "Bus crash A6", ben.name}, exitOK, []string{"Handed over"}},
+		{[]string{"groups", "remove", "Bus crash A6", "Nobody Known"}, exitInput, []string{"nobody known is called"}},
+		{[]string{"broadcast", "Leave by the north stair"}, exitUsage, []string{"needs --reason"}},
+		{[]string{"broadcast", "--reason", "gas leak", "--priority", "stat", "Leave by the north stair"}, exitOK, []string{"Everybody admitted"}},
+		{[]string{"verify-person"}, exitUsage, []string{"needs a person, --qr or --scan"}},
+		{[]string{"verify-person", ben.name}, exitUsage, []string{"needs a yes"}},
+		{[]string{"verify-person", "Nobody Known"}, exitInput, nil},
+		{[]string{"verify-person", ben.name, "--yes"}, exitOK, []string{"Ben Okafor is verified in person"}},
+		{[]string{"verify-person", "--qr"}, exitOK, []string{"scan"}},
+		{[]string{"verify-person", "--scan", "NONSENSE"}, exitInput, nil},
+		{[]string{"people"}, exitOK, []string{"verified in person"}},
+		{[]string{"pin", "set", "--new-pin-file", d.pin("123456")}, exitInput, nil},
+		{[]string{"pin", "set", "--new-pin-file", d.pin("274951"), "--passphrase-file", ben.secret}, exitLocked, []string{"passphrase"}},
+		{[]string{"lock"}, exitOK, []string{"Locked"}},
+		{[]string{"unlock", "--pin-file", d.pin("274951")}, exitLocked, []string{"no PIN"}},
+		{[]string{"unlock"}, exitOK, []string{"Unlocked"}},
+		{[]string{"pin", "set", "--new-pin-file", d.pin("274951")}, exitOK, []string{"The PIN is set"}},
+		{[]string{"lock"}, exitOK, []string{"The PIN opens it too"}},
+		{[]string{"unlock", "--pin-file", d.pin("274952")}, exitLocked, []string{"not the PIN", "9 tries are left"}},
+		{[]string{"unlock", "--pin-file", d.pin("274951")}, exitOK, []string{"Unlocked"}},
+		{[]string{"lock", "--hard"}, exitOK, []string{"Locked"}},
+		{[]string{"unlock", "--pin-file", d.pin("274951")}, exitLocked, []string{"passphrase"}},
+		{[]string{"unlock"}, exitOK, []string{"Unlocked"}},
+		{[]string{"pin", "clear"}, exitOK, []string{"The PIN is gone"}},
+		{[]string{"passphrase", "--new-passphrase-file", d.pin("short")}, exitInput, []string{"fewer than 12"}},
+		{[]string{"passphrase", "--new-passphrase-file", amina.secret, "--passphrase-file", ben.secret}, exitLocked, []string{"passphrase"}},
+		{[]string{"passphrase", "--new-passphrase-file", amina.secret}, exitOK, []string{"The passphrase is changed"}},
+		{[]string{"erase", "Bus crash A6", "nonsense", "--yes"}, exitInput, []string{"64 hex digits"}},
+		{[]string{"erase", "Bus crash A6", strings.Repeat("0", 64)}, exitUsage, []string{"needs a yes"}},
+		{[]string{"erase", "Bus crash A6", erasable, "--yes"}, exitOK, []string{"rased"}},
+		{[]string{"groups", "list"}, exitOK, []string{"1 message"}},
+		{[]string{"log", "verify"}, exitOK, []string{"in 2 logs verify"}},
+		{[]string{"sponsor", "revoke", "Nobody Known"}, exitNotFound, []string{"no sponsored device"}},
 		{[]string{"lock"}, exitOK, []string{"Locked"}},
 		{[]string{"send", "Bus crash A6", "hello"}, exitLocked, []string{"locked", "tocsin unlock"}},
 		{[]string{"unlock", "--passphrase-file", ben.secret}, exitLocked, []string{"passphrase"}},
@@ -202,6 +260,15 @@ func testCommands(t *testing.T, d *demo, amina, ben *clinician) {
 			}
 		}
 	}
+}
+
+// pin writes a secret into a file of its own.
+func (d *demo) pin(secret string) string {
+	path := filepath.Join(d.dir, "secret-"+secret)
+	if err := os.WriteFile(path, []byte(secret+"\n"), 0o600); err != nil {
+		return err.Error() // which is no file, and fails the command
+	}
+	return path
 }
 
 // outcome runs a command on the data directory of c, as a person would.

@@ -34,8 +34,8 @@ func (a *app) sponsorCommand() *cobra.Command {
 	cmd.Long = `Vouch for a device that no authority can certify now.
 
 Your own second device needs your first one, and is admitted for a week at most. A
-colleague whose organisation cannot be reached needs three of you, one of them senior,
-each of whom has met them in person, and is admitted for 72 hours at most, to named
+colleague whose organisation cannot be reached needs three of you, one with the role
+"senior", each of whom has met them in person, and is admitted for 72 hours at most, to named
 groups, with a badge that stays.
 
 On the new device:      tocsin init …, then tocsin sponsor request
@@ -359,7 +359,7 @@ func (a *app) joinSponsored(ctx context.Context, files []string) (err error) {
 	}
 	answer, err := identity.AssembleSponsored(req, all.bundle, all.votes, all.statements)
 	if err != nil {
-		return fail(exitVerify, "Ask each sponsor again; a break-glass admission needs three, of three people, one of them senior.",
+		return fail(exitVerify, "Ask each sponsor again; a break-glass admission needs three, of three people, one of them with the role \"senior\".",
 			"the sponsorships do not admit this device: %w", err)
 	}
 	return a.importAnswer(ctx, c, d, answer)
