@@ -204,6 +204,14 @@ func (m *Mesh) SyncSoon(p peer.ID) {
 	m.syncer.mail.put(syncEvent{kind: syncSoon, peer: p})
 }
 
+// Nudge tells every neighbour to pull from us soon: something that is not
+// gossiped was added. Calls coalesce for about a second.
+func (m *Mesh) Nudge() {
+	for _, p := range m.Peers() {
+		m.syncer.mail.put(syncEvent{kind: syncOwed, peer: p.ID})
+	}
+}
+
 // SetOnline(false) closes every connection, and refuses and dials none until
 // SetOnline(true), which dials everybody known at once.
 func (m *Mesh) SetOnline(online bool) error {

@@ -54,6 +54,9 @@ type Config struct {
 	// WitnessPause gathers what logs grow by, so that a burst of entries costs one
 	// checkpoint and one cosignature; 0 is five seconds.
 	WitnessPause time.Duration
+	// TestimonyPause is how seldom neighbours are told at most that there is new
+	// testimony; they ask by themselves at every synchronisation. 0 is five seconds.
+	TestimonyPause time.Duration
 	// Limits bound what others may add to the logs; zero fields are the
 	// design's.
 	Limits ledger.Limits
@@ -84,6 +87,8 @@ type Unsafe struct {
 const (
 	defaultReceiptDelay = time.Second
 	defaultWitnessPause = 5 * time.Second
+
+	defaultTestimonyPause = 5 * time.Second
 )
 
 func (c *Config) validate() error {
@@ -105,6 +110,9 @@ func (c *Config) validate() error {
 	}
 	if c.IdleLock == 0 {
 		c.IdleLock = defaultIdleLock
+	}
+	if c.TestimonyPause == 0 {
+		c.TestimonyPause = defaultTestimonyPause
 	}
 	if c.WitnessPause == 0 {
 		c.WitnessPause = defaultWitnessPause

@@ -44,6 +44,8 @@ type testimony struct {
 	table *ledger.WitnessTable
 	tree  *ledger.Tree // what synchronisation compares
 	wake  chan struct{}
+	news  bool      // of witnessLoop: there is testimony that neighbours were not told of
+	told  time.Time // of witnessLoop: when they were last told to ask
 
 	mu       sync.Mutex
 	logs     map[identity.LogID]struct{} // guarded by mu: to be looked at
@@ -135,11 +137,18 @@ func (d *directory) byWitness(k identity.Key) *identity.Credential {
 func (n *Node) witnessLoop() {
 	defer n.wg.Done()
 	for {
+		rest := custodyRenewal
+		if n.testimony.news {
+			rest = n.cfg.TestimonyPause
+		}
 		select {
 		case <-n.ctx.Done():
 			return
 		case <-n.testimony.wake:
-		case <-n.cfg.Clock.After(custodyRenewal):
+		case <-n.cfg.Clock.After(rest):
+			if n.testimony.news {
+				break
+			}
 			for _, head := range n.logs.Frontier() {
 				n.testimony.grew(head.Log)
 			}
@@ -161,11 +170,26 @@ func (n *Node) witness(ctx context.Context) error {
 	}
 	logs := w.takeLogs()
 	now := n.cfg.Clock.Now()
+	before := w.tree.Root()
 	_, err := w.table.CosignHeld(ctx, now, logs...)
 	for _, id := range logs {
 		err = errors.Join(err, n.promise(ctx, id, now), n.remark(ctx, id))
 	}
+	// Others' testimony was marked when it came: what differs now is ours.
+	w.news = w.news || w.tree.Root() != before
+	n.spreadTestimony(now)
 	return err
+}
+
+// spreadTestimony tells neighbours to ask, if there is news and they were not
+// told a moment ago.
+func (n *Node) spreadTestimony(now time.Time) {
+	w := n.testimony
+	if !w.news || now.Sub(w.told).Abs() < n.cfg.TestimonyPause {
+		return
+	}
+	w.news, w.told = false, now
+	n.mesh.Nudge()
 }
 
 // remark tells synchronisation what the table says of a log now.
