@@ -59,7 +59,9 @@ func (s *suite) erased() {
 	gone := value(1, 5)
 	for i, own := range []bool{false, true} {
 		id := logID(i)
-		s.commit(own, body(id, 0, value(0, 9), value(2, 50)), body(id, 1, value(0, 9), value(3, 50)), body(id, 2, value(0, 9), value(4, 50)))
+		first := body(id, 0, value(0, 9), value(2, 50))
+		first.Fresh = true // a promise about what was there before, not about later
+		s.commit(own, first, body(id, 1, value(0, 9), value(3, 50)), body(id, 2, value(0, 9), value(4, 50)))
 		s.commit(own, entry(id, 0, gone))
 		s.commit(!own, entry(id, 1, gone)) // where it stands decides, not who asks
 		s.commit(own, body(id, 3, value(0, 9), value(5, 50)), entry(id, 3, gone))

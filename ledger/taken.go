@@ -1,0 +1,105 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+)
+
+// This file is the part of a round that meets entries below the head: known
+// ones, others at their place, bodies of headers, and entries that were lost.
+
+// compare meets an entry at a place that is taken.
+func (r *round) compare(ctx context.Context, st *logState, e *Entry) (Outcome, error) {
+	id, seq := e.Header.Log(), e.Header.Seq
+	held, err := r.held(ctx, id, seq)
+	switch {
+	case errors.Is(err, ErrDamaged):
+		return r.restore(ctx, st, e)
+	case err != nil:
+		return 0, err
+	case held.id != e.id:
+		return r.evidence(st, e, held), nil
+	case held.Absent && e.HasBody():
+		return r.fill(e), nil
+	}
+	return Known, nil
+}
+
+// held returns the entry at a taken place, of this round or of the store. It
+// matches ErrDamaged if it is lost, whichever check found that out.
+func (r *round) held(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	if e := r.placed[spot{id, seq}]; e != nil {
+		return e, nil
+	}
+	for _, e := range r.fresh[id] {
+		if e.Header.Seq == seq {
+			return e, nil
+		}
+	}
+	if r.l.isLost(id, seq) {
+		return nil, damaged(id, seq, "it was lost")
+	}
+	return r.l.Entry(ctx, id, seq)
+}
+
+// fill takes the body of an entry of which the header is held. It counts as
+// bytes of the author's day.
+func (r *round) fill(e *Entry) Outcome {
+	use := r.used(e.Header.Author)
+	use.bytes += uint64(e.Header.BodyLen)
+	if use.bytes > r.l.limits.DayBytes {
+		return OverBudget
+	}
+	r.usage[e.Header.Author] = use
+	r.placed[spotOf(e)] = e
+	r.record(storedEntry(e))
+	return Filled
+}
+
+// restore takes an entry back whose place is lost, if the log proves its id: by
+// the entry after it, or by the head. If the entry after it is lost too, it
+// waits.
+func (r *round) restore(ctx context.Context, st *logState, e *Entry) (Outcome, error) {
+	id, seq := e.Header.Log(), e.Header.Seq
+	want := st.head
+	if seq+1 < st.next {
+		after, err := r.header(ctx, id, seq+1)
+		if errors.Is(err, ErrDamaged) {
+			return r.wait(st, e), nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		want = after.Header.Prev
+	}
+	if e.id != want {
+		return Forked, nil // what was held here was another entry
+	}
+	r.placed[spotOf(e)] = e
+	r.back = append(r.back, spotOf(e))
+	r.record(storedEntry(e))
+	if seq > 0 {
+		r.below = append(r.below, spot{id, seq - 1})
+	}
+	if waited := r.l.penned(id, seq); waited != nil {
+		r.taken = append(r.taken, waited)
+	}
+	return Restored, nil
+}
+
+// header returns the header of an entry that should be held, even if its body
+// is damaged.
+func (r *round) header(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	e, err := r.held(ctx, id, seq)
+	if !errors.Is(err, ErrDamaged) {
+		return e, err
+	}
+	value, err := r.l.stored(ctx, id, seq)
+	if err != nil {
+		return nil, err
+	}
+	if e, err = storedHeader(id, seq, value); err != nil {
+		return nil, err
+	}
+	return e, e.verifySignature()
+}
