@@ -141,8 +141,15 @@ func readMessage(r io.Reader, limit int) ([]byte, error) {
 	if n == 0 || n > limit {
 		return nil, refused(reasonMessage, fmt.Errorf("a message of %d bytes, where 1 to %d are allowed", n, limit))
 	}
+	// The version comes first: whoever speaks something else is not waited for.
 	body := make([]byte, n)
-	if _, err := io.ReadFull(r, body); err != nil {
+	if _, err := io.ReadFull(r, body[:1]); err != nil {
+		return nil, readFailure(err)
+	}
+	if body[0] != admissionVersion {
+		return nil, refused(reasonMessage, errors.New("the message is of another version"))
+	}
+	if _, err := io.ReadFull(r, body[1:]); err != nil {
 		return nil, readFailure(err)
 	}
 	return body, nil
