@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,6 +88,7 @@ func (a *app) doctor(ctx context.Context) error {
 		add("enrolment", p.enrolment())
 		add("clock", p.clock())
 		add("lease", p.lease())
+		add("revocations", p.revocations(ctx))
 		add("logs", p.logs(ctx))
 		add("web address", p.port())
 		add("socket", p.socket())
@@ -324,6 +326,33 @@ func (p *patient) lease() diagnosis {
 		return warn("Unlock the device.", "other devices refuse it from %s", when(info.ModTime().Add(identity.MaxTicketLife)))
 	}
 	return ok("other devices admit it until %s, and each unlocking renews that", when(info.ModTime().Add(identity.MaxTicketLife)))
+}
+
+// revocations says how old what is known of lost devices is, and whether this
+// one is among them.
+func (p *patient) revocations(ctx context.Context) diagnosis {
+	if p.running == nil {
+		return ok("not looked at: the node is not running")
+	}
+	st, err := p.running.Status(ctx)
+	if err != nil {
+		return badError(apiError(err))
+	}
+	switch st.Standing.State {
+	case "revoked", "wiped", "expired":
+		return bad("Ask your organisation.", "this device is %s: %s", st.Standing.State, printable(st.Standing.Words))
+	}
+	var old []string
+	for _, r := range st.Revocation {
+		if r.State == "stale" || r.State == "none" {
+			old = append(old, printable(r.Words))
+		}
+	}
+	if len(old) > 0 {
+		return warn("Have the authority run 'tocsin authority crl', and hand the file to any device in reach with 'tocsin statement'.",
+			"%s", strings.Join(old, " "))
+	}
+	return ok("the lists of %s are at most a week old", plural(len(st.Revocation), "issuer"))
 }
 
 func (p *patient) logs(ctx context.Context) diagnosis {

@@ -187,7 +187,7 @@ func testCommands(t *testing.T, d *demo, amina, ben *clinician) {
 		code int
 		want []string // in standard output and error together
 	}{
-		{[]string{"status"}, exitOK, []string{"Amina Khan (stmarys.nhs.example/gmc/7654321)", "in reach    1 device", "unlocked, on line"}},
+		{[]string{"status"}, exitOK, []string{"Amina Khan (stmarys.nhs.example/gmc/7654321)", "in reach    1 device", "unlocked, on line", "by hand only; the passphrase opens it"}},
 		{[]string{"peers"}, exitOK, []string{"northgate.nhs.example", "127.0.0.1"}},
 		{[]string{"people"}, exitOK, []string{"Ben Okafor", "charge-nurse", "this device", "in reach"}},
 		{[]string{"groups", "list"}, exitOK, []string{"Bus crash A6", "2 devices", "2 messages"}},
@@ -201,7 +201,7 @@ func testCommands(t *testing.T, d *demo, amina, ben *clinician) {
 		{[]string{"log", "show", "nowhere"}, exitNotFound, []string{`holds no log "nowhere"`}},
 		{[]string{"log", "verify"}, exitOK, []string{"in 2 logs verify"}},
 		{[]string{"open"}, exitOK, []string{"http://127.0.0.1:", "#code=", "works once"}},
-		{[]string{"doctor"}, exitOK, []string{"ok       node", "ok       clock", "ok       lease", "ok       permissions"}},
+		{[]string{"doctor"}, exitOK, []string{"ok       node", "ok       clock", "ok       lease", "ok       permissions", "warning  revocations"}},
 		{[]string{"watch", "--since", "all", "--count", "1"}, exitOK, []string{"Bus crash A6", "you: [URGENT] Two more ambulances"}},
 		{[]string{"up"}, exitInUse, []string{"in use by another Tocsin process"}},
 		{[]string{"people"}, exitOK, []string{"valid", "No revocation data of stmarys.nhs.example"}},

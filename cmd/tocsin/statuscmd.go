@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,16 +45,45 @@ func (a *app) printStatus(st node.Status) {
 		a.say("  %-11s %s", label, addr)
 	}
 	a.say("  credential  valid until %s", when(st.CredentialNotAfter))
+	if st.Standing.Words != "" {
+		a.say("  standing    %s", printable(st.Standing.Words))
+	}
+	a.say("  locks       %s", lockWords(st))
+	for i, r := range st.Revocation {
+		label := "revocations"
+		if i > 0 {
+			label = ""
+		}
+		a.say("  %-11s %s", label, printable(r.Words))
+	}
 	a.say("  up since    %s", when(st.Started))
 	if st.Problem != "" {
 		a.say("  %s", s.red(st.Problem))
 	}
 }
 
+// lockWords says when the device locks itself and what opens it then.
+func lockWords(st node.Status) string {
+	idle := "by hand only"
+	if st.IdleLockSeconds > 0 {
+		idle = "after " + (time.Duration(st.IdleLockSeconds) * time.Second).String() + " without a touch"
+	}
+	switch {
+	case st.LeaseEnded:
+		return idle + "; nobody unlocked it for 7 days, so only the passphrase opens it"
+	case st.HasPIN:
+		return idle + "; the PIN opens it"
+	}
+	return idle + "; the passphrase opens it"
+}
+
 func stateWords(st node.Status) string {
 	lock, mesh := "unlocked", "on line"
 	if st.Locked {
 		lock = "locked: it relays and reads nothing"
+	}
+	if st.Wiped {
+		lock = "wiped: it reads nothing any more, and hands its receipt over"
 	}
 	if !st.Online {
 		mesh = "the mesh is switched off on this device"
