@@ -195,12 +195,15 @@ func (s *Store) compareHeads() (lost []ledger.Record, err error) {
 			at := place{t, id, 0}
 			seen[at] = struct{}{}
 			good, ok := want[at]
-			if s.replayed(at) || ok && bytes.Equal(good, value) {
+			switch {
+			case ok && bytes.Equal(good, value):
 				return nil
-			}
-			if ok {
+			case s.replayed(at): // it is newer than the copy
+				want[at] = value
+				return nil
+			case ok:
 				lost = append(lost, ledger.Record{Table: t, Log: id, Value: good})
-			} else {
+			default:
 				want[at] = value
 				s.heads.bytes += len(value)
 			}
@@ -382,7 +385,11 @@ func (s *Store) appendHeads(own, in []walBatch) (mark, error) {
 	if err != nil {
 		return mark{}, err
 	}
-	return s.heads.wal.append(payload)
+	m, err := s.heads.wal.append(payload)
+	if err == nil && s.heads.values != nil {
+		s.heads.take(&r) // while opening
+	}
+	return m, err
 }
 
 // Suspects implements ledger.Suspicious.

@@ -314,6 +314,46 @@ func TestIndexMovedAway(t *testing.T) {
 	mustClose(t, s)
 }
 
+// TestHeadsMadeAnew: heads.wal is made from an index that the wals were just
+// brought into, and has everything: an index that is lost later comes back from it.
+func TestHeadsMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir, Options{Ballast: -1})
+	state := func(log, n int) ledger.Record {
+		_, id := keyOf(fmt.Sprint(log))
+		return ledger.Record{Table: ledger.TableStates, Log: id, Value: fmt.Appendf(nil, "state %d", n)}
+	}
+	for i := range pendingBatches + 20 {
+		if err := s.Commit(ctx, []ledger.Record{state(i%3, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	killed := cloneDir(t, dir)
+	mustClose(t, s)
+	if err := os.Remove(filepath.Join(killed, headsWAL.name)); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, killed, Options{Ballast: -1})
+	if len(s.Health().Notes) != 1 {
+		t.Fatalf("notes %q", s.Health().Notes)
+	}
+	mustClose(t, s)
+	if err := os.RemoveAll(filepath.Join(killed, indexName)); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, killed, Options{Ballast: -1})
+	for log := range 3 {
+		want := state(log, pendingBatches+20-3+(log+3-(pendingBatches+20)%3)%3)
+		if v, err := s.Get(ctx, want.Table, want.Log, 0); err != nil || !bytes.Equal(v, want.Value) {
+			t.Errorf("log %d: %q %v, want %q", log, v, err, want.Value)
+		}
+	}
+	if len(s.Suspects()) != 3 {
+		t.Errorf("suspects %v", s.Suspects())
+	}
+	mustClose(t, s)
+}
+
 // TestIndexLosesTransactions: Badger comes back as it was some transactions ago,
 // as it does when a byte of its newest file is wrong. The copy of the heads says
 // so; own entries are there again, others' are told to be lost, and come back.
