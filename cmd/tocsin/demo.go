@@ -107,6 +107,7 @@ func (d *demo) tell(ctx context.Context) error {
 		{"Two strangers knock", d.knock},
 		{"One node is cut off, misses messages and comes back", d.cutOff},
 		{"One node is killed without warning and restarts whole", d.killed},
+		{"One node has no network, and a stick carries messages there and back", d.stick},
 		{"All logs verify, and no file holds a readable word", d.verifyAll},
 	} {
 		d.number++

@@ -302,7 +302,7 @@ func without(all []*clinician, one *clinician) []*clinician {
 	return rest
 }
 
-// verifyAll is step 7.
+// verifyAll is step 8.
 func (d *demo) verifyAll(ctx context.Context) error {
 	if err := d.until(ctx, d.differing); err != nil {
 		return err
