@@ -75,6 +75,12 @@ func TestBroadcastWaitsForItsKey(t *testing.T) {
 	}
 	publish(t, a, raw)
 	publish(t, a, seal(orgHospital, a))
+	eventually(t, "the sender holds the key", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		_, held, err := a.meshKey(1)
+		return held && err == nil
+	})
 	_, err = a.Broadcast(t.Context(), message.NewText("under the new key", time.Time{}), "urgent", "rehearsal")
 	check(t, err)
 	eventually(t, "Ben's device waits for the key", func() bool { return b.Status().BundleNumber == 1 && b.Status().Waiting == 1 })

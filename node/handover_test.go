@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tocsin/ledger"
+	"tocsin/node/message"
 )
 
 // feed hands every entry of a log that from holds to another node, as a stick
@@ -106,13 +107,12 @@ func TestOffForTenDaysAndAStickAfterTwenty(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var clock testClock
-	stay := func(c *Config) { c.IdleLock = -1 }
-	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock), stay)
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
 	m := w.enrol("Ben", orgAmbulance)
-	c := w.enrol("Chidi", orgHospital).start(t, withClock(&clock), stay, knows(a))
+	c := w.enrol("Chidi", orgHospital).start(t, withClock(&clock), knows(a))
 	var g string
 	t.Run("first life", func(t *testing.T) {
-		b := m.start(t, m.onDisk(t), withClock(&clock), stay, knows(a, c))
+		b := m.start(t, m.onDisk(t), withClock(&clock), knows(a, c))
 		ready(t, 2, a, b, c)
 		g = makeGroup(t, a, b, c)
 		inGroup(t, g, a, b, c)
@@ -123,7 +123,8 @@ func TestOffForTenDaysAndAStickAfterTwenty(t *testing.T) {
 	check(t, c.SetOnline(false))
 	all := map[string]bool{"a 0": true}
 	speak := func(n *Node, text string) {
-		say(t, n, g, text)
+		_, err := n.Send(t.Context(), g, message.NewText(text, time.Time{}), "stat") // without the wait before an epoch
+		check(t, err)
 		all[text] = true
 	}
 	day := func(i int) {
@@ -139,7 +140,7 @@ func TestOffForTenDaysAndAStickAfterTwenty(t *testing.T) {
 	for i := range 10 {
 		day(i + 1)
 	}
-	b := m.start(t, m.onDisk(t), withClock(&clock), stay, knows(a))
+	b := m.start(t, m.onDisk(t), withClock(&clock), knows(a))
 	eventually(t, "ten days of messages", func() bool { return len(texts(t, b, g)) == 11 })
 	for i := range 10 {
 		day(i + 11)
@@ -164,10 +165,9 @@ func TestSealedToADestroyedKeyIsAskedForAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var clock testClock
-	stay := func(c *Config) { c.IdleLock = -1 }
 	long := w.grant(200 * 24 * time.Hour)
-	a := w.enrolWith("Amal", orgHospital, long).start(t, withClock(&clock), stay)
-	c := w.enrolWith("Chidi", orgHospital, long).start(t, withClock(&clock), stay, knows(a))
+	a := w.enrolWith("Amal", orgHospital, long).start(t, withClock(&clock))
+	c := w.enrolWith("Chidi", orgHospital, long).start(t, withClock(&clock), knows(a))
 	ready(t, 1, a, c)
 	g := makeGroup(t, a, c)
 	inGroup(t, g, a, c)

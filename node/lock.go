@@ -221,6 +221,7 @@ const compactAge = 24 * time.Hour
 func (n *Node) upkeepLoop() {
 	defer n.wg.Done()
 	for n.wait(upkeepInterval) {
+		n.retryLater()
 		n.mu.Lock()
 		err := n.upkeep(n.ctx, upkeepInterval)
 		n.mu.Unlock()

@@ -33,7 +33,7 @@ func locked(t testing.TB, n *Node) {
 func TestIdleDeviceLocksItself(t *testing.T) {
 	t.Parallel()
 	var clock testClock
-	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock), func(c *Config) { c.IdleLock = 0 })
 	withPIN(t, a)
 	for range 3 { // touched every four minutes, for twelve
 		clock.step(4 * time.Minute)
@@ -61,7 +61,7 @@ func TestIdleLockCanBeOff(t *testing.T) {
 	t.Parallel()
 	var clock testClock
 	w := newWorld(t)
-	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock), func(c *Config) { c.IdleLock = -1 })
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
 	clock.step(12 * time.Hour)
 	if a.lockDue(); a.Status().Locked {
 		t.Error("locked although it never should")

@@ -29,6 +29,7 @@ func TestRemovedMemberReadsNothingAfter(t *testing.T) {
 	a, b, c, g := trio(t, w)
 	say(t, c, g, "before")
 	shows(t, a, g, "before")
+	shows(t, b, g, "before")
 	check(t, c.SetOnline(false)) // hears nothing of it
 	check(t, a.RemoveMember(t.Context(), g, "Chidi"))
 	say(t, a, g, "without Chidi")

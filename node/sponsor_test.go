@@ -112,10 +112,9 @@ func TestBreakGlassAdmitsForThreeDays(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var clock testClock
-	stay := func(c *Config) { c.IdleLock = -1 }
-	a := w.senior("Amal", orgHospital).start(t, withClock(&clock), stay)
-	b := w.enrol("Ben", orgAmbulance).start(t, withClock(&clock), stay, knows(a))
-	d := w.enrol("Chidi", orgHospital).start(t, withClock(&clock), stay, knows(a, b))
+	a := w.senior("Amal", orgHospital).start(t, withClock(&clock))
+	b := w.enrol("Ben", orgAmbulance).start(t, withClock(&clock), knows(a))
+	d := w.enrol("Chidi", orgHospital).start(t, withClock(&clock), knows(a, b))
 	ready(t, 2, a, b, d)
 	g, other := makeGroup(t, a, b, d), makeGroup(t, a, b)
 	inGroup(t, g, a, b, d)
@@ -135,7 +134,7 @@ func TestBreakGlassAdmitsForThreeDays(t *testing.T) {
 	}
 	m, err := c.enrol(a, answers...)
 	check(t, err)
-	l := m.start(t, withClock(&clock), stay, knows(a, b, d))
+	l := m.start(t, withClock(&clock), knows(a, b, d))
 	ready(t, 3, a, b, d, l)
 	if err := a.AddMember(t.Context(), other, "Locum"); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a group that was not named: %v", err)

@@ -28,7 +28,9 @@ import (
 
 // Bounds of what a node keeps beside the trust store.
 const (
-	maxPending = 256  // statements that no log carries yet, or that are dated ahead
+	maxPending = 256  // statements that no log carries yet
+	maxLater   = 256  // statements that are dated ahead
+	laterEach  = 4    // of them, those that one device carries: they are not verified yet
 	maxCarried = 8192 // hashes of statements that stand in a log
 	maxMine    = 64   // statements that wait for this device to be unlocked
 )
@@ -42,11 +44,19 @@ type keeper struct {
 	behind  map[identity.LogID]struct{} // guarded by mu: logs to be read from their cursor on
 	stuck   map[identity.LogID]uint64   // guarded by mu: control entries whose body has not come
 	carried map[[32]byte]struct{}       // guarded by mu: SHA-256 of statements that stand in a log held here
-	pending [][]byte                    // guarded by mu: statements that stand in none, or are dated ahead
+	pending [][]byte                    // guarded by mu: statements that stand in none
+	later   []deferred                  // guarded by mu: statements that are dated ahead
 	mine    [][]byte                    // guarded by mu: mesh keys and appointments for this device
 	orders  map[identity.LogID]struct{} // guarded by mu: logs that carry a wipe order or receipt; not kept
 	effects []identity.Effect           // guarded by mu: owed to trustLoop
 	dirty   bool                        // guarded by mu: cursors moved since the file was written
+}
+
+// deferred is a statement that is dated more than a day ahead, and who carries
+// it; zero for one that came in a file.
+type deferred struct {
+	by  identity.Key
+	raw []byte
 }
 
 func newKeeper() *keeper {
@@ -122,7 +132,11 @@ func (n *Node) heedControl(e *ledger.Entry) {
 		n.keeper.orders[e.Header.Log()] = struct{}{}
 		n.keeper.mu.Unlock()
 	}
-	if _, err := n.take(content, true); err != nil {
+	_, err = n.take(content, true)
+	if errors.Is(err, identity.ErrPostDated) {
+		n.keepLater(deferred{e.Header.Author, content})
+	}
+	if err != nil {
 		n.count(func(m *Metrics) { m.StatementsRefused++ })
 		n.log.Debug("a statement was not taken", "log", e.Header.Log(), "seq", e.Header.Seq, "err", err)
 	}
@@ -153,32 +167,70 @@ func (n *Node) take(raw []byte, inLog bool) (identity.Effect, error) {
 }
 
 // note keeps account of who carries a statement, and says whether that changed.
-func (k *keeper) note(raw []byte, inLog bool, err error) bool {
-	later := errors.Is(err, identity.ErrPostDated)
-	if err != nil && !later && !errors.Is(err, identity.ErrEarly) {
+func (k *keeper) note(raw []byte, inLog bool, err error) (changed bool) {
+	if err != nil && !errors.Is(err, identity.ErrEarly) {
 		return false // an early one waits in the store
 	}
 	hash := sha256.Sum256(raw)
 	_, known := k.carried[hash]
 	if inLog && !known && len(k.carried) < maxCarried {
 		k.carried[hash] = struct{}{}
+		changed = true
 	}
 	at := slices.IndexFunc(k.pending, func(p []byte) bool { return bytes.Equal(p, raw) })
 	switch {
-	case at >= 0 && inLog && !later:
+	case at >= 0 && inLog:
 		k.pending = slices.Delete(k.pending, at, at+1)
 		return true
-	case at < 0 && (later || !inLog && !known) && len(k.pending) < maxPending:
+	case at < 0 && !inLog && !known && len(k.pending) < maxPending:
 		k.pending = append(k.pending, bytes.Clone(raw))
 		return true
 	}
-	return inLog && !known
+	return changed
+}
+
+// keepLater keeps a statement that is dated ahead, to be tried again.
+func (n *Node) keepLater(d deferred) {
+	k := n.keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	each := 0
+	for _, other := range k.later {
+		if bytes.Equal(other.raw, d.raw) {
+			return
+		}
+		if other.by == d.by {
+			each++
+		}
+	}
+	if each >= laterEach || len(k.later) >= maxLater {
+		return
+	}
+	k.later = append(k.later, deferred{d.by, bytes.Clone(d.raw)})
+	if err := n.saveTrust(); err != nil {
+		n.log.Error("a statement that is dated ahead could not be saved", "err", err)
+	}
+}
+
+// retryLater takes the statements whose time has come. It runs every hour,
+// locked or not.
+func (n *Node) retryLater() {
+	n.keeper.mu.Lock()
+	later := n.keeper.later
+	n.keeper.later = nil
+	n.keeper.mu.Unlock()
+	for _, d := range later {
+		_, err := n.take(d.raw, d.by != identity.Key{})
+		if errors.Is(err, identity.ErrPostDated) {
+			n.keepLater(d)
+		}
+	}
 }
 
 // drop forgets a pending statement that was refused for good, such as one that a
 // later one has overtaken.
 func (k *keeper) drop(raw []byte, err error) {
-	if errors.Is(err, identity.ErrPostDated) || errors.Is(err, identity.ErrEarly) {
+	if errors.Is(err, identity.ErrEarly) {
 		return
 	}
 	k.mu.Lock()
@@ -209,6 +261,9 @@ func (k *keeper) remember(e identity.Effect, raw []byte, own *identity.Credentia
 func (n *Node) PublishStatement(ctx context.Context, raw []byte) (StatementInfo, error) {
 	eff, err := n.take(raw, false)
 	switch {
+	case errors.Is(err, identity.ErrPostDated):
+		n.keepLater(deferred{raw: raw})
+		return StatementInfo{}, invalid("%v; it is tried again every hour", err)
 	case errors.Is(err, identity.ErrEarly):
 		return StatementInfo{}, invalid("this statement waits for a trust bundle that has not come: publish that too: %v", err)
 	case err != nil:
@@ -409,8 +464,10 @@ func (n *Node) follow(effects []identity.Effect) {
 	n.obey()
 	if n.open != nil {
 		n.heedMine(n.ctx)
-		n.reexamine()
-		n.refreshInbox()
+		if slices.ContainsFunc(effects, changesAdmission) {
+			n.reexamine()
+			n.refreshInbox()
+		}
 		if n.writable() == nil {
 			if err := n.publishPending(n.ctx); err != nil {
 				n.log.Warn("statements could not be published; it is tried again within the hour", "err", err)

@@ -284,12 +284,33 @@ func TestPostDatedStatementIsTriedAgain(t *testing.T) {
 	if _, err := a.PublishStatement(t.Context(), raw); !errors.Is(err, ErrInvalid) {
 		t.Fatalf("dated two days ahead: %v", err)
 	}
-	clock.by.Store(int64(30 * time.Hour))
-	a.mu.Lock()
-	check(t, a.upkeep(t.Context(), upkeepInterval))
-	a.mu.Unlock()
-	if s := a.Statements(); len(s) != 1 {
-		t.Errorf("a day later %d statements are in force", len(s))
+	check(t, a.Lock()) // it needs no unlocking
+	clock.step(23 * time.Hour)
+	a.retryLater()
+	if s := a.Statements(); len(s) != 0 {
+		t.Errorf("after 23 hours %d statements are in force", len(s))
+	}
+	clock.step(7 * time.Hour)
+	eventually(t, "it is in force a day later", func() bool { return len(a.Statements()) == 1 })
+}
+
+// TestForgedFutureCrowdsOutNothing: what is dated ahead is not verified yet, so that
+// no device may fill the place that is kept for it.
+func TestForgedFutureCrowdsOutNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	for by := range byte(100) {
+		for i := range byte(10) {
+			a.keepLater(deferred{identity.Key{by + 1}, []byte{by, i}})
+		}
+	}
+	if k := len(a.keeper.later); k > maxLater || k < laterEach {
+		t.Errorf("%d are kept", k)
+	}
+	other := w.enrol("Ben", orgAmbulance).start(t)
+	if info := publish(t, a, w.revoke(1, orgAmbulance, other)); !info.Carried {
+		t.Error("a statement that counts now is not carried")
 	}
 }
 
@@ -298,6 +319,7 @@ func TestTrustFileRoundTrip(t *testing.T) {
 	k.cursors[identity.LogID{Author: identity.Key{1}, Incarnation: 2}] = 3
 	k.carried[[32]byte{4}] = struct{}{}
 	k.pending, k.mine = [][]byte{{5}, {6, 7}}, [][]byte{{8}}
+	k.later = []deferred{{identity.Key{9}, []byte{10}}}
 	raw, err := k.marshal([]byte("snapshot"))
 	check(t, err)
 	got, snapshot, err := parseTrustFile(raw)

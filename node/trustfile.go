@@ -21,6 +21,7 @@ import (
 //	    opaque snapshot<0..2^32-1>;                    /* identity.TrustStore */
 //	    { opaque log[36]; uint64 next; } cursors<0..2^32-1>;
 //	    { opaque hash[32]; } carried<0..2^24-1>;
+//	    { opaque by[32]; opaque statement<1..2^24-1>; } later<0..2^32-1>;
 //	    { opaque statement<1..2^24-1>; } pending<0..2^32-1>;
 //	    { opaque statement<1..2^24-1>; } mine<0..2^32-1>;
 //	    opaque sum[32];                                /* SHA-256 of all before it */
@@ -133,6 +134,12 @@ func (k *keeper) marshal(snapshot []byte) ([]byte, error) {
 			b.AddBytes(hash[:])
 		}
 	})
+	add32(&b, func(b *cryptobyte.Builder) {
+		for _, d := range k.later {
+			b.AddBytes(d.by[:])
+			b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(d.raw) })
+		}
+	})
 	for _, list := range [][][]byte{k.pending, k.mine} {
 		add32(&b, func(b *cryptobyte.Builder) {
 			for _, raw := range list {
@@ -165,13 +172,13 @@ func parseTrustFile(raw []byte) (*keeper, []byte, error) {
 	}
 	s := cryptobyte.String(body)
 	var version uint8
-	var snapshot, cursors, carried, pending, mine cryptobyte.String
+	var snapshot, cursors, carried, later, pending, mine cryptobyte.String
 	if !s.ReadUint8(&version) || version != 1 || !read32(&s, &snapshot) || !read32(&s, &cursors) ||
-		!s.ReadUint24LengthPrefixed(&carried) || !read32(&s, &pending) || !read32(&s, &mine) || !s.Empty() {
+		!s.ReadUint24LengthPrefixed(&carried) || !read32(&s, &later) || !read32(&s, &pending) || !read32(&s, &mine) || !s.Empty() {
 		return nil, nil, errTrustFile
 	}
 	k := newKeeper()
-	ok := k.readCursors(cursors) && k.readHashes(carried) && readList(pending, &k.pending) && readList(mine, &k.mine)
+	ok := k.readCursors(cursors) && k.readHashes(carried) && k.readLater(later) && readList(pending, &k.pending) && readList(mine, &k.mine)
 	if !ok {
 		return nil, nil, errTrustFile
 	}
@@ -206,6 +213,19 @@ func (k *keeper) readHashes(s cryptobyte.String) bool {
 			return false
 		}
 		k.carried[hash] = struct{}{}
+	}
+	return true
+}
+
+func (k *keeper) readLater(s cryptobyte.String) bool {
+	for !s.Empty() {
+		var d deferred
+		var raw cryptobyte.String
+		if !s.CopyBytes(d.by[:]) || !s.ReadUint24LengthPrefixed(&raw) || len(raw) == 0 {
+			return false
+		}
+		d.raw = raw
+		k.later = append(k.later, d)
 	}
 	return true
 }

@@ -149,6 +149,7 @@ func (m *machine) publicConfig() (Config, error) {
 		Admission: read("admission"), Credential: read("credential"),
 		Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"},
 		Logger: slog.New(slog.DiscardHandler), ReceiptDelay: 20 * time.Millisecond, WitnessPause: 50 * time.Millisecond, SyncInterval: 2 * time.Second,
+		IdleLock: -1, // tests let days pass
 	}, nil
 }
 
