@@ -313,40 +313,6 @@ func isSponsor(c, target *Credential) bool {
 	return slices.ContainsFunc(target.Sponsors, func(s Sponsor) bool { return s.Person == c.Person })
 }
 
-// GroupAdmin names an administrator of a group that has none left.
-type GroupAdmin struct {
-	Group [32]byte
-	Admin LogID     // must be a device of Org
-	Org   string    // whose authority says so
-	Time  time.Time // of several, the latest holds
-	Raw   []byte    // the statement
-}
-
-// NameAdmin names an administrator of a group that has none left:
-//
-//	struct { opaque group[32]; opaque author[32]; uint32 incarnation; } GroupAdmin;
-func (a *Authority) NameAdmin(mesh MeshID, group [32]byte, admin LogID, now time.Time, rand io.Reader) ([]byte, error) {
-	if err := CheckKey(admin.Author); err != nil {
-		return nil, err
-	}
-	id := admin.Bytes()
-	return a.statement(KindGroupAdmin, mesh, now, append(group[:], id[:]...), rand)
-}
-
-func parseGroupAdmin(st *statement) (*GroupAdmin, error) {
-	g := &GroupAdmin{Time: st.at()}
-	if len(st.body) != 32+LogIDSize {
-		return nil, errBody
-	}
-	copy(g.Group[:], st.body)
-	admin, err := LogIDFromBytes(st.body[32:])
-	if err != nil || CheckKey(admin.Author) != nil {
-		return nil, errBody
-	}
-	g.Admin = admin
-	return g, nil
-}
-
 // BundleStatement wraps a later trust bundle with its signatures, so that any
 // device's entry may carry it.
 func BundleStatement(b *Bundle) ([]byte, error) {

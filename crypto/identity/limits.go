@@ -34,6 +34,10 @@ const (
 
 	// MaxRoots bounds the authorities of one trust bundle.
 	MaxRoots = 64
+	// maxEverRoots bounds the authorities of all bundles that a mesh has had.
+	// None is ever forgotten: what it signed stays readable. The bundle that
+	// would exceed it is refused, by every device alike.
+	maxEverRoots = 1 << 10
 	// maxSponsors bounds the sponsorships of one credential: three for
 	// break-glass.
 	maxSponsors = 3

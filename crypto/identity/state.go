@@ -93,13 +93,19 @@ func (s *state) registrarRevoked(org string, registrar [32]byte) bool {
 
 // addBundle puts b in force and keeps the roots of those before.
 func (s *state) addBundle(b *Bundle) {
+	s.bundles, s.everRoots = append(s.bundles, b), s.everRootsWith(b)
+}
+
+// everRootsWith returns the roots of all bundles and of b, in the order of the
+// bundles: what is found first in them is found first for ever.
+func (s *state) everRootsWith(b *Bundle) roots {
 	ever := slices.Clone(s.everRoots)
 	for _, r := range b.roots {
 		if !slices.ContainsFunc(ever, func(e *issuerCert) bool { return e.cert.Equal(r.cert) }) {
 			ever = append(ever, r)
 		}
 	}
-	s.bundles, s.everRoots = append(s.bundles, b), ever
+	return ever
 }
 
 // revoke takes a device out and reports whether that is news. In whatever order

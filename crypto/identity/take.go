@@ -314,6 +314,9 @@ func (s *TrustStore) takeBundle(st *statement, k keptStatement, e *Effect) error
 	if err := b.checkFollows(s.state.current()); err != nil {
 		return err
 	}
+	if len(s.state.everRootsWith(b)) > maxEverRoots {
+		return refuse(checkStatementFull, "with this trust bundle the mesh has had more than %d authorities", maxEverRoots)
+	}
 	s.state.addBundle(b)
 	e.Bundle = b
 	s.state.keep(k, false)
@@ -345,6 +348,7 @@ func (s *TrustStore) takeGroupAdmin(st *statement, v *voice, k keptStatement, e 
 	if err != nil {
 		return err
 	}
+	g.Org, g.Raw = v.org, k.raw
 	key := adminKey{g.Group, v.key}
 	if old := s.state.admins[key]; old != nil && !g.Time.After(old.Time) {
 		return refuseAs(ErrRolledBack, checkAdminTime, "a later statement of this authority names the group's administrator")
@@ -352,7 +356,6 @@ func (s *TrustStore) takeGroupAdmin(st *statement, v *voice, k keptStatement, e 
 	if s.state.admins[key] == nil && s.state.full(k, maxKeptStatements) {
 		return refuse(checkStatementFull, "more named administrators than can be kept")
 	}
-	g.Org, g.Raw = v.org, k.raw
 	s.state.admins[key] = g
 	admin := *g
 	e.Admin = &admin
