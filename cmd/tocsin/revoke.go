@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -26,160 +25,6 @@ import (
 const whoHelp = `WHO is a name, a person (organisation/regulator/number), a device or the
 fingerprint of its request, as in 'tocsin authority list'; or the log that 'tocsin
 people --json' shows, for a device that another register holds.`
-
-func (a *app) authorityList(dir *string) *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List what was certified here, and what became of it", Example: "  tocsin authority list", Args: args(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAuthority(cmd.Context(), *dir, func(o *openAuthority) error { return a.listIssued(o) })
-		},
-	}
-}
-
-// withAuthority opens an authority that belongs to a mesh, for one command.
-func (a *app) withAuthority(ctx context.Context, flag string, do func(*openAuthority) error) (err error) {
-	dir, err := a.authorityPath(flag)
-	if err != nil {
-		return err
-	}
-	o, err := a.openAuthority(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, o.close()) }()
-	if err := o.inMesh(); err != nil {
-		return err
-	}
-	return do(o)
-}
-
-// listed is one line of the register with what became of it.
-type listed struct {
-	issued
-	State string `json:"state"` // valid, expired, revoked or wiped
-}
-
-func (a *app) listIssued(o *openAuthority) error {
-	lines, err := o.issuedLines()
-	if err != nil {
-		return err
-	}
-	out := make([]listed, 0, len(lines))
-	var rows [][]string
-	for _, l := range lines {
-		state := o.stateOf(l, a.now())
-		l.Credential = nil // a kilobyte each that nobody reads here
-		out = append(out, listed{l, state})
-		kind := "device"
-		switch {
-		case l.Registrar:
-			kind = "registrar"
-		case l.Relay:
-			kind = "relay"
-		}
-		rows = append(rows, []string{printable(l.Name), l.Person, kind, short(l.Device), when(l.NotAfter), state})
-	}
-	return a.emit(out, func() {
-		if len(rows) == 0 {
-			a.say("Nothing was certified here yet.")
-			return
-		}
-		a.table([]string{"NAME", "PERSON", "KIND", "DEVICE", "UNTIL", "STATE"}, rows)
-	})
-}
-
-func (o *openAuthority) stateOf(l issued, now time.Time) string {
-	if l.Registrar {
-		key, err := hex.DecodeString(l.Key)
-		if err == nil && slices.ContainsFunc(o.revokedRegistrars(), func(k [32]byte) bool { return string(k[:]) == string(key) }) {
-			return "revoked"
-		}
-	} else if c, err := o.trust.ReadCredential(l.Credential); err == nil {
-		return o.trust.Standing(c, now).State.String()
-	}
-	if now.After(l.NotAfter) {
-		return "expired"
-	}
-	return "valid"
-}
-
-func (o *openAuthority) revokedRegistrars() [][32]byte { return o.trust.NextCRL(o.Issuer).Registrars }
-
-// target is one device, or one registrar, that a statement is about.
-type target struct {
-	line issued
-	key  [32]byte
-}
-
-// find resolves WHO to the lines of one person, the newest of each device. Two
-// people of one name are an error: the wrong one must not be cut off.
-func (o *openAuthority) find(who string) ([]target, error) {
-	if t, ok := byLog(who); ok {
-		return []target{t}, nil
-	}
-	lines, err := o.issuedLines()
-	if err != nil {
-		return nil, err
-	}
-	found := map[string]target{} // by key
-	persons := map[string]bool{}
-	var names []string
-	for _, l := range lines {
-		names = append(names, l.Name)
-		if !l.is(who) {
-			continue
-		}
-		key, err := hex.DecodeString(l.Key)
-		if err != nil || len(key) != 32 {
-			return nil, fail(exitInput, "Name the device by the log that 'tocsin people --json' shows.",
-				"the register does not know the key of %s: an older version certified it", printable(l.Name))
-		}
-		found[l.Key] = target{l, [32]byte(key)}
-		persons[l.Person+l.Name] = true
-	}
-	var out []target
-	for _, key := range sortedKeys(found) {
-		out = append(out, found[key])
-	}
-	switch {
-	case len(out) == 0:
-		next := "'tocsin authority list' shows what was certified here."
-		if near := nearest(who, names); near != "" {
-			next = "Did you mean '" + near + "'? " + next
-		}
-		return nil, fail(exitNotFound, next, "nothing was certified here for %q", who)
-	case len(persons) > 1:
-		var list []string
-		for _, t := range out {
-			list = append(list, t.line.Person)
-		}
-		slices.Sort(list)
-		return nil, fail(exitInput, "Name one of them: "+strings.Join(slices.Compact(list), " or ")+".", "%d people are called %q", len(persons), who)
-	}
-	return out, nil
-}
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(keysOf(m)) }
-
-// is reports whether a line is what somebody calls so.
-func (l issued) is(who string) bool {
-	plain := strings.ReplaceAll(who, " ", "")
-	return strings.EqualFold(l.Name, who) || l.Person != "" && l.Person == who || l.PeerID != "" && l.PeerID == who ||
-		len(who) >= minPrefix && l.Device != "" && strings.HasPrefix(l.Device, strings.ToLower(who)) ||
-		l.Fingerprint != "" && strings.EqualFold(strings.ReplaceAll(l.Fingerprint, " ", ""), plain)
-}
-
-// byLog takes a log, or the author of one.
-func byLog(who string) (target, bool) {
-	if !strings.Contains(who, "/") {
-		who += "/0"
-	}
-	id, err := identity.ParseLogID(who)
-	if err != nil {
-		return target{}, false
-	}
-	return target{issued{Name: "a device of another register", Device: identity.DeviceID(id.Author)}, identity.TicketKey(id.Author)}, true
-}
 
 type revokeFlags struct {
 	device, since, out string
@@ -212,8 +57,19 @@ with 'tocsin statement FILE'. What was said before stays as it was.
 			if err != nil {
 				return err
 			}
+			found, err := a.targets(*dir, args[0], f)
+			if err == nil {
+				err = a.confirmTargets("About to revoke:", found, f.yes)
+			}
+			if err != nil {
+				return err
+			}
 			return a.withAuthority(cmd.Context(), *dir, func(o *openAuthority) error {
-				return a.revoke(cmd.Context(), o, args[0], since, f)
+				raw, err := o.newCRL(a.now(), since, found...)
+				if err != nil {
+					return err
+				}
+				return a.handOut(cmd.Context(), o, f.out, f.codes, "revoked", found, raw)
 			})
 		},
 	}
@@ -247,22 +103,32 @@ func pick(found []target, device string) ([]target, error) {
 	return one, nil
 }
 
-func (a *app) revoke(ctx context.Context, o *openAuthority, who string, since time.Time, f revokeFlags) error {
-	found, err := o.find(who)
-	if err == nil {
-		found, err = pick(found, f.device)
+// targets finds whom a command is about, before any passphrase is asked for.
+func (a *app) targets(flag, who string, f revokeFlags) ([]target, error) {
+	if err := notThere(f.out); err != nil {
+		return nil, err
 	}
+	dir, err := a.authorityPath(flag)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := a.confirmTargets("About to revoke:", found, f.yes); err != nil {
-		return err
-	}
-	raw, err := o.newCRL(a.now(), since, found...)
+	d, err := openAuthorityDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return a.handOut(ctx, o, f.out, f.codes, "revoked", found, raw)
+	found, err := d.find(who)
+	if err != nil {
+		return nil, err
+	}
+	return pick(found, f.device)
+}
+
+// notThere refuses to write over a file.
+func notThere(out string) error {
+	if _, err := os.Lstat(out); err == nil {
+		return fail(exitInput, "Move it away, or choose another name with --out.", "%s exists already", out)
+	}
+	return nil
 }
 
 func (a *app) confirmTargets(heading string, found []target, yes bool) error {
@@ -340,8 +206,15 @@ There is no way back: the device must be enrolled anew.
 			if most := int(identity.MaxWipeLife / day); days < 1 || days > most {
 				return usage("", "a device obeys for 1 to %d days", most)
 			}
+			found, err := a.targets(*dir, args[0], f)
+			if err == nil {
+				err = a.confirmWipe(args[0], found, all, f)
+			}
+			if err != nil {
+				return err
+			}
 			return a.withAuthority(cmd.Context(), *dir, func(o *openAuthority) error {
-				return a.wipe(cmd.Context(), o, args[0], days, all, f)
+				return a.wipe(cmd.Context(), o, found, days, f)
 			})
 		},
 	}
@@ -351,14 +224,7 @@ There is no way back: the device must be enrolled anew.
 	return cmd
 }
 
-func (a *app) wipe(ctx context.Context, o *openAuthority, who string, days int, all bool, f revokeFlags) error {
-	found, err := o.find(who)
-	if err == nil {
-		found, err = pick(found, f.device)
-	}
-	if err != nil {
-		return err
-	}
+func (a *app) confirmWipe(who string, found []target, all bool, f revokeFlags) error {
 	if len(found) > 1 && !all {
 		var list []string
 		for _, t := range found {
@@ -369,9 +235,10 @@ func (a *app) wipe(ctx context.Context, o *openAuthority, who string, days int, 
 	if slices.ContainsFunc(found, func(t target) bool { return t.line.Registrar }) {
 		return fail(exitInput, "Revoke it with 'tocsin authority revoke'.", "a registrar is no device that could wipe itself")
 	}
-	if err := a.confirmTargets("About to order these to destroy their keys, for good:", found, f.yes); err != nil {
-		return err
-	}
+	return a.confirmTargets("About to order these to destroy their keys, for good:", found, f.yes)
+}
+
+func (a *app) wipe(ctx context.Context, o *openAuthority, found []target, days int, f revokeFlags) error {
 	var raws [][]byte
 	for _, t := range found {
 		now := a.now()
@@ -423,8 +290,8 @@ type handedOut struct {
 // handOut takes statements in as every device will, keeps what follows from them
 // and a copy, and only then writes the file that goes out.
 func (a *app) handOut(ctx context.Context, o *openAuthority, out string, codes showFlags, name string, about []target, raws ...[]byte) error {
-	if _, err := os.Lstat(out); err == nil {
-		return fail(exitInput, "Move it away, or choose another name with --out.", "%s exists already", out)
+	if err := notThere(out); err != nil {
+		return err
 	}
 	h := handedOut{File: out}
 	for _, raw := range raws {
