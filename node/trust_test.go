@@ -291,7 +291,10 @@ func TestPostDatedStatementIsTriedAgain(t *testing.T) {
 		t.Errorf("after 23 hours %d statements are in force", len(s))
 	}
 	clock.step(7 * time.Hour)
-	eventually(t, "it is in force a day later", func() bool { return len(a.Statements()) == 1 })
+	eventually(t, "it is in force a day later", func() bool {
+		clock.step(time.Hour) // upkeep looks every hour
+		return len(a.Statements()) == 1
+	})
 }
 
 // TestForgedFutureCrowdsOutNothing: what is dated ahead is not verified yet, so that
