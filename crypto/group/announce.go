@@ -142,7 +142,7 @@ func (k *Keyring) announceTo(g *groupState, devices []identity.LogID, now time.T
 	}
 	for _, m := range g.members {
 		if !listed(devices, m) {
-			d.st.absent = append(d.st.absent, absentMember{device: m, excluded: k.excluded(m)})
+			d.st.absent = append(d.st.absent, absentMember{device: m, excluded: k.excluded(g.view.ID, m)})
 		}
 	}
 	ids := slices.SortedFunc(maps.Keys(g.ops), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })

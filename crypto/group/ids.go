@@ -127,6 +127,9 @@ var (
 	ErrInvalid = errors.New("group: refused")
 	// ErrLimit wraps refusals of bytes that may be right but are too much.
 	ErrLimit = errors.New("group: too much")
+	// ErrNotYet says that an appointment cannot be judged before more is known
+	// here: try again when a statement or a credential was learnt.
+	ErrNotYet = errors.New("group: cannot be judged yet")
 	// ErrUnknownTag says that no epoch with this tag is held: keep the entry
 	// and try again when an epoch is learnt.
 	ErrUnknownTag = errors.New("group: no epoch held for this tag")

@@ -25,12 +25,21 @@ type Config struct {
 	// its entry is of kind epoch, and says what it proves.
 	VerifyOp func(signedHeader []byte) (OpProof, error)
 	// VerifyAppointment checks the authority's statement that names an admin
-	// for a group without one. Nil: appointments are refused.
+	// for a group without one. Its verdict is for ever and the same on every
+	// device: an operation counts or does not, whatever is known where. So an error
+	// says that the statement can never be right, unless it wraps [ErrNotYet] or
+	// [identity.ErrEarly]: then it cannot be judged before more is known here (the
+	// admin's credential, the authority's bundle), and what rests on it waits for
+	// [Keyring.Retry]. Nil: appointments are refused.
 	VerifyAppointment func(statement []byte) (Appointment, error)
 	// Excluded reports that a device was revoked or wiped: it is subtracted from
 	// the audience beside the operations. Nil: nobody is. When its answers may
 	// have changed, call [Keyring.Reexamine].
 	Excluded func(identity.LogID) bool
+	// MayBeIn reports that a device may be in this group at all: false subtracts it
+	// from the audience of this group alone, in the way of Excluded. Nil: every
+	// device may be in every group.
+	MayBeIn func(group ID, device identity.LogID) bool
 	// Person names the person of a device, and false where it is not known. With
 	// it direct groups are held to two persons. Nil: they are not.
 	Person func(identity.LogID) (string, bool)

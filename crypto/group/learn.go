@@ -26,8 +26,9 @@ type Learned struct {
 	// epoch is for others, or for a prekey that this device has destroyed; see
 	// [Keyring.MayBeDestroyed]. Epoch is set.
 	NotOurs bool
-	// Waiting: the epoch is genuine, but there is no room for it at present. It
-	// is kept, and [Keyring.Retry] takes it when there is.
+	// Waiting: the epoch opens, but there is no room for it at present, or an
+	// appointment among its operations cannot be judged yet ([ErrNotYet]). It is
+	// kept, and [Keyring.Retry] takes it when it can.
 	Waiting bool
 	// Refused is what turned out to be wrong with an announce that waited: it is
 	// given up. Only [Keyring.Retry] sets it.
@@ -72,13 +73,16 @@ func (k *Keyring) learnPage(from Place, body []byte, now time.Time) (Learned, []
 	}
 	if w.next.ready() {
 		l, changes, err := w.complete(now)
-		if !errors.Is(err, ErrLimit) {
+		if !waits(err) {
 			return l, changes, err
 		}
 	}
 	changes, err := w.changes()
 	return w.state(), changes, err
 }
+
+// waits reports that an announce is kept for another moment.
+func waits(err error) bool { return errors.Is(err, ErrLimit) || errors.Is(err, ErrNotYet) }
 
 // state says how far an announce got that is not complete.
 func (w *work) state() Learned {
@@ -89,9 +93,10 @@ func (w *work) state() Learned {
 	return l
 }
 
-// Retry takes the announces that waited for room ([Learned.Waiting]), as far as
-// there is any now. The caller calls it after [Keyring.Expire], and again, after
-// Apply, as long as something was learnt.
+// Retry takes the announces that waited ([Learned.Waiting]), as far as there is
+// room now and their appointments can be judged. The caller calls it after
+// [Keyring.Expire] and when Config.VerifyAppointment may know more, and again,
+// after Apply, as long as something was learnt.
 func (k *Keyring) Retry(now time.Time) ([]Learned, []Change, error) {
 	ids := slices.SortedFunc(maps.Keys(k.partials), func(a, b partialID) int {
 		return cmp.Or(a.log.Compare(b.log), bytes.Compare(a.epoch[:], b.epoch[:]))
@@ -102,7 +107,7 @@ func (k *Keyring) Retry(now time.Time) ([]Learned, []Change, error) {
 			continue
 		}
 		l, changes, err := w.complete(now)
-		if errors.Is(err, ErrLimit) {
+		if waits(err) {
 			continue
 		}
 		if errors.Is(err, ErrInvalid) {
@@ -222,7 +227,10 @@ func (w *work) changes() ([]Change, error) {
 	}
 	gone := make(map[partialID]bool)
 	if w.held == nil {
-		out = append(out, w.k.crowdOut(w.id.log, gone)...)
+		out = append(out, w.k.crowdOut(w.id, false, MaxPartialsPerLog, gone)...)
+	}
+	if w.next.ready() {
+		out = append(out, w.k.crowdOut(w.id, true, MaxWaitingPerLog, gone)...)
 	}
 	if w.store != nil {
 		room, ok := w.k.makeRoom(w.id, len(w.store.data), gone)
@@ -268,7 +276,7 @@ func (w *work) complete(now time.Time) (Learned, []Change, error) {
 	if err != nil {
 		return Learned{}, nil, err
 	}
-	if _, known := w.k.groups[st.group]; known && w.k.excluded(w.id.log) {
+	if _, known := w.k.groups[st.group]; known && w.k.excluded(st.group, w.id.log) {
 		// Its epoch is read, but what it says of the group counts no more. What it
 		// said before its revocation comes with others' announces.
 		fresh = nil

@@ -94,7 +94,10 @@ const (
 	// are missing. Pages of one announce stand together in a log, so one is
 	// the normal number.
 	MaxPartialsPerLog = 4
-	// MaxPartialBytes bounds the state pages of incomplete announces.
+	// MaxWaitingPerLog bounds the announces of one log that are whole and wait: two
+	// a day for as long as they are kept.
+	MaxWaitingPerLog = 70
+	// MaxPartialBytes bounds the state pages of announces that are incomplete or wait.
 	MaxPartialBytes = 32 << 20
 )
 

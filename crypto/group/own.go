@@ -130,7 +130,7 @@ func (k *Keyring) AppointOp(group ID, statement []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if g.view.hasAdmin(k.excluded) {
+	if g.view.hasAdmin(func(d identity.LogID) bool { return k.excluded(group, d) }) {
 		return nil, fmt.Errorf("group: %q has an admin; ask one", g.view.Name)
 	}
 	payload, err := k.op(g, k.cfg.Self, &Op{Appoint: &Appoint{Statement: statement}})
@@ -146,6 +146,9 @@ func (k *Keyring) AppointOp(group ID, statement []byte) ([]byte, error) {
 // checkAppointment holds a statement to the group and the device that use it.
 func (k *Keyring) checkAppointment(group ID, device identity.LogID, statement []byte) error {
 	a, err := k.cfg.VerifyAppointment(statement)
+	if errors.Is(err, ErrNotYet) || errors.Is(err, identity.ErrEarly) {
+		return fmt.Errorf("%w: appointment: %w", ErrNotYet, err)
+	}
 	if err != nil {
 		return invalid("appointment: %w", err)
 	}

@@ -16,9 +16,10 @@ type part struct {
 	usable  []*epoch         // that may be sent under, best first
 }
 
-// excluded reports that a device was revoked or wiped.
-func (k *Keyring) excluded(device identity.LogID) bool {
-	return k.cfg.Excluded != nil && k.cfg.Excluded(device)
+// excluded reports that a device was revoked or wiped, or may not be in the
+// group.
+func (k *Keyring) excluded(group ID, device identity.LogID) bool {
+	return k.cfg.Excluded != nil && k.cfg.Excluded(device) || k.cfg.MayBeIn != nil && !k.cfg.MayBeIn(group, device)
 }
 
 // divide works out the audience of a group and its parts: one up to
@@ -27,7 +28,7 @@ func (k *Keyring) excluded(device identity.LogID) bool {
 func (k *Keyring) divide(g *groupState) {
 	g.audience, g.parts = nil, nil
 	for _, m := range g.members {
-		if !k.excluded(m) {
+		if !k.excluded(g.view.ID, m) {
 			g.audience = append(g.audience, m)
 		}
 	}
@@ -40,7 +41,7 @@ func (k *Keyring) divide(g *groupState) {
 	}
 }
 
-// Reexamine asks Config.Excluded and Config.Person again, and returns the
+// Reexamine asks Config.Excluded, MayBeIn and Person again, and returns the
 // groups whose audience is another now, ascending: this device announces a new
 // epoch of those before it next sends to them. Nothing needs to be stored.
 func (k *Keyring) Reexamine() []ID {

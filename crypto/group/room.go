@@ -10,36 +10,26 @@ import (
 
 // What received announces may take of memory and disk, and who gives way.
 
-// crowdOut gives up the oldest incomplete announce of a log that has too many,
-// before one that only waits for room.
-func (k *Keyring) crowdOut(log identity.LogID, gone map[partialID]bool) []Change {
+// crowdOut gives up the oldest announce of a log that has too many beside keep:
+// of those with pages missing, or of those that wait.
+func (k *Keyring) crowdOut(keep partialID, waiting bool, most int, gone map[partialID]bool) []Change {
 	var oldest *partial
 	var id partialID
 	n := 0
 	for at, p := range k.partials {
-		if at.log != log {
+		if at.log != keep.log || at == keep || p.ready() != waiting {
 			continue
 		}
 		n++
-		older := func() bool {
-			return cmp.Or(btoi(p.ready())-btoi(oldest.ready()), cmp.Compare(p.seq, oldest.seq), bytes.Compare(at.epoch[:], id.epoch[:])) < 0
-		}
-		if oldest == nil || older() {
+		if oldest == nil || cmp.Or(cmp.Compare(p.seq, oldest.seq), bytes.Compare(at.epoch[:], id.epoch[:])) < 0 {
 			oldest, id = p, at
 		}
 	}
-	if n < MaxPartialsPerLog {
+	if n < most {
 		return nil
 	}
 	gone[id] = true
 	return oldest.drop(id)
-}
-
-func btoi(v bool) int {
-	if v {
-		return 1
-	}
-	return 0
 }
 
 // makeRoom keeps the stored pages of state within bounds. The log that takes
