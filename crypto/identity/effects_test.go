@@ -188,6 +188,54 @@ func TestDeclaration(t *testing.T) {
 	takeRefused(t, s, w.declare(w.a, 1, noon, true), noon, checkDeclarationNumber, ErrRolledBack)
 }
 
+// TestDeclarationEndsWithItsSigner: what a registrar declared counts no more
+// once the registrar is revoked, and what anybody did once a bundle leaves out
+// the authority; neither gives grace.
+func TestDeclarationEndsWithItsSigner(t *testing.T) {
+	w := newWorld(t)
+	reg := w.registrar("doctor")
+	g := w.grant("doctor")
+	g.Validity = time.Hour
+	m := w.enrol(w.a, "7000001", g)
+	at := noon.Add(2 * time.Hour)
+	graced := func(s *TrustStore) bool { return s.Standing(m.cred, at).State == StandingGrace }
+	byReg, byRoot := w.declare(reg, 1, noon, true), w.declare(w.a, 1, noon.Add(-time.Hour), true)
+
+	s := w.fresh()
+	mustTake(t, s, byReg, noon)
+	if !graced(s) {
+		t.Fatal("no grace")
+	}
+	mustTake(t, s, get(w.a.CRL(s.MeshID(), CRL{Number: 1, Time: noon, Registrars: [][32]byte{reg.KeyHash()}}))(t), noon)
+	if in := s.Declared(at); len(in) != 0 || graced(s) {
+		t.Errorf("of a revoked registrar: %+v", in)
+	}
+	mustTake(t, s, byRoot, noon)
+	if in := s.Declared(at); len(in) != 1 || !graced(s) {
+		t.Errorf("beside the authority's own: %+v", in)
+	}
+	for name, raw := range map[string][]byte{"registrar": byReg, "authority": byRoot} {
+		t.Run(name, func(t *testing.T) {
+			s := w.fresh()
+			mustTake(t, s, raw, noon)
+			one := w.next(s, noon, []*Authority{w.a, w.b}, w.b.Certificate())
+			if len(s.Declared(at)) != 1 {
+				t.Fatal("not declared")
+			}
+			mustTake(t, s, one, noon)
+			again := w.fresh()
+			if err := again.Restore(s.Snapshot()); err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []*TrustStore{s, again} {
+				if in := s.Declared(at); len(in) != 0 {
+					t.Errorf("under a withdrawn authority: %+v", in)
+				}
+			}
+		})
+	}
+}
+
 func TestDeclarationValidity(t *testing.T) {
 	w := newWorld(t)
 	reg := w.registrar("doctor")

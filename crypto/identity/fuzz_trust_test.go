@@ -200,17 +200,20 @@ type look struct {
 	times   map[[32]byte]time.Time
 	out     []bool
 	wiped   []bool
+	agree   bool // the badge with what groups leave out
 	floor   time.Time
 	bundle  uint64
 }
 
 func lookAt(s *TrustStore, b *bank) look {
-	l := look{numbers: map[[32]byte]uint64{}, times: map[[32]byte]time.Time{}, floor: s.Floor(), bundle: s.Bundle().Number()}
+	l := look{numbers: map[[32]byte]uint64{}, times: map[[32]byte]time.Time{}, agree: true, floor: s.Floor(), bundle: s.Bundle().Number()}
 	for k, h := range s.state.crls {
 		l.numbers[k], l.times[k] = h.number, h.time
 	}
 	for _, m := range b.members {
 		r, out := s.RevokedDevice(m.cred)
+		st := s.Standing(m.cred, noon).State
+		l.agree = l.agree && out == (st >= StandingRevoked) && r.Wiped == (st == StandingWiped)
 		l.out, l.wiped = append(l.out, out), append(l.wiped, r.Wiped)
 	}
 	return l
@@ -227,6 +230,9 @@ func (l look) compare(t *testing.T, before look) {
 		if before.out[i] && !l.out[i] || before.wiped[i] && !l.wiped[i] {
 			t.Fatalf("device %d was out and is in again", i)
 		}
+	}
+	if !l.agree {
+		t.Fatal("Standing and RevokedDevice disagree")
 	}
 	if l.floor.Before(before.floor) || l.bundle < before.bundle {
 		t.Fatal("the clock floor or the bundle's number fell")

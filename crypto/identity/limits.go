@@ -76,6 +76,9 @@ const (
 	// maxSponsoredSeen bounds the sponsored credentials that are remembered
 	// to count the sponsorships of each person.
 	maxSponsoredSeen = 1 << 12
+	// maxVouched bounds the sponsorships that this device has given and that
+	// are remembered until they end.
+	maxVouched = 64
 	// maxSnapshot bounds a snapshot of a trust store that is read.
 	maxSnapshot = 256 << 20
 	// maxSponsorRequest bounds a sponsor request, maxSponsorship one answer.

@@ -19,10 +19,12 @@ import (
 //	struct { Device registrar; uint64 since; } RegistrarOut;
 //	struct { opaque signer[32]; uint64 number; } MeshNumber;
 //	struct { opaque id[32]; opaque signer[32]; } MeshPage;
+//	struct { opaque leaf[32]; Device device; uint64 from; uint64 to; opaque person<1..2^16-1>; } Vouched;
 //	struct {
 //	    uint8 version = 1; opaque mesh[32]; uint64 floor;
 //	    Kept kept[]; Out revoked[]; RegistrarOut registrars[]; MeshNumber numbers[];
-//	    MeshPage pages[]; opaque waiting<1..2^16-1>[];          /* each list: uint32 count, then the items */
+//	    MeshPage pages[]; opaque waiting<1..2^16-1>[];
+//	    Vouched vouched[];                                      /* each list: uint32 count, then the items */
 //	} Snapshot;
 //
 // followed by SHA-256("tocsin/trust-snapshot/v1\0" ‖ all of it).
@@ -72,6 +74,7 @@ func (s *TrustStore) Snapshot() []byte {
 	addList(&b, s.waiting, func(raw []byte) {
 		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(raw) })
 	})
+	s.vouched.addTo(&b)
 	out := b.BytesOrPanic() // every length has been checked when it was taken
 	sum := sha256.Sum256(join(domainSnapshot, out))
 	return append(out, sum[:]...)
@@ -152,6 +155,9 @@ func (s *TrustStore) Restore(snapshot []byte) error {
 	for _, raw := range p.waiting {
 		s.waiting.add(raw)
 	}
+	for _, v := range p.vouched {
+		s.vouched.add(v.leaf, v.seen, maxVouched)
+	}
 	return nil
 }
 
@@ -165,6 +171,13 @@ type parsedSnapshot struct {
 	meshKeys   map[[32]byte]uint64
 	pages      map[[32]byte][32]byte
 	waiting    [][]byte
+	vouched    []vouched
+}
+
+// vouched is one sponsorship that this device has given.
+type vouched struct {
+	leaf [32]byte
+	seen *seenCredential
 }
 
 func parseSnapshot(raw []byte) (*parsedSnapshot, error) {
@@ -210,7 +223,7 @@ func parseSnapshot(raw []byte) (*parsedSnapshot, error) {
 			ok := s.ReadUint16LengthPrefixed(&raw)
 			p.waiting = append(p.waiting, raw)
 			return ok
-		})
+		}) && p.readVouched(&s)
 	if !ok || !s.Empty() {
 		return nil, errSnapshot
 	}
@@ -237,6 +250,37 @@ func (p *parsedSnapshot) readOut(s *cryptobyte.String) bool {
 		ok := readDevice(s, &d) && readTime(s, &r.since) && s.ReadUint8LengthPrefixed(&by) && s.ReadUint8(&flags)
 		r.by, r.sponsor, r.wiped = string(by), flags&outSponsor != 0, flags&outWiped != 0
 		p.revoked[d] = r
+		return ok
+	})
+}
+
+// addTo writes what this device has vouched for, once for each person.
+func (m sponsoredSeen) addTo(b *cryptobyte.Builder) {
+	var list []vouched
+	for _, leaf := range sortedHashes(m) {
+		for _, person := range m[leaf].people {
+			one := *m[leaf]
+			one.people = []string{person}
+			list = append(list, vouched{leaf, &one})
+		}
+	}
+	addList(b, list, func(v vouched) {
+		b.AddBytes(v.leaf[:])
+		addDevice(b, device{v.seen.org, v.seen.key})
+		addTime(b, v.seen.from)
+		addTime(b, v.seen.to)
+		b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(v.seen.people[0])) })
+	})
+}
+
+func (p *parsedSnapshot) readVouched(s *cryptobyte.String) bool {
+	return readList(s, func() bool {
+		v := vouched{seen: &seenCredential{}}
+		var d device
+		var person cryptobyte.String
+		ok := s.CopyBytes(v.leaf[:]) && readDevice(s, &d) && readTime(s, &v.seen.from) && readTime(s, &v.seen.to) && s.ReadUint16LengthPrefixed(&person)
+		v.seen.key, v.seen.org, v.seen.people = d.key, d.org, []string{string(person)}
+		p.vouched = append(p.vouched, v)
 		return ok
 	})
 }

@@ -543,6 +543,11 @@ func TestFiveLiveSponsorships(t *testing.T) {
 		if err := last.connect(s, at); !errors.Is(err, ErrRevoked) {
 			t.Errorf("the sixth connects: %v", err)
 		}
+		for i, m := range admitted {
+			if r, out := s.RevokedDevice(m.cred); out != (i == MaxSponsoring) || out && r.Key != m.cred.KeyHash() {
+				t.Errorf("device %d of six is out: %v, %+v", i+1, out, r)
+			}
+		}
 		for _, m := range admitted[:MaxSponsoring] {
 			if err := m.connect(s, at); err != nil {
 				t.Errorf("one of the first five: %v", err)
@@ -553,6 +558,106 @@ func TestFiveLiveSponsorships(t *testing.T) {
 		if err := last.connect(s, at); err != nil {
 			t.Errorf("after one was taken back: %v", err)
 		}
+		if _, out := s.RevokedDevice(last.cred); out {
+			t.Error("the sixth is out after one of the five was taken back")
+		}
+	}
+}
+
+// vouchedBy builds the credential of a newcomer with a number of its own, whom
+// the given members vouch for without a check.
+func (b *breakGlass) vouchedBy(number int, by ...*member) *Credential {
+	b.wish.Person.Number = fmt.Sprintf("7%06d", number)
+	raw, _, _ := b.sealed(by...)
+	return get(b.w.fresh().ReadCredential(raw))(b.w.t)
+}
+
+// TestOverFiveKnowsNoClock: whether a device is the sixth is settled when it
+// begins, so that a group leaves out the same one as the badge says, at any
+// time: the end of one of the five changes nothing.
+func TestOverFiveKnowsNoClock(t *testing.T) {
+	w := newWorld(t)
+	three := w.three()
+	var all []*Credential
+	for i := range MaxSponsoring + 1 {
+		b := w.newcomer()
+		b.terms.Now, b.terms.Validity = noon.Add(time.Duration(i)*time.Second), 70*time.Hour
+		if i == 0 {
+			b.terms.Validity = 2 * time.Hour
+		}
+		all = append(all, b.vouchedBy(800000+i, three...))
+	}
+	s := w.store
+	for _, c := range all {
+		if _, err := s.ReadCredential(c.Raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sixth := all[MaxSponsoring]
+	for _, at := range []time.Time{sixth.NotBefore, noon.Add(time.Hour), noon.Add(3 * time.Hour), sixth.NotAfter.Add(time.Hour)} {
+		if st := s.Standing(sixth, at); st.State != StandingRevoked || st.Why != WhyOverFive {
+			t.Errorf("the sixth at %v: %+v", at, st)
+		}
+	}
+	for i, c := range all {
+		if _, out := s.RevokedDevice(c); out != (i == MaxSponsoring) {
+			t.Errorf("device %d of six is out: %v", i+1, out)
+		}
+	}
+	// Who begins after one of the first five has ended is counted without it.
+	b := w.newcomer()
+	b.terms.Now, b.terms.Validity = noon.Add(5*time.Hour), time.Hour
+	mustTake(t, s, get(NewSponsorRevoke(three[0].cred, three[0].vault.Signing, sixth, s.MeshID(), noon))(t), noon)
+	if _, out := s.RevokedDevice(b.vouchedBy(800010, three...)); out {
+		t.Error("a newcomer is out for one who had ended before")
+	}
+}
+
+// TestVouchedOutlastsARestart: what a device has vouched for counts before the
+// finished credential is seen, also after a restart, and for others not at all.
+func TestVouchedOutlastsARestart(t *testing.T) {
+	w := newWorld(t)
+	busy := w.three()[0]
+	next := func(number int) (*SponsorRequest, *member) {
+		b := w.newcomer()
+		b.wish.Person.Number = fmt.Sprintf("7%06d", number)
+		return b.ask()
+	}
+	s := w.fresh()
+	for i := range MaxSponsoring {
+		req, _ := next(i)
+		if _, err := s.Sponsor(req, busy.with(req)); err != nil {
+			t.Fatal(err)
+		}
+		again := w.fresh()
+		if err := again.Restore(s.Snapshot()); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(again.Snapshot(), s.Snapshot()) {
+			t.Fatal("a snapshot comes back as another")
+		}
+		s = again
+	}
+	req, m := next(MaxSponsoring)
+	_, err := s.Sponsor(req, busy.with(req))
+	assertRefused(t, err, checkSponsorLive, ErrBeyond)
+	// Others judge by what they see, and so does this device's badge.
+	raw := sealedFor(t, req.credential, nil, busy, w.enrol(w.a, "7200001", w.grant("doctor")), w.enrol(w.a, "7200002", w.grant("doctor")))
+	m.cred = get(s.ReadCredential(raw))(t)
+	if st := s.Standing(m.cred, noon); st.State != StandingProvisional {
+		t.Errorf("standing by what was never finished: %+v", st)
+	}
+	// The notes are bounded, and go when they have ended.
+	for i := range 2 * maxVouched {
+		req, _ := next(1000 + i)
+		s.noteSponsoring(req, busy.cred, noon)
+	}
+	if len(s.vouched) != maxVouched {
+		t.Errorf("%d notes", len(s.vouched))
+	}
+	s.noteSponsoring(req, busy.cred, req.NotAfter().Add(Backdate+time.Second))
+	if len(s.vouched) != 1 {
+		t.Errorf("%d notes after all have ended", len(s.vouched))
 	}
 }
 

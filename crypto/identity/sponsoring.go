@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -252,7 +253,9 @@ type SponsorWith struct {
 //	} SponsorAnswer;
 //
 // It refuses when this sponsor may not vouch, now or for this newcomer; what
-// depends on the other two is checked when the answers are assembled.
+// depends on the other two is checked when the answers are assembled. That a
+// sponsorship was given counts at once, and is part of [TrustStore.Snapshot],
+// which is to be on disk before the answer is handed out.
 func (s *TrustStore) Sponsor(req *SponsorRequest, with SponsorWith) ([]byte, error) {
 	by, err := s.VerifyCredential(with.Credential, with.Now)
 	if err != nil {
@@ -278,7 +281,7 @@ func (s *TrustStore) Sponsor(req *SponsorRequest, with SponsorWith) ([]byte, err
 	}
 	raw, err := answer.encode()
 	if err == nil && req.BreakGlass() {
-		s.noteSponsoring(req, by)
+		s.noteSponsoring(req, by, with.Now)
 	}
 	return raw, err
 }
@@ -309,21 +312,34 @@ func (s *TrustStore) maySponsorNow(req *SponsorRequest, by *Credential, with Spo
 	if humanOf(by.Person) == humanOf(req.read.Person) {
 		return refuse(checkSponsorPerson, "nobody vouches for themselves in break-glass: make it a further device of your own")
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if live := s.sponsored.before(humanOf(by.Person), req.read.KeyHash(), with.Now.Add(MaxBreakGlass), with.Now, s.isOut); live >= MaxSponsoring {
-		return refuseAs(ErrBeyond, checkSponsorLive, "you vouch for %d others already: wait until one ends, or take one back", live)
+	if live := s.vouchesFor(humanOf(by.Person), req.read); live >= MaxSponsoring {
+		return refuseAs(ErrBeyond, checkSponsorLive, "you vouch for %d others already: wait until an hour after one has ended, or take one back", live)
 	}
 	return nil
 }
 
+// vouchesFor counts the other devices that the person vouches for, the finished
+// ones and those that are not, and that had not ended when c begins.
+func (s *TrustStore) vouchesFor(person string, c *Credential) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	found := map[[32]byte]*seenCredential{}
+	for _, m := range []sponsoredSeen{s.sponsored, s.vouched} {
+		m.others(found, person, c.KeyHash(), c.NotBefore, s.isOut)
+	}
+	return len(found)
+}
+
 // noteSponsoring counts a sponsorship from the moment at which it was given,
-// before the finished credential is seen.
-func (s *TrustStore) noteSponsoring(req *SponsorRequest, by *Credential) {
+// before the finished credential is seen. The note is this device's own and part
+// of the snapshot: a restart in between gives nobody a sixth. What has ended or
+// is out needs no note.
+func (s *TrustStore) noteSponsoring(req *SponsorRequest, by *Credential, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sponsored.add(sha256.Sum256(req.credential), &seenCredential{
+	maps.DeleteFunc(s.vouched, func(_ [32]byte, v *seenCredential) bool { return v.to.Before(now.Add(-Backdate)) || s.isOut(v) })
+	s.vouched.add(sha256.Sum256(req.credential), &seenCredential{
 		key: req.read.KeyHash(), org: req.read.Person.Org, from: req.read.NotBefore, to: req.read.NotAfter,
 		people: []string{humanOf(by.Person)},
-	})
+	}, maxVouched)
 }

@@ -56,14 +56,27 @@ func (s *TrustStore) Standing(c *Credential, now time.Time) Standing {
 	return s.standing(c, now)
 }
 
-// RevokedDevice reports whether the device of c itself has been taken out, by
-// a CRL, a wipe order or one who vouched for it; or with its registrar, its
-// authority or a sponsor. Time plays no part in it.
+// RevokedDevice reports whether the device of c has been taken out, for
+// whatever reason: by a CRL, a wipe order or one who vouched for it; with its
+// registrar, its authority or a sponsor; or because it is the sixth that somebody
+// vouches for. It is true exactly when [TrustStore.Standing] says revoked or
+// wiped, which depends on no time.
 func (s *TrustStore) RevokedDevice(c *Credential) (Revocation, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	st, out := s.subtracted(subjectOf(c))
+	st, out := s.taken(c)
 	return Revocation{Key: c.KeyHash(), Org: c.Person.Org, Since: st.Since, By: st.By, Wiped: st.State == StandingWiped, Person: c.Person}, out
+}
+
+// taken says whether and why a device is out. It knows no clock.
+func (s *TrustStore) taken(c *Credential) (Standing, bool) {
+	if st, out := s.subtracted(subjectOf(c)); out {
+		return st, true
+	}
+	if c.BreakGlass && s.overFive(c) {
+		return Standing{State: StandingRevoked, Why: WhyOverFive}, true
+	}
+	return Standing{}, false
 }
 
 // voucher is one who vouches: the device, and the authority above it.
@@ -95,17 +108,14 @@ func subjectOfAdmission(a *Admission) subject {
 
 // standing is Standing with s.mu held.
 func (s *TrustStore) standing(c *Credential, now time.Time) Standing {
-	u := subjectOf(c)
-	st, out := s.subtracted(u)
+	st, out := s.taken(c)
 	if out {
 		return st
 	}
-	if st = s.inTime(u, now); st.State != StandingValid {
+	if st = s.inTime(subjectOf(c), now); st.State != StandingValid {
 		return st
 	}
 	switch {
-	case c.BreakGlass && s.overFive(c, now):
-		return Standing{State: StandingRevoked, Why: WhyOverFive}
 	case c.BreakGlass:
 		return Standing{State: StandingProvisional, Why: WhyBreakGlass, Until: c.NotAfter}
 	case c.Form == FormSponsored:
@@ -194,11 +204,12 @@ func (s *TrustStore) inTime(u subject, now time.Time) Standing {
 	return Standing{State: StandingExpired, Until: u.to}
 }
 
-// overFive reports whether one of those who vouch does so for five other
-// devices that come before this one.
-func (s *TrustStore) overFive(c *Credential, now time.Time) bool {
+// overFive reports whether one of those who vouch did so for five other
+// devices that come before this one and were live when it began. It stays so
+// when one of the five ends; when one is taken back, this one has its place.
+func (s *TrustStore) overFive(c *Credential) bool {
 	for _, by := range c.Sponsors {
-		if s.sponsored.before(humanOf(by.Person), c.KeyHash(), c.NotBefore, now, s.isOut) >= MaxSponsoring {
+		if s.sponsored.before(humanOf(by.Person), c.KeyHash(), c.NotBefore, s.isOut) >= MaxSponsoring {
 			return true
 		}
 	}

@@ -48,7 +48,8 @@ type heardCRL struct {
 
 type heardIncident struct {
 	Incident
-	registrar bool
+	registrar    bool
+	signer, root [32]byte // [IssuerKeyHash]; the same for an authority
 }
 
 type adminKey struct{ group, signer [32]byte }
@@ -290,7 +291,7 @@ func (s *TrustStore) Declared(now time.Time) []Incident {
 func (s *state) declared(now time.Time) []Incident {
 	var out []Incident
 	for _, h := range s.incidents {
-		if h.Declared && !now.After(h.Until) && !s.overruled(h) {
+		if h.Declared && !now.After(h.Until) && s.maySpeak(h) && !s.overruled(h) {
 			out = append(out, h.Incident)
 		}
 	}
@@ -300,8 +301,15 @@ func (s *state) declared(now time.Time) []Incident {
 	return out
 }
 
+// maySpeak reports whether who declared the incident still might: it is no
+// registrar who has been revoked since, and its authority is in force.
+func (s *state) maySpeak(h *heardIncident) bool {
+	return s.inForce(h.root) && !(h.registrar && s.registrarRevoked(h.Org, h.signer))
+}
+
 // overruled reports whether an authority of the same organisation has spoken
-// after a registrar.
+// after a registrar. It counts also where the authority is no longer in force:
+// to stand an incident down makes nothing laxer.
 func (s *state) overruled(h *heardIncident) bool {
 	if !h.registrar {
 		return false

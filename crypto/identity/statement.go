@@ -253,7 +253,7 @@ func marshalECDSA(r, s *big.Int) ([]byte, error) {
 // voice is the verified signer of a statement.
 type voice struct {
 	kind       voiceKind
-	key        [32]byte    // issuers: [IssuerKeyHash]
+	key, root  [32]byte    // issuers: [IssuerKeyHash], and that of the authority above or the same
 	issuer     *issuerCert // of issuers
 	credential *Credential // of devices
 	org, name  string
@@ -323,6 +323,7 @@ func (s *TrustStore) hearAuthority(v *voice, st *statement) error {
 			v.issuer = r
 		}
 	}
+	v.root = hash
 	switch {
 	case v.issuer == nil:
 		return refuseAs(ErrForeign, checkStatementSigner, "the signer is no authority of this mesh")
@@ -348,7 +349,7 @@ func (s *TrustStore) hearRegistrar(v *voice, st *statement, now time.Time) error
 	if end := registrar.cert.NotAfter; now.After(end) {
 		return refuseAs(ErrExpired, checkStatementTime, "the registrar's certificate ended on %s: the authority must say it", end.UTC().Format(time.RFC3339))
 	}
-	v.issuer = registrar
+	v.issuer, v.root = registrar, IssuerKeyHash(root.cert)
 	return nil
 }
 

@@ -273,7 +273,7 @@ func (s *TrustStore) takeDeclaration(st *statement, v *voice, k keptStatement, e
 		return refuseAs(ErrRolledBack, checkDeclarationNumber, "declaration %d of this signer is known", old.Number)
 	}
 	i.Org, i.By = v.org, v.name
-	s.state.incidents[v.key] = &heardIncident{Incident: *i, registrar: v.kind == byRegistrar}
+	s.state.incidents[v.key] = &heardIncident{Incident: *i, registrar: v.kind == byRegistrar, signer: v.key, root: v.root}
 	e.Incident = i
 	s.state.keep(k, true)
 	return nil

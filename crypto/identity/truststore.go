@@ -18,7 +18,8 @@ type TrustStore struct {
 	mu        sync.RWMutex // guards the rest
 	state     state
 	waiting   waiting
-	sponsored sponsoredSeen
+	sponsored sponsoredSeen      // of everybody, seen
+	vouched   sponsoredSeen      // given by this device, finished or not
 	hearing   func(peer.ID) bool // called without mu
 }
 
@@ -32,7 +33,7 @@ func NewTrustStore(b *Bundle) (*TrustStore, error) {
 	if again.number != 0 {
 		return nil, errNotGenesis
 	}
-	return &TrustStore{genesis: again, state: newState(again), sponsored: sponsoredSeen{}}, nil
+	return &TrustStore{genesis: again, state: newState(again), sponsored: sponsoredSeen{}, vouched: sponsoredSeen{}}, nil
 }
 
 // MeshID returns the id of the mesh.
