@@ -530,3 +530,61 @@ func TestHandover(t *testing.T) {
 		t.Error("a hand-over that fits no message")
 	}
 }
+
+// One member's requests take places from nobody else: about names that are made
+// up they lead to nothing, and about members they are bounded.
+func TestRequestsDoNotSilence(t *testing.T) {
+	ds, id := meet(t, 3, start)
+	a, b, c := ds[0], ds[1], ds[2]
+	held := a.seal(id, "x", start).s.Epoch
+	ask := func(from, creator identity.LogID) (Asked, error) {
+		asked, changes, err := a.k.LearnUnreadable(from, must((&Unreadable{Creator: creator}).Marshal()), start)
+		if err == nil {
+			a.apply(changes)
+		}
+		return asked, err
+	}
+	for i := range 3 * MaxAsked {
+		if asked, err := ask(b.log, identity.LogID{Author: identity.Key{1, byte(i), byte(i >> 8)}}); err != nil || len(asked.Groups) != 0 {
+			t.Fatalf("a name that was made up: %+v, %v", asked, err)
+		}
+	}
+	if len(a.k.askedUs) != 0 {
+		t.Fatalf("%d places are taken by nobody", len(a.k.askedUs))
+	}
+	// A group of Bob and many, but not of Carol.
+	crowd := a.create(KindTeam, "Crowd")
+	a.add(crowd, RoleMember, b)
+	op := &Op{Group: crowd, Deps: a.k.groups[crowd].view.Heads}
+	for i := range MaxAsked { // signed one after the other, learnt at once: a long line takes long
+		op.Add = &Add{Device: identity.LogID{Author: identity.Key{2, byte(i), byte(i >> 8)}}, Role: RoleMember}
+		o := must(a.k.checkOp(a.signOp(must(op.Marshal()))))
+		a.apply([]Change{must(o.change())})
+	}
+	made := identity.LogID{Author: identity.Key{2}}
+	if asked, err := ask(c.log, made); err != nil || len(asked.Groups) != 0 {
+		t.Errorf("about a member of another group: %+v, %v", asked, err)
+	}
+	for i := range MaxAsked {
+		made.Author[1], made.Author[2] = byte(i), byte(i>>8)
+		if asked, err := ask(b.log, made); err != nil || !slices.Equal(asked.Groups, []ID{crowd}) {
+			t.Fatalf("request %d: %+v, %v", i, asked, err)
+		}
+	}
+	if _, err := ask(b.log, a.log); !errors.Is(err, ErrLimit) {
+		t.Errorf("one request too many: %v", err)
+	}
+	if asked, err := ask(c.log, a.log); err != nil || !slices.Equal(asked.Groups, []ID{id}) || !slices.Equal(asked.Demoted, []EpochID{held}) {
+		t.Errorf("the next member is not heard: %+v, %v", asked, err)
+	}
+	a.checkDisk()
+	a.apply(a.k.Expire(start, 0))
+	a.apply(a.k.Expire(start.Add(AskAge), AskAge))
+	if a.checkDisk(); a.k.heeded != 0 {
+		t.Errorf("%d requests are remembered a day later", a.k.heeded)
+	}
+	a.k.heeded = maxHeeded
+	if _, err := ask(b.log, a.log); !errors.Is(err, ErrLimit) {
+		t.Errorf("all places are taken: %v", err)
+	}
+}

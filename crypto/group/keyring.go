@@ -70,8 +70,9 @@ type Keyring struct {
 	parsed    map[[32]byte]hpke.PublicKey // by prekey id: what the records hold, ready to use
 	span      span
 	gone      map[Tag]*gone
-	asked     map[identity.LogID]uint64 // elapsed seconds at which another epoch was asked of this announcer
-	askedUs   map[askedKey]uint64       // the same of others' requests
+	asked     map[identity.LogID]uint64   // elapsed seconds at which another epoch was asked of this announcer
+	askedUs   map[identity.LogID]requests // the same of others' requests, by who asked
+	heeded    int                         // requests in askedUs
 }
 
 // groupState is a group and what follows from its operations and epochs.
@@ -104,7 +105,7 @@ func New(cfg Config) *Keyring {
 		parsed:   make(map[[32]byte]hpke.PublicKey),
 		gone:     make(map[Tag]*gone),
 		asked:    make(map[identity.LogID]uint64),
-		askedUs:  make(map[askedKey]uint64),
+		askedUs:  make(map[identity.LogID]requests),
 		own:      make(map[uint32]*ownPreKey),
 		prekeys:  make(map[identity.LogID]*PreKeys),
 		groups:   make(map[ID]*groupState),

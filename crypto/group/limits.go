@@ -83,9 +83,12 @@ const (
 	// MaxGone bounds the tags that are remembered of epochs that were
 	// destroyed.
 	MaxGone = 4096
-	// MaxAsked bounds the requests remembered for a day, those of this device
-	// and those of others.
-	MaxAsked = 4096
+	// MaxAsked bounds the announcers whom one device asks within a day, as far as
+	// others heed it and as it asks itself.
+	MaxAsked = MaxMembers
+	// maxHeeded bounds the requests of others that are remembered for a day: 64
+	// devices would have to use up all their places.
+	maxHeeded = 64 * MaxAsked
 	// MaxHanded bounds the messages of one hand-over, and the entries of one
 	// request.
 	MaxHanded = 64

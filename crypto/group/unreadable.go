@@ -96,8 +96,8 @@ func (k *Keyring) AskAgain(creator identity.LogID, epoch EpochID, entries [][32]
 type Asked struct {
 	From identity.LogID
 	Unreadable
-	// Groups are those with both of us in: in them From may be handed the
-	// entries it asks for. None: From is nobody to us, and nothing is done.
+	// Groups are those with us, From and the announcer in: in them From may be
+	// handed the entries it asks for. None: nothing is done.
 	Groups []ID
 	// Demoted are the epochs that From cannot read: others are sent under, and
 	// where there is none, [Keyring.NeedsEpoch] is true.
@@ -105,25 +105,31 @@ type Asked struct {
 }
 
 // LearnUnreadable takes the request of a member for another epoch. A second one
-// about the same announcer within a day leads to nothing.
+// about the same announcer within a day leads to nothing, and so does one about an
+// announcer who is in no group with both of us. It fails with [ErrLimit] where
+// From has asked about [MaxAsked] announcers within a day; nobody else's requests
+// suffer from that.
 func (k *Keyring) LearnUnreadable(from identity.LogID, payload []byte, _ time.Time) (Asked, []Change, error) {
 	u, err := ParseUnreadable(payload)
 	if err != nil {
 		return Asked{}, nil, err
 	}
 	a := Asked{From: from, Unreadable: *u}
-	key := askedKey{from: from, creator: u.Creator}
-	at, before := k.askedUs[key]
+	at, before := k.askedUs[from][u.Creator]
 	if from == k.cfg.Self || before && k.clock.elapsed-at < uint64(AskAge/time.Second) {
 		return a, nil, nil
 	}
-	if a.Groups = k.shared(from); len(a.Groups) == 0 {
+	// Places go to requests about members alone: names can be made up without end.
+	a.Groups = slices.DeleteFunc(k.shared(from), func(id ID) bool { return !listed(k.groups[id].members, u.Creator) })
+	switch {
+	case len(a.Groups) == 0:
 		return a, nil, nil
+	case !before && len(k.askedUs[from]) >= MaxAsked:
+		return Asked{}, nil, fmt.Errorf("%w: %s has asked for other epochs of %d devices within a day", ErrLimit, from, MaxAsked)
+	case !before && k.heeded >= maxHeeded:
+		return Asked{}, nil, fmt.Errorf("%w: %d requests for other epochs within a day", ErrLimit, maxHeeded)
 	}
-	if !before && len(k.askedUs) >= MaxAsked {
-		return Asked{}, nil, fmt.Errorf("%w: %d requests for other epochs within a day", ErrLimit, MaxAsked)
-	}
-	changes := []Change{{Key: key.record(), Value: binary.BigEndian.AppendUint64(nil, k.clock.elapsed)}}
+	changes := []Change{{Key: unreadableKey(from, u.Creator), Value: binary.BigEndian.AppendUint64(nil, k.clock.elapsed)}}
 	for id, e := range k.epochs {
 		if e.creator != u.Creator || !listed(e.members, from) || u.Epoch != (EpochID{}) && u.Epoch != id || !slices.Contains(a.Groups, e.group) {
 			continue
@@ -136,11 +142,30 @@ func (k *Keyring) LearnUnreadable(from identity.LogID, payload []byte, _ time.Ti
 	return a, changes, nil
 }
 
-// askedKey names a request of one device about another's epochs.
-type askedKey struct{ from, creator identity.LogID }
+// requests are one device's, by announcer: elapsed seconds.
+type requests map[identity.LogID]uint64
 
-func (a askedKey) record() string {
-	return keyPrefix + "unreadable/" + hexLog(a.from) + "/" + hexLog(a.creator)
+// unreadableKey names a request of one device about another's epochs.
+func unreadableKey(from, creator identity.LogID) string {
+	return keyPrefix + "unreadable/" + hexLog(from) + "/" + hexLog(creator)
+}
+
+// heed remembers or, with a nil time, forgets a request.
+func (k *Keyring) heed(from, creator identity.LogID, at *uint64) {
+	held := k.askedUs[from]
+	k.heeded -= len(held)
+	switch {
+	case at == nil:
+		delete(held, creator)
+	case held == nil:
+		held = requests{creator: *at}
+		k.askedUs[from] = held
+	default:
+		held[creator] = *at
+	}
+	if k.heeded += len(held); len(held) == 0 {
+		delete(k.askedUs, from)
+	}
 }
 
 func askedKeyOf(creator identity.LogID) string { return keyPrefix + "asked/" + hexLog(creator) }
@@ -157,9 +182,11 @@ func (k *Keyring) forgetAsked(elapsed uint64) (out []Change) {
 			out = append(out, Change{Key: askedKeyOf(creator)})
 		}
 	}
-	for key, at := range k.askedUs {
-		if old(at) {
-			out = append(out, Change{Key: key.record()})
+	for from, held := range k.askedUs {
+		for creator, at := range held {
+			if old(at) {
+				out = append(out, Change{Key: unreadableKey(from, creator)})
+			}
 		}
 	}
 	return out
@@ -188,16 +215,16 @@ func (b *batch) addUnreadable(rest string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	key := askedKey{from: logName(n[0]), creator: logName(n[1])}
+	from, creator := logName(n[0]), logName(n[1])
 	if value == nil {
-		b.do(func() { delete(b.k.askedUs, key) })
+		b.do(func() { b.k.heed(from, creator, nil) })
 		return nil
 	}
 	if len(value) != 8 {
 		return errRecord
 	}
 	at := binary.BigEndian.Uint64(value)
-	b.do(func() { b.k.askedUs[key] = at })
+	b.do(func() { b.k.heed(from, creator, &at) })
 	return nil
 }
 

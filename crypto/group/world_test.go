@@ -309,8 +309,15 @@ func dump(t failer, k *Keyring) map[string][]byte {
 	for creator, at := range k.asked {
 		keep(Change{Key: askedKeyOf(creator), Value: binary.BigEndian.AppendUint64(nil, at)}, nil)
 	}
-	for key, at := range k.askedUs {
-		keep(Change{Key: key.record(), Value: binary.BigEndian.AppendUint64(nil, at)}, nil)
+	heeded := 0
+	for from, held := range k.askedUs {
+		heeded += len(held)
+		for creator, at := range held {
+			keep(Change{Key: unreadableKey(from, creator), Value: binary.BigEndian.AppendUint64(nil, at)}, nil)
+		}
+	}
+	if heeded != k.heeded {
+		t.Fatalf("%d requests are counted, %d remembered", k.heeded, heeded)
 	}
 	for _, o := range k.own {
 		keep(o.change(), nil)
