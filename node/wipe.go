@@ -19,7 +19,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/crypto/cryptobyte"
 
 	"tocsin/crypto/identity"
@@ -281,43 +280,4 @@ func (n *Node) receiveReceipt(frame []byte) mesh.Verdict {
 	}
 	n.keeper.ring()
 	return mesh.Ignore
-}
-
-// A device that is refused only because it was ordered to wipe itself may hear
-// so: each neighbour lets it in for hearingTime, once in hearingPause.
-const (
-	hearingTime  = 30 * time.Second
-	hearingPause = time.Hour
-	maxHearings  = 1024
-)
-
-// hears says whether a device under a wipe order may be connected at present.
-func (n *Node) hears(id peer.ID) bool {
-	now := n.cfg.Clock.Now()
-	n.hearMu.Lock()
-	defer n.hearMu.Unlock()
-	since, known := n.hearings[id]
-	if known && now.Sub(since).Abs() <= hearingPause {
-		return now.Sub(since).Abs() <= hearingTime
-	}
-	if !known && len(n.hearings) >= maxHearings {
-		return false // more orders than any authority gives: none is let in unnoted
-	}
-	n.hearings[id] = now
-	return true
-}
-
-// mayServe says whether a neighbour may be served a log: one that is let in for
-// its wipe alone is shown what concerns that, and nothing else.
-func (n *Node) mayServe(to peer.ID, log identity.LogID) bool {
-	n.hearMu.Lock()
-	_, hearing := n.hearings[to]
-	n.hearMu.Unlock()
-	if !hearing {
-		return true
-	}
-	n.keeper.mu.Lock()
-	defer n.keeper.mu.Unlock()
-	_, carries := n.keeper.orders[log]
-	return carries
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/peer"
+
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
@@ -102,6 +104,48 @@ func TestStolenDeviceThatComesBackHearsItsOrder(t *testing.T) {
 		t.Fatal("the device did not wipe itself")
 	}
 	eventually(t, "the receipt", func() bool { p := person(t, a, stolen); return p.Wipe != nil && !p.Wipe.Receipt.IsZero() })
+}
+
+// oneFrame is a stream on which a neighbour has said one thing.
+type oneFrame struct {
+	mesh.SyncStream
+	f mesh.Frame
+}
+
+func (s oneFrame) Receive() (mesh.Frame, error) { return s.f, nil }
+
+// TestHearingDeviceFindsNoOtherLog: a neighbour under a wipe order asks for any log
+// and is answered as if none but the one with its order were held.
+func TestHearingDeviceFindsNoOtherLog(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	stolen := w.enrol("Chidi", orgHospital).start(t)
+	publish(t, a, w.orderWipe(orgHospital, stolen))
+	asked := func(to peer.ID, log identity.LogID) identity.LogID {
+		payload := ledger.MarshalWant(7, ledger.Request{Want: ledger.Want{Log: log, From: 1, To: 2}, Piece: ledger.PieceHeader})
+		f, err := hearingStream{oneFrame{f: mesh.Frame{Type: frameWant, Payload: payload}}, a, to}.Receive()
+		check(t, err)
+		number, r, err := ledger.ParseWant(f.Payload)
+		check(t, err)
+		if number != 7 || r.From != 1 || r.To != 2 {
+			t.Errorf("the request became %d %+v", number, r)
+		}
+		return r.Log
+	}
+	thief, friend := stolen.mesh.ID(), peer.ID("friend")
+	if got := asked(friend, stolen.self); got != stolen.self {
+		t.Errorf("a friend's request became one for %v", got)
+	}
+	if !a.hears(thief) {
+		t.Fatal("it is not let in at all")
+	}
+	if got := asked(thief, stolen.self); got == stolen.self {
+		t.Error("a device under a wipe order is served another log")
+	}
+	if got := asked(thief, a.self); got != a.self {
+		t.Errorf("the log with its order: %v", got)
+	}
 }
 
 func TestHearingIsShortAndRare(t *testing.T) {
