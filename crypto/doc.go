@@ -69,7 +69,19 @@
 //	tocsin/slot/v1               slots     hash: check of a slot
 //	tocsin/commit/v1             group     hash: commitment of an entry to its payload
 //
-// Packages outside of crypto derive a few values that protect nothing by
-// themselves, under labels of the same two kinds: the ledger's frontier hash
-// and checks of its files, the mesh's name of its gossip topic.
+// Labels and domains of packages outside of crypto, of the same two kinds:
+//
+//	tocsin/1 bundle             ledger/bundle  HPKE info of a bundle's file key
+//	tocsin/1 bundle key         ledger/bundle  hash: commitment to that key
+//	tocsin/1 place              ledger         hash: place of a log in a comparison
+//	tocsin/bundle/v1            ledger/bundle  signature: manifest of a bundle
+//	tocsin/custody/v1           ledger         signature: promise to keep bodies
+//	tocsin/closing/v1           ledger         signature: end of a log where another goes on
+//	tocsin/testimony/v1         ledger         hash: testimony about a log
+//	tocsin/frontier/v1          ledger         hash: a frontier
+//
+// Two keys sign texts that others define: the signing key a C2SP checkpoint,
+// whose text begins "tocsin/" and 64 hexadecimal digits, and the witness key a
+// C2SP cosignature, whose text begins "cosignature/v1". Neither begins like a
+// domain above.
 package crypto
