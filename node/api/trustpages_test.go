@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -76,10 +77,46 @@ func meet(t *testing.T, a, b *tab) {
 	a.do("back to people", chromedp.Click("#done a"))
 	a.at("/people")
 	a.wait("it stands with his name", `[...document.querySelectorAll('[data-log]')].some(c => c.textContent.includes('Ben Carter') && c.textContent.includes('Verified in person'))`)
+	camera(t, a)
 	a.open("/verify")
 	a.settled()
 	a.do("something that is no code", chromedp.SetUploadFiles("#picture", []string{blankPicture(t)}))
 	a.wait("is said to be none", `document.getElementById('error').textContent.startsWith('No code is to be seen')`)
+}
+
+// film writes what the camera of the tests sees: a code, as a sequence of JPEG pictures.
+func film(t *testing.T) string {
+	t.Helper()
+	code, err := QRCode("NO MEETING")
+	must(t, err)
+	frame := photograph(t, code)
+	path := filepath.Join(t.TempDir(), "film.mjpeg")
+	must(t, os.WriteFile(path, bytes.Repeat(frame, 3), 0o600))
+	return path
+}
+
+// camera: the page looks through a camera, and what it sees comes to the node; the code that it sees here is of no meeting. No other
+// page may look.
+func camera(t *testing.T, a *tab) {
+	t.Helper()
+	a.open("/verify")
+	a.settled()
+	a.do("scanning", chromedp.Click("#camera"))
+	a.wait("what is seen was read and refused", `document.getElementById('video').videoWidth > 0 && document.getElementById('error').textContent !== ''`)
+	if text := value[string](a, `document.getElementById('error').textContent`); strings.Contains(text, "camera") {
+		t.Errorf("the page says: %s", text)
+	}
+	a.do("stopping", chromedp.Click("#camera"))
+	a.wait("the camera is off", `document.getElementById('video').srcObject === null && document.getElementById('scan').hidden`)
+	allowed := func() bool { return value[bool](a, `document.featurePolicy.allowsFeature('camera')`) }
+	if !allowed() {
+		t.Error("the page does not say that it may use the camera")
+	}
+	a.open("/people")
+	a.settled()
+	if allowed() {
+		t.Error("another page may use the camera")
+	}
 }
 
 // scan takes a picture of the code on another screen and chooses it here.
