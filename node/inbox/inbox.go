@@ -45,6 +45,9 @@ const (
 	BadgeWiped       = "wiped"       // ordered to destroy its keys
 )
 
+// out reports whether a device gets no keys any more.
+func (a Author) out() bool { return a.Badge == BadgeRevoked || a.Badge == BadgeWiped }
+
 // Group is a conversation's frame: what the group's operations say. Members are devices.
 type Group struct {
 	ID      GroupID
@@ -75,7 +78,8 @@ type Item struct {
 
 	// Delivered and Read are the logs of the member devices whose signed receipts say so, sorted. Read devices are in both.
 	Delivered, Read []string
-	// Recipients is how many member devices the message is for: all but its author's.
+	// Recipients is how many member devices the message is for: all but its author's, and but those that were revoked or wiped before
+	// they got it.
 	Recipients int
 	// Carried is how many other devices promise to keep an own message that is only saved, filled in by the node.
 	Carried int
@@ -365,11 +369,14 @@ func (in *Inbox) fill(c *conversation, it Item) Item {
 		if member.Log == it.From.Log {
 			continue
 		}
-		it.Recipients++
-		if m == nil {
-			continue
+		read, delivered := false, false
+		if m != nil {
+			read, delivered = m.by[member.Log]
 		}
-		read, delivered := m.by[member.Log]
+		if !delivered && member.out() {
+			continue // nobody waits for a device that gets no keys any more
+		}
+		it.Recipients++
 		if delivered {
 			it.Delivered = append(it.Delivered, member.Log)
 		}

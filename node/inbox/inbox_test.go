@@ -263,6 +263,29 @@ func checkCounts(t *rapid.T, s state) {
 	}
 }
 
+// TestOutDevices: a device that was revoked or wiped is waited for no longer; what it said before counts.
+func TestOutDevices(t *testing.T) {
+	in := New()
+	g := team()
+	in.SetGroup(g)
+	in.Apply(text(1, alice, 10))
+	in.Apply(text(2, alice, 11))
+	in.Apply(receipt(8, carol, message.Delivered, 1))
+	in.Apply(receipt(9, bob, message.Read, 1, 2))
+	for _, badge := range []string{BadgeRevoked, BadgeWiped} {
+		out := carol
+		out.Badge = badge
+		g.Members = []Author{out, bob, alice}
+		in.SetGroup(g)
+		if it := only(t, in, eid(1)); it.Recipients != 2 || it.StateWords() != "Delivered to 2 of 2, read by 1" {
+			t.Errorf("%s after it got the message: %s", badge, it.StateWords())
+		}
+		if it := only(t, in, eid(2)); it.Recipients != 1 || it.State != StateRead {
+			t.Errorf("%s before it got the message: %s", badge, it.StateWords())
+		}
+	}
+}
+
 // TestErased: what was erased is shown no more, whenever it is applied, and the counts say so.
 func TestErased(t *testing.T) {
 	in := New()
