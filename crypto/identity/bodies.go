@@ -145,12 +145,18 @@ type WipeOrder struct {
 	Time     time.Time
 	NotAfter time.Time
 
+	// RevokesOnly says that the device is out and does not erase itself: the
+	// order is a registrar's, and was taken more than 24 hours after its date,
+	// or is not among the first five of its day. The authority may order it.
+	RevokesOnly bool
+
 	registrar [32]byte // zero from an authority
+	late      bool     // taken more than RegistrarWipeDelay after its date
 	evidence  []byte
 }
 
 // Due reports whether the order is still to be carried out at now.
-func (w *WipeOrder) Due(now time.Time) bool { return !now.After(w.NotAfter) }
+func (w *WipeOrder) Due(now time.Time) bool { return !w.RevokesOnly && !now.After(w.NotAfter) }
 
 // Wipe signs an order to erase one device:
 //

@@ -65,30 +65,6 @@ func TestWipeValidity(t *testing.T) {
 	takeRefused(t, w.fresh(), w.wipe(w.a, noon.Add(MaxClockLead+time.Second), m), noon, checkStatementDate, ErrPostDated)
 }
 
-// TestWipeBudget: the sixth order of a registrar within 24 hours needs the
-// authority; on the next day there are five again.
-func TestWipeBudget(t *testing.T) {
-	w := newWorld(t)
-	reg := w.registrar("doctor")
-	members := make([]*member, 7)
-	for i := range members {
-		members[i] = w.enrol(w.a, fmt.Sprintf("700000%d", i), w.grant("doctor"))
-	}
-	for i := range RegistrarWipesADay {
-		mustTake(t, w.store, w.wipe(reg, noon.Add(time.Duration(i)*time.Minute), members[i]), noon)
-	}
-	sixth := w.wipe(reg, noon.Add(time.Hour), members[5])
-	takeRefused(t, w.store, sixth, noon, checkWipeBudget, ErrBeyond)
-	takeRefused(t, w.store, w.wipe(reg, noon.Add(-50*time.Minute), members[5]), noon, checkWipeBudget, ErrBeyond)
-	again := w.fresh()
-	if err := again.Restore(w.store.Snapshot()); err != nil {
-		t.Fatal(err)
-	}
-	takeRefused(t, again, sixth, noon, checkWipeBudget, ErrBeyond)
-	mustTake(t, w.store, w.wipe(w.a, noon.Add(time.Hour), members[5]), noon)
-	mustTake(t, w.store, w.wipe(reg, noon.Add(25*time.Hour), members[6]), noon.Add(25*time.Hour))
-}
-
 // TestWipeReceipt: by the witness key of the target, for an order that is
 // known; a receipt that comes first waits for its order.
 func TestWipeReceipt(t *testing.T) {

@@ -57,8 +57,8 @@ const (
 	MaxRevokedRegistrars = 64
 	// MaxMeshWraps is how many devices one page of a new mesh key serves.
 	MaxMeshWraps = 48
-	// RegistrarWipesADay is how many wipe orders one registrar may sign within
-	// 24 hours; more need the authority.
+	// RegistrarWipesADay is how many wipe orders of one registrar, dated on one
+	// day, are carried out; more need the authority, and revoke only.
 	RegistrarWipesADay = 5
 	// MaxSponsoring is how many live break-glass sponsorships one person has.
 	MaxSponsoring = 5
@@ -71,6 +71,9 @@ const (
 	maxKeptRevoked    = 1 << 16
 	maxKeptStatements = 1 << 12
 	maxKeptOfPerson   = 1 << 8
+	// maxKeptOfRegistrar bounds one registrar's wipe orders: five for each day
+	// of its life, and some more. What is over revokes and is not kept.
+	maxKeptOfRegistrar = 1 << 8
 	// maxWaiting bounds the statements that wait for one that they build on.
 	maxWaiting = 64
 	// maxSponsoredSeen bounds the sponsored credentials that are remembered
@@ -124,6 +127,9 @@ const (
 	// MaxWipeLife is how long after its date a wipe order can still be carried
 	// out. It stays a revocation for ever.
 	MaxWipeLife = 90 * 24 * time.Hour
+	// RegistrarWipeDelay is how long after its date a registrar's wipe order may
+	// reach a device and be carried out. What comes later revokes only.
+	RegistrarWipeDelay = 24 * time.Hour
 	// MaxDeclaration and MaxRegistrarDeclaration bound how long a declaration
 	// of an incident holds before it must be renewed.
 	MaxDeclaration          = 30 * 24 * time.Hour

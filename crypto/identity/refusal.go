@@ -135,7 +135,6 @@ const (
 	checkEvidenceHost       check = "evidence-host"
 	checkEvidenceRoles      check = "evidence-roles"
 	checkWipeLife           check = "wipe-validity"
-	checkWipeBudget         check = "wipe-budget"
 	checkReceiptOrder       check = "receipt-order"
 	checkReceiptKey         check = "receipt-key"
 	checkDeclarationNumber  check = "declaration-number"

@@ -145,7 +145,7 @@ func (s *TrustStore) mayHear(u subject, st Standing, now time.Time) bool {
 		return false
 	}
 	for id, w := range s.state.wipes {
-		if w.Org == u.device.org && w.Key == u.device.key && w.Due(now) && s.state.receipts[id] == nil {
+		if w.Org == u.device.org && w.Key == u.device.key && s.state.order(w).Due(now) && s.state.receipts[id] == nil {
 			return true
 		}
 	}
@@ -159,7 +159,7 @@ func (s *TrustStore) subtracted(u subject) (Standing, bool) {
 		if r.sponsor {
 			st.Why = WhySponsor
 		}
-		if r.wiped {
+		if s.state.wiped(u.device) {
 			st.State, st.Why = StandingWiped, ""
 		}
 		return st, true

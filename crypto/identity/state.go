@@ -27,6 +27,11 @@ type state struct {
 	meshKeys   map[[32]byte]uint64         // the highest number, by signer
 	pages      map[[32]byte][32]byte       // ids of the mesh key pages of the highest numbers, and their signers
 
+	// Registrars' wipe orders once more: each day's by date and id, and each
+	// device's.
+	wipeDays       map[wipeDay][]*WipeOrder
+	registrarWipes map[device][]*WipeOrder
+
 	kept []keptStatement // in the order of taking: see statements.go
 }
 
@@ -59,7 +64,7 @@ type revocation struct {
 	since   time.Time
 	by      string // organisation
 	sponsor bool
-	wiped   bool
+	wiped   bool // by an authority: see state.wiped
 }
 
 // keptStatement is a statement as it came, with the clock of that moment: at a
@@ -77,7 +82,7 @@ func newState(genesis *Bundle) state {
 	return state{
 		bundles: []*Bundle{genesis}, everRoots: genesis.roots,
 		crls: map[[32]byte]*heardCRL{}, revoked: map[device]*revocation{}, registrars: map[device]time.Time{},
-		wipes: map[[32]byte]*WipeOrder{}, receipts: map[[32]byte]*WipeReceipt{}, incidents: map[[32]byte]*heardIncident{},
+		wipes: map[[32]byte]*WipeOrder{}, wipeDays: map[wipeDay][]*WipeOrder{}, registrarWipes: map[device][]*WipeOrder{}, receipts: map[[32]byte]*WipeReceipt{}, incidents: map[[32]byte]*heardIncident{},
 		admins: map[adminKey]*GroupAdmin{}, meshKeys: map[[32]byte]uint64{}, pages: map[[32]byte][32]byte{},
 	}
 }
@@ -362,32 +367,6 @@ func (s *TrustStore) NextCRL(i Issuer) CRL {
 	slices.SortFunc(c.Revoked, func(a, b Revoked) int { return bytes.Compare(a.Key[:], b.Key[:]) })
 	slices.SortFunc(c.Registrars, func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	return c
-}
-
-// WipeFor returns the order that the device of c is to carry out at now, if
-// there is one. A device asks for itself after every statement and at start.
-func (s *TrustStore) WipeFor(c *Credential, now time.Time) (*WipeOrder, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, w := range s.state.wipes {
-		if w.Org == c.Person.Org && w.Key == c.KeyHash() && w.Due(now) {
-			order := *w
-			return &order, true
-		}
-	}
-	return nil, false
-}
-
-// ReceiptFor returns the receipt for an order, if it has come.
-func (s *TrustStore) ReceiptFor(order [32]byte) (*WipeReceipt, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r, ok := s.state.receipts[order]
-	if !ok {
-		return nil, false
-	}
-	receipt := *r
-	return &receipt, true
 }
 
 // hashOf is SHA-256 of raw bytes.

@@ -87,7 +87,7 @@ func (s *TrustStore) take(raw []byte, now time.Time) (Effect, error) {
 		return Effect{}, err
 	}
 	e.Org, e.Issuer, e.Registrar = v.org, v.name, v.kind == byRegistrar
-	k := keptStatement{id: id, kind: st.kind, key: v.key, by: v.key, taken: now, raw: bytes.Clone(raw)}
+	k := keptStatement{id: id, kind: st.kind, key: v.key, by: v.key, taken: now.Truncate(time.Second), raw: bytes.Clone(raw)}
 	if v.credential != nil {
 		k.by = hashOf([]byte(v.credential.Person.String()))
 	}
@@ -196,48 +196,6 @@ func (s *TrustStore) checkEvidence(v *voice, key [32]byte, raw []byte) (Person, 
 		}
 	}
 	return c.Person, nil
-}
-
-// takeWipe treats the order as a revocation, for ever.
-func (s *TrustStore) takeWipe(st *statement, v *voice, k keptStatement, e *Effect) error {
-	w, err := parseWipe(st)
-	if err != nil {
-		return err
-	}
-	person, err := s.checkEvidence(v, w.Key, w.evidence)
-	if err != nil {
-		return err
-	}
-	w.ID, w.Org = k.id, v.org
-	if v.kind == byRegistrar {
-		w.registrar = v.key
-		if s.wipesOf(w) >= RegistrarWipesADay {
-			return refuseAs(ErrBeyond, checkWipeBudget, "a registrar orders %d wipes within 24 hours, and more need the authority", RegistrarWipesADay)
-		}
-	}
-	if s.state.full(k, maxKeptStatements) || s.state.count(v.org) >= maxKeptRevoked {
-		return refuse(checkStatementFull, "more wipe orders than can be kept")
-	}
-	s.state.wipes[w.ID] = w
-	if s.state.revoke(device{v.org, w.Key}, revocation{since: w.Time, by: v.org, wiped: true}) {
-		e.Revoked = []Revocation{{Key: w.Key, Org: v.org, Since: w.Time, By: v.org, Wiped: true, Person: person}}
-	}
-	order := *w
-	e.Wipe = &order
-	s.state.keep(k, false)
-	return nil
-}
-
-// wipesOf counts the orders of the same registrar that are dated less than 24
-// hours from w.
-func (s *TrustStore) wipesOf(w *WipeOrder) int {
-	n := 0
-	for _, o := range s.state.wipes {
-		if o.registrar == w.registrar && o.Time.Sub(w.Time).Abs() < 24*time.Hour {
-			n++
-		}
-	}
-	return n
 }
 
 // takeReceipt takes one receipt an order, from the device that it was for.
