@@ -11,4 +11,7 @@
 //
 // A locked node has no signing key, no group state and no opened messages. It
 // still appends, serves and forwards, because that needs only its relay keys.
+// It also takes statements of trust (trust.go) and acts on them at once:
+// connections are cut, groups rotate with the next message, and an order to wipe
+// this device is carried out (wipe.go) while a receipt is handed to its neighbours.
 package node

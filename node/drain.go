@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"tocsin/crypto/group"
@@ -364,79 +363,6 @@ func (n *Node) unopened(e *ledger.Entry, err error) error {
 	n.count(func(m *Metrics) { m.Unopened++ })
 	n.log.Warn("a sealed entry cannot be opened", "log", e.Header.Log(), "seq", e.Header.Seq, "err", err)
 	return nil
-}
-
-// openWaiting opens the entries that waited for epochs which are held now; no
-// tags means any. It works from the journal, in batches of its own, and runs
-// again at every unlock, so that a crash between two batches loses nothing.
-func (n *Node) openWaiting(ctx context.Context, tags []group.Tag) error {
-	prefixes := []string{prefixWait}
-	if tags != nil {
-		prefixes = prefixes[:0]
-		for _, tag := range tags {
-			prefixes = append(prefixes, waitPrefix(tag))
-		}
-	}
-	var keys []string
-	for _, prefix := range prefixes {
-		err := n.cfg.Vault.Scan(prefix, func(key string, _ []byte) error {
-			keys = append(keys, key)
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	slices.Sort(keys)
-	keys = slices.Compact(keys) // two pages may complete one epoch
-	for len(keys) > 0 {
-		b := newBatch()
-		for ; len(keys) > 0 && !b.full(); keys = keys[1:] {
-			if err := n.drainWaiting(ctx, b, keys[0]); err != nil {
-				return n.fallBack(err)
-			}
-		}
-		if err := n.finish(b); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// drainWaiting opens one entry that waited, if its epoch is held now. One that
-// cannot be read goes on waiting.
-func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
-	tag, log, seq, err := parseWaitKey(key)
-	if err != nil {
-		return err
-	}
-	if !n.opens(tag) {
-		return nil
-	}
-	e, err := n.logs.Entry(ctx, log, seq)
-	if err != nil {
-		n.log.Error("an entry that waited cannot be read", "log", log, "seq", seq, "err", err)
-		return nil
-	}
-	b.drop(key)
-	b.waiting--
-	b.entries++
-	if !e.HasBody() {
-		return n.drainEntry(b, e)
-	}
-	if e.Header.Kind == ledger.KindBroadcast {
-		return n.drainBroadcast(b, e)
-	}
-	return n.drainData(b, e)
-}
-
-// opens reports whether what waits under tag can be tried.
-func (n *Node) opens(tag group.Tag) bool {
-	if number, ok := meshKeyNumber(tag); ok {
-		_, held, err := n.meshKey(number)
-		return held && err == nil
-	}
-	return n.open.keyring.Knows(tag)
 }
 
 // add puts an opened message into the record, with the receipt that we now owe

@@ -270,7 +270,9 @@ type testTimer struct {
 
 func withClock(c *testClock) func(*Config) {
 	return func(cfg *Config) {
-		c.Clock = cfg.Clock
+		if c.Clock == nil { // several nodes may share one
+			c.Clock = cfg.Clock
+		}
 		cfg.Clock = c
 	}
 }

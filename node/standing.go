@@ -196,14 +196,3 @@ func declaredOf(list []identity.Incident) []Declared {
 	}
 	return out
 }
-
-// StatementInfo is one statement of trust, for people.
-type StatementInfo struct {
-	Hash    string    `json:"hash"` // SHA-256 of its bytes, hex
-	Kind    string    `json:"kind"`
-	Issuer  string    `json:"issuer"` // organisation
-	Time    time.Time `json:"time"`   // when it was signed, as it says
-	Words   string    `json:"words"`
-	Carried bool      `json:"carried"`       // it stands in a log that is held here
-	New     bool      `json:"new,omitempty"` // not known before this call
-}

@@ -308,7 +308,10 @@ func TestForgedFutureCrowdsOutNothing(t *testing.T) {
 			a.keepLater(deferred{identity.Key{by + 1}, []byte{by, i}})
 		}
 	}
-	if k := len(a.keeper.later); k > maxLater || k < laterEach {
+	a.keeper.mu.Lock()
+	kept := len(a.keeper.later)
+	a.keeper.mu.Unlock()
+	if k := kept; k > maxLater || k < laterEach {
 		t.Errorf("%d are kept", k)
 	}
 	other := w.enrol("Ben", orgAmbulance).start(t)
