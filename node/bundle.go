@@ -76,6 +76,9 @@ func (n *Node) ExportBundle(ctx context.Context, path string, spec BundleSpec, p
 		return BundleInfo{}, err
 	}
 	o := n.bundleOptions(plan, readers, spec)
+	if o.Frontier, err = n.wholeFrontier(ctx); err != nil {
+		return BundleInfo{}, err
+	}
 	total := plan.Counts().Bytes
 	written, err := bundle.WriteFile(path, o, func(w *bundle.Writer) error {
 		return plan.Write(ctx, n.logs, w, func(done uint64) {
@@ -94,7 +97,7 @@ func (n *Node) bundleOptions(plan *bundle.Plan, readers []*identity.Credential, 
 	now := n.cfg.Clock.Now()
 	o := bundle.Options{
 		Rand: rand.Reader, Mesh: n.trust.MeshID(), Creator: n.self, Witness: n.cfg.Relay.Witness,
-		Created: now, Planned: plan.Counts(), Frontier: plan.Frontier(), Limit: spec.Limit,
+		Created: now, Planned: plan.Counts(), Limit: spec.Limit,
 	}
 	if spec.Days > 0 {
 		o.Expires = now.AddDate(0, 0, spec.Days)
@@ -153,6 +156,45 @@ func (n *Node) bundleReaders(to []string) ([]*identity.Credential, error) {
 
 func bundleFor(name string, c *identity.Credential, log identity.LogID) bool {
 	return name != "" && slices.Contains([]string{log.String(), c.Device, c.Person.String(), c.Person.Org, c.Claims.Name, c.Claims.ODS}, name)
+}
+
+// wholeFrontier is up to where this device holds every log with its bodies: a
+// bundle that comes back is made from it, and a frontier that counted headers
+// would leave out the bodies that are missing below.
+func (n *Node) wholeFrontier(ctx context.Context) (ledger.Frontier, error) {
+	for !n.scannedAbsent() {
+		if err := n.scanAbsent(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var whole ledger.Frontier
+	for _, head := range n.logs.Frontier() {
+		lowest := head.Next
+		n.sync.bodies(func(a *ledger.Absence) {
+			for _, w := range a.Of(head.Log) {
+				lowest = min(lowest, w.From)
+			}
+		})
+		if lowest == 0 {
+			continue
+		}
+		if lowest < head.Next {
+			e, err := n.logs.Entry(ctx, head.Log, lowest-1)
+			if err != nil {
+				return nil, fmt.Errorf("node: up to where a log is whole: %w", err)
+			}
+			head.Next, head.ID = lowest, e.ID()
+		}
+		whole = append(whole, head)
+	}
+	return whole, nil
+}
+
+// scannedAbsent reports whether every log was looked through for absent bodies.
+func (n *Node) scannedAbsent() bool {
+	n.sync.scanMu.Lock()
+	defer n.sync.scanMu.Unlock()
+	return n.sync.scanned
 }
 
 // frontierDir holds the frontiers that bundles have told us, by creator.

@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"tocsin/ledger"
 	"tocsin/ledger/bundle"
+	"tocsin/node/message"
 )
 
 // Three sites that never share a network, linked by a stick that is carried
@@ -178,4 +182,41 @@ func TestBadSticks(t *testing.T) {
 	if _, err := a.ExportBundle(t.Context(), path, BundleSpec{To: []string{"Zoe"}}, nil); !errors.Is(err, ErrNotFound) {
 		t.Fatalf("for nobody: %v", err)
 	}
+}
+
+// A stick that was too small leaves headers without bodies; the next one brings
+// the bodies, because what came back did not claim them.
+func TestSmallStickThenAnother(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	introduce(t, a, b)
+	g := makeGroup(t, a, b)
+	var want []string
+	for i := range 30 {
+		text := fmt.Sprint(i, " ", strings.Repeat("blood ", 200))
+		_, err := a.Send(t.Context(), g, message.NewText(text, time.Time{}), []string{"routine", "urgent"}[i%2])
+		check(t, err)
+		want = append(want, text)
+	}
+	stick := filepath.Join(t.TempDir(), "x.tocsin")
+	info, err := a.ExportBundle(t.Context(), stick, BundleSpec{To: []string{"Ben"}, Limit: 40_000}, nil)
+	check(t, err)
+	if info.Left == 0 {
+		t.Fatalf("everything fitted: %+v", info)
+	}
+	rep, err := b.ImportBundle(t.Context(), stick, nil)
+	check(t, err)
+	if rep.NotThere == 0 || rep.Filled == 0 {
+		t.Fatalf("%+v", rep)
+	}
+	_, err = b.ExportBundle(t.Context(), stick, BundleSpec{To: []string{"Amal"}}, nil)
+	check(t, err)
+	_, err = a.ImportBundle(t.Context(), stick, nil)
+	check(t, err)
+	_, err = a.ExportBundle(t.Context(), stick, BundleSpec{To: []string{"Ben"}}, nil)
+	check(t, err)
+	_, err = b.ImportBundle(t.Context(), stick, nil)
+	check(t, err)
+	shows(t, b, g, want...)
 }

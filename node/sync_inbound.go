@@ -36,8 +36,10 @@ func (n *Node) acceptHeaders(ctx context.Context, frames ...[]byte) (results []r
 	for i, o := range outcomes {
 		r := &results[places[i]]
 		r.outcome, r.verdict = o, n.settle(ctx, r.entry, o)
-		// What waits in the pen is noted too: nobody says when it leaves.
-		if (o == ledger.Appended || o == ledger.Penned) && r.entry.Header.BodyLen > 0 {
+		// What waits ahead of a gap is noted too: nobody says when it leaves the pen.
+		// What waits for its author's credential is not: the pen may forget it.
+		waits := o == ledger.Penned && n.people.Known(r.entry.Header.Author)
+		if (o == ledger.Appended || waits) && r.entry.Header.BodyLen > 0 {
 			n.sync.bodies(func(a *ledger.Absence) { a.Add(r.entry.Header.Log(), r.entry.Header.Seq) })
 		}
 	}
@@ -66,7 +68,8 @@ func (n *Node) acceptBodies(ctx context.Context, bodies ...body) error {
 		if r.rejected() {
 			return ledger.Breach(ledger.BrokenEntry, "a body that is not its header's")
 		}
-		if r.outcome != 0 {
+		switch r.outcome { // over a budget or unsaved, it is asked for again
+		case ledger.Filled, ledger.Known, ledger.Restored, ledger.Appended:
 			n.sync.bodies(func(a *ledger.Absence) { a.Remove(bodies[i].log, bodies[i].seq) })
 		}
 	}
