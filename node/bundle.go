@@ -71,7 +71,11 @@ func (n *Node) ExportBundle(ctx context.Context, path string, spec BundleSpec, p
 			return BundleInfo{}, err
 		}
 	}
-	plan, err := bundle.NewPlan(ctx, n.logs, theirs, n.trust.Statements(), nil)
+	tables, err := n.bundleTables(ctx, theirs)
+	if err != nil {
+		return BundleInfo{}, err
+	}
+	plan, err := bundle.NewPlan(ctx, n.logs, theirs, n.trust.Statements(), tables)
 	if err != nil {
 		return BundleInfo{}, err
 	}
@@ -91,6 +95,37 @@ func (n *Node) ExportBundle(ctx context.Context, path string, spec BundleSpec, p
 		return BundleInfo{}, invalid("the bundle could not be written: %v", err)
 	}
 	return bundleInfo(path, len(readers), plan.Counts(), written)
+}
+
+// maxBundleTables bounds the testimony in one bundle, and what an import keeps
+// of it until the logs that it is about have come.
+const maxBundleTables = 8 << 20
+
+// bundleTables is the testimony about the logs of which the readers lack
+// something.
+func (n *Node) bundleTables(ctx context.Context, theirs ledger.Frontier) ([][]byte, error) {
+	held := make(map[ledger.LogID]uint64, len(theirs))
+	for _, h := range theirs {
+		held[h.Log] = h.Next
+	}
+	var tables [][]byte
+	total := 0
+	for _, h := range n.logs.Frontier() {
+		if held[h.Log] >= h.Next {
+			continue
+		}
+		data, err := n.records(ctx, h.Log)
+		if err != nil {
+			return nil, fmt.Errorf("node: testimony for a bundle: %w", err)
+		}
+		if total += len(data); total > maxBundleTables {
+			break
+		}
+		if len(data) > 0 {
+			tables = append(tables, data)
+		}
+	}
+	return tables, nil
 }
 
 func (n *Node) bundleOptions(plan *bundle.Plan, readers []*identity.Credential, spec BundleSpec) bundle.Options {
@@ -289,6 +324,8 @@ type importer struct {
 	frames  [][]byte // whole entries: the first of logs, and bodies joined to their headers
 	headers [][]byte
 	first   bool // frames holds the first entry of a log
+	tables  [][]byte
+	tabled  int // bytes in tables
 }
 
 // ImportBundle takes what a bundle brings. It is idempotent: after a crash, a
@@ -358,7 +395,7 @@ func (im *importer) run(ctx context.Context, r *bundle.Reader, progress func(uin
 	for {
 		rec, err := r.Next()
 		if err != nil {
-			return errors.Join(im.flush(ctx), mediumError(err))
+			return errors.Join(im.flush(ctx), im.testify(ctx), mediumError(err))
 		}
 		if err := im.take(ctx, rec); err != nil {
 			return err
@@ -387,6 +424,10 @@ func (im *importer) take(ctx context.Context, rec bundle.Record) error {
 		} else if info.New {
 			im.rep.Statements++
 		}
+	case bundle.Table: // of logs that come behind it
+		if im.tabled += len(rec.Data); im.tabled <= maxBundleTables {
+			im.tables = append(im.tables, rec.Data)
+		}
 	case bundle.Entry:
 		im.frames, im.first = append(im.frames, rec.Data), true
 	case bundle.Header:
@@ -403,6 +444,19 @@ func (im *importer) take(ctx context.Context, rec bundle.Record) error {
 	}
 	if len(im.frames)+len(im.headers) >= importBatch {
 		return im.flush(ctx)
+	}
+	return nil
+}
+
+// testify takes the testimony that the bundle brought.
+func (im *importer) testify(ctx context.Context) error {
+	for _, data := range im.tables {
+		err := im.n.acceptRecords(ctx, data)
+		if errors.Is(err, ledger.ErrTestimony) {
+			im.rep.Refused++
+		} else if err != nil {
+			return storeError(err)
+		}
 	}
 	return nil
 }

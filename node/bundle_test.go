@@ -62,6 +62,35 @@ func TestStickJoinsSites(t *testing.T) {
 	}
 }
 
+// What witnesses signed travels on the stick too: sites that never share a
+// network can prove what was said.
+func TestStickCarriesTestimony(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	c := w.enrol("Chidi", orgHospital).start(t)
+	introduce(t, a, b, c)
+	g := makeGroup(t, a, b, c)
+	s := say(t, a, g, "Theatre 2 is free")
+	stick := filepath.Join(t.TempDir(), "x.tocsin")
+	eventually(t, "a proof by two who were never in reach", func() bool {
+		for _, hop := range [][2]*Node{{a, b}, {b, c}, {c, a}} {
+			_, err := hop[0].ExportBundle(t.Context(), stick, BundleSpec{To: []string{hop[1].self.String()}, Everything: true}, nil)
+			check(t, err)
+			rep, err := hop[1].ImportBundle(t.Context(), stick, nil)
+			check(t, err)
+			if rep.Refused > 0 {
+				t.Fatalf("%+v", rep)
+			}
+		}
+		_, err := a.Prove(t.Context(), s.ID)
+		if err != nil && !errors.Is(err, ErrUnwitnessed) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
 // introduce lets devices that share no network know each other: each exports
 // once to nobody in particular, through a carrier who was met.
 func introduce(t *testing.T, nodes ...*Node) {
