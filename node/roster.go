@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"tocsin/crypto/group"
@@ -178,16 +179,26 @@ func (n *Node) personName(d identity.LogID) (string, bool) {
 // appointment reads an authority's statement that names an admin for a group
 // that has none. The admin must be of the authority's own organisation.
 func (n *Node) appointment(statement []byte) (group.Appointment, error) {
-	e, err := n.reread(statement)
+	a, err := n.trust.ReadGroupAdmin(statement)
+	if errors.Is(err, identity.ErrEarly) {
+		return group.Appointment{}, fmt.Errorf("%w: %w", group.ErrNotYet, err)
+	}
 	if err != nil {
 		return group.Appointment{}, err
 	}
-	if e.Admin == nil {
-		return group.Appointment{}, fmt.Errorf("node: a statement of kind %s names no admin", e.Kind)
+	c := n.people.credential(a.Admin.Author)
+	if c == nil {
+		return group.Appointment{}, fmt.Errorf("%w: the credential of the admin that %s names has not come", group.ErrNotYet, a.Org)
 	}
-	c := n.people.credential(e.Admin.Admin.Author)
-	if c == nil || c.Person.Org != e.Admin.Org {
-		return group.Appointment{}, fmt.Errorf("node: %s names an admin who is not known to be its own", e.Admin.Org)
+	if c.Person.Org != a.Org {
+		return group.Appointment{}, fmt.Errorf("node: %s names an admin who is not its own", a.Org)
 	}
-	return group.Appointment{Group: e.Admin.Group, Device: e.Admin.Admin.Author}, nil
+	return group.Appointment{Group: a.Group, Device: a.Admin.Author}, nil
+}
+
+// mayBeIn says whether a device's credential lets it be in a group: break-glass
+// names its groups, whoever adds it.
+func (n *Node) mayBeIn(id group.ID, d identity.LogID) bool {
+	c := n.people.credential(d.Author)
+	return c == nil || c.MayJoin(id)
 }

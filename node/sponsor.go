@@ -137,6 +137,14 @@ func (n *Node) Sponsor(_ context.Context, token string, request []byte, spec Spo
 	if err != nil {
 		return SponsorAnswer{}, invalid("%v", err)
 	}
+	// The store has noted for whom this device vouches; that must outlive a crash
+	// before anybody can use the answer.
+	n.keeper.mu.Lock()
+	err = n.saveTrust()
+	n.keeper.mu.Unlock()
+	if err != nil {
+		return SponsorAnswer{}, fmt.Errorf("%w: what this device vouches for: %w", ErrReadOnly, err)
+	}
 	words := "This device vouches for a further device of yours. Take the answer to it."
 	if req.BreakGlass() {
 		words = fmt.Sprintf("You vouch for %s until %s. Take the answer to their device; it needs three, of three people.",
