@@ -263,12 +263,18 @@ func lockByKeyboard(t *testing.T, a *tab) {
 	t.Fatalf("Lock now is not reached with the keyboard\n%s", a.look())
 }
 
-// idleNotice: a touch on the page is a touch of the device.
+// idleNotice: the page says when the device locks itself, and warns shortly before.
 func idleNotice(t *testing.T, a *tab) {
 	t.Helper()
 	a.open("/safety")
 	a.settled()
 	a.wait("when it locks itself", `document.getElementById('idle').textContent.startsWith('This device locks itself when nobody has touched it for 5 minutes')`)
+	// As if it were so long until it locks: said again and again, because the page asks the node now and then.
+	limit := func(seconds int) string {
+		return fmt.Sprintf(`import('/assets/idle.js').then(m => m.start(%d)), `, seconds)
+	}
+	a.wait("a warning", limit(29)+`!document.getElementById('soon').hidden && document.getElementById('soon').textContent.includes('locks in a moment')`)
+	a.wait("no warning", limit(300)+`document.getElementById('soon').hidden`)
 }
 
 // revoke: the authority's list makes the strip fresh, and says who is out, at once and without a reload.
