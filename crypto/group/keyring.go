@@ -67,6 +67,7 @@ type Keyring struct {
 	partials  map[partialID]*partial
 	seeds     int                         // skipped seeds over all chains
 	maxSeeds  int                         // MaxSeeds, less in tests
+	maxLooks  int                         // MaxMergeLooks, less in tests
 	parsed    map[[32]byte]hpke.PublicKey // by prekey id: what the records hold, ready to use
 	span      span
 	gone      map[Tag]*gone
@@ -114,6 +115,7 @@ func New(cfg Config) *Keyring {
 		created:  make(map[identity.LogID]int),
 		partials: make(map[partialID]*partial),
 		maxSeeds: MaxSeeds,
+		maxLooks: MaxMergeLooks,
 	}
 }
 

@@ -264,6 +264,10 @@ func (p *partial) drop(id partialID) []Change {
 
 // complete checks the whole announce and turns it into an epoch.
 func (w *work) complete(now time.Time) (Learned, []Change, error) {
+	// First, for what waits is tried again and again.
+	if w.k.created[w.id.log] >= MaxEpochsPerCreator {
+		return Learned{}, nil, fmt.Errorf("%w: %s has announced %d epochs that are still held", ErrLimit, w.id.log, MaxEpochsPerCreator)
+	}
 	keys, err := deriveEpoch(w.id.epoch, *w.next.es)
 	if err != nil {
 		return Learned{}, nil, err
@@ -291,9 +295,6 @@ func (w *work) complete(now time.Time) (Learned, []Change, error) {
 	if _, ok := w.k.gone[e.tag]; ok {
 		// Its chains would begin anew, and open what was opened before.
 		return Learned{}, nil, invalid("an epoch that was destroyed here")
-	}
-	if w.k.created[e.creator] >= MaxEpochsPerCreator {
-		return Learned{}, nil, fmt.Errorf("%w: %s has announced %d epochs that are still held", ErrLimit, e.creator, MaxEpochsPerCreator)
 	}
 	changes, err := e.changes()
 	if err != nil {
@@ -334,7 +335,7 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if err != nil {
 		return nil, nil, err
 	}
-	view, err := theirs.evaluate(st.group)
+	view, err := k.judge(st.group, theirs, fresh)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -355,10 +356,36 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if !listed(list, announcer) && !theirs.left(view, announcer) {
 		return nil, nil, invalid("announcer %s: %w", announcer, ErrNotMember)
 	}
-	if g, ok := k.groups[st.group]; ok && len(fresh) > 0 {
-		return view, fresh, g.room(fresh)
-	}
 	return view, fresh, nil
+}
+
+// judge returns the view of an announce's operations. There must be room for
+// those that are fresh, and they must merge with ours at a bearable cost: where
+// they do not, none that is added later makes it less.
+func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp) (*View, error) {
+	g, ours := k.groups[group]
+	if ours && len(fresh) > 0 {
+		if err := g.room(fresh); err != nil {
+			return nil, err
+		}
+	}
+	view, err := theirs.evaluateWithin(group, k.maxLooks)
+	if errors.Is(err, errTangled) {
+		return nil, invalid("%w", err)
+	}
+	if err != nil || !ours || len(fresh) == 0 || len(g.ops)+len(fresh) == len(theirs) {
+		return view, err
+	}
+	union := maps.Clone(g.ops)
+	for _, o := range fresh {
+		union[o.proof.ID] = o
+	}
+	if _, err := union.evaluateWithin(group, k.maxLooks); errors.Is(err, errTangled) {
+		return nil, invalid("%w", err)
+	} else if err != nil {
+		return nil, err
+	}
+	return view, nil
 }
 
 // left reports that device took its leave by one of these operations, so that

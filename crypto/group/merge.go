@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
+	"errors"
+	"math"
 	"slices"
 
 	"tocsin/crypto/identity"
@@ -32,12 +34,26 @@ type opSet map[[32]byte]*knownOp
 // evaluate computes the view of a set that is closed (every dep is in it) and
 // lawful.
 func (set opSet) evaluate(id ID) (*View, error) {
-	m, err := set.merge(id)
+	return set.evaluateWithin(id, math.MaxInt)
+}
+
+// evaluateWithin is evaluate for a set that is not ours yet. It fails with
+// errTangled where that takes more than a number of looks: what an admin can tie
+// with a few thousand operations would otherwise take hours. The count is the
+// same everywhere, for it depends on the set alone.
+func (set opSet) evaluateWithin(id ID, looks int) (*View, error) {
+	m, err := set.merge(id, looks)
 	if err != nil {
 		return nil, err
 	}
-	return m.view(), nil
+	v := m.view()
+	if m.spend(0) {
+		return nil, errTangled
+	}
+	return v, nil
 }
+
+var errTangled = errors.New("too many changes made at the same time contradict each other: their merge takes too long")
 
 // merge is one evaluation of a set. Operations are known by their position in
 // order, in which each follows its deps.
@@ -55,6 +71,15 @@ type merge struct {
 	struck  bitset
 	good    bitset // where known
 	known   bitset // verdicts that stand by what is struck so far
+	hits    int    // how often something was struck
+	looks   int    // at single operations and words of bitsets: what the merge cost
+	most    int    // of looks; past it the result is of no use
+}
+
+// spend counts looks, and reports that there were too many.
+func (m *merge) spend(looks int) bool {
+	m.looks += looks
+	return m.looks > m.most
 }
 
 // standing lists the positions of the operations about one device, ascending.
@@ -65,10 +90,23 @@ type standing struct {
 	cancels []int // removals, and its own leaving
 	setters []int // grants, role changes and appointments
 	acts    []int // what it did itself
+	memo    memo
 }
 
-func (set opSet) merge(id ID) (*merge, error) {
-	m := &merge{id: id, create: -1, devices: make(map[identity.LogID]*standing), used: make(map[[32]byte]int)}
+// memo is the answer to the last question about a device: whether it is an
+// admin or a member by these operations about it. Most of what a device does, it
+// does by the same.
+type memo struct {
+	about bitset // the operations about the device
+	asked bitset // those of them in question
+	hits  int    // what was struck then
+	full  bool
+	isIn  bool
+	role  Role // worked out if not 0
+}
+
+func (set opSet) merge(id ID, looks int) (*merge, error) {
+	m := &merge{id: id, create: -1, most: looks, devices: make(map[identity.LogID]*standing), used: make(map[[32]byte]int)}
 	if err := m.sort(set); err != nil {
 		return nil, err
 	}
@@ -85,6 +123,9 @@ func (set opSet) merge(id ID) (*merge, error) {
 	m.strike()
 	for i := range m.order {
 		m.isGood(i)
+	}
+	if m.spend(0) {
+		return nil, errTangled
 	}
 	return m, nil
 }
@@ -183,7 +224,10 @@ func (m *merge) admit(i int, o *knownOp) error {
 		if !m.any(author.grants, i) {
 			return invalid("%s operation by %s, who was never a member", kind, o.author())
 		}
-	case !slices.ContainsFunc(author.setters, func(at int) bool { return m.past[i].has(at) && m.roleOf(at) == RoleAdmin }):
+	case !slices.ContainsFunc(author.setters, func(at int) bool {
+		m.looks++
+		return m.past[i].has(at) && m.roleOf(at) == RoleAdmin
+	}):
 		return invalid("%s operation by %s, who was never an admin", kind, o.author())
 	}
 	target := m.standing(o.target())
@@ -228,161 +272,10 @@ func (o *knownOp) target() identity.LogID {
 
 // any reports whether one of these positions lies in the past of position i.
 func (m *merge) any(positions []int, i int) bool {
-	return slices.ContainsFunc(positions, m.past[i].has)
-}
-
-// senior reports that a was in the group before b, who knew it or whose adder
-// did.
-func (m *merge) senior(a, b *standing) bool {
-	if a == b || b == m.creator {
-		return false
-	}
-	return a == m.creator || m.past[b.first].has(a.first)
-}
-
-// strikes reports that an operation takes rights away: a removal or demotion.
-func (o *knownOp) strikes() bool {
-	return o.op.Remove != nil || o.op.Role != nil && o.op.Role.Role != RoleAdmin
-}
-
-// strike decides the removals and demotions, those of the most senior author
-// first, and strikes out what their targets did at the same time. What a senior
-// has struck out strikes nothing itself.
-func (m *merge) strike() {
-	var strikers []int
-	for i, o := range m.order {
-		if o.strikes() && m.by[i] != m.about[i] && !m.senior(m.about[i], m.by[i]) {
-			strikers = append(strikers, i)
-		}
-	}
-	slices.SortStableFunc(strikers, func(a, b int) int { return cmp.Compare(m.by[a].first, m.by[b].first) })
-	for _, r := range strikers {
-		absolute := m.senior(m.by[r], m.about[r])
-		var hit []int
-		for _, o := range m.about[r].acts {
-			if m.concurrent(r, o) && !m.struck.has(o) && m.order[o].op.Leave == nil && (absolute || !m.order[o].strikes()) {
-				hit = append(hit, o)
-			}
-		}
-		if len(hit) > 0 && m.isGood(r) {
-			m.hit(hit)
-		}
-	}
-}
-
-// hit strikes out operations, and forgets the verdicts that may rest on them.
-func (m *merge) hit(struck []int) {
-	for _, o := range struck {
-		m.struck.set(o)
-		if m.known.has(o) && !m.good.has(o) {
-			continue // it had no effect before
-		}
-		for i := o; i < len(m.order); i++ {
-			if m.past[i].has(o) {
-				m.known.put(i, false)
-			}
-		}
-	}
-}
-
-func (m *merge) concurrent(a, b int) bool { return !m.past[a].has(b) && !m.past[b].has(a) }
-
-// isGood returns the verdict on operation i by what is struck so far.
-func (m *merge) isGood(i int) bool {
-	if !m.known.has(i) {
-		// The operation stands in the past it is judged by, where it may be about
-		// its own author: it must not speak for itself.
-		m.known.set(i)
-		m.good.put(i, false)
-		m.good.put(i, !m.struck.has(i) && m.entitled(i))
-	}
-	return m.good.has(i)
-}
-
-// entitled reports that the author of operation i had the right to it by the
-// good operations of its past.
-func (m *merge) entitled(i int) bool {
-	o, author := m.order[i], m.by[i]
-	switch o.op.Kind() {
-	case OpCreate:
-		return true
-	case OpLeave:
-		return m.isMember(author, m.past[i])
-	case OpAppoint:
-		return m.used[sha256.Sum256(o.op.Appoint.Statement)] == i && m.isMember(author, m.past[i])
-	}
-	return m.isMember(author, m.past[i]) && m.role(author, m.past[i]) == RoleAdmin
-}
-
-// isMember reports that a good adding of s stands among the operations of
-// within.
-func (m *merge) isMember(s *standing, within bitset) bool {
-	for _, g := range slices.Backward(s.grants) {
-		if within.has(g) && !m.cancelled(s, g, within) && m.isGood(g) {
-			return true
-		}
-	}
-	return false
-}
-
-// cancelled reports that a good removal of s ends grant g: one that knew it, or
-// one at the same time unless a senior of its author did the adding.
-func (m *merge) cancelled(s *standing, g int, within bitset) bool {
-	for _, t := range s.cancels {
-		if !within.has(t) || m.past[g].has(t) || !m.past[t].has(g) && m.senior(m.by[g], m.by[t]) {
-			continue
-		}
-		if m.isGood(t) {
-			return true
-		}
-	}
-	return false
-}
-
-// roleOf returns the role that operation i gives.
-func (m *merge) roleOf(i int) Role {
-	switch o := m.order[i].op; {
-	case o.Add != nil:
-		return o.Add.Role
-	case o.Role != nil:
-		return o.Role.Role
-	}
-	return RoleAdmin
-}
-
-// role returns the role of s by the operations of within: what was said last
-// counts; of what was said at the same time, a senior's word, and among equals the
-// lower role.
-func (m *merge) role(s *standing, within bitset) Role {
-	role := RoleAdmin
-	for _, i := range m.last(s.setters, within, func(i int) bool {
-		return m.order[i].op.Add == nil && m.order[i].op.Create == nil || !m.cancelled(s, i, within)
-	}) {
-		role = min(role, m.roleOf(i))
-	}
-	return role
-}
-
-// last returns, of the good operations at these positions, those that no
-// other of them knew, without those by a junior of another's author.
-func (m *merge) last(positions []int, within bitset, counts func(i int) bool) []int {
-	var kept []int
-	for _, i := range slices.Backward(positions) {
-		known := slices.ContainsFunc(kept, func(k int) bool { return m.past[k].has(i) })
-		if !known && within.has(i) && m.isGood(i) && counts(i) {
-			kept = append(kept, i)
-		}
-	}
-	if len(kept) < 2 {
-		return kept
-	}
-	var out []int
-	for _, i := range kept {
-		if !slices.ContainsFunc(kept, func(k int) bool { return m.senior(m.by[k], m.by[i]) }) {
-			out = append(out, i)
-		}
-	}
-	return out
+	return slices.ContainsFunc(positions, func(p int) bool {
+		m.looks++
+		return m.past[i].has(p)
+	})
 }
 
 // bitset is a set of positions in the sorted order. It may be shorter than

@@ -256,7 +256,7 @@ func TestSeniorityIsNotGround(t *testing.T) {
 	tr.remove(3, 1, friend)
 	tr.remove(1, 3, friend)
 	tr.has("0a 1a 2a")
-	m, err := tr.set.merge(tr.id)
+	m, err := tr.set.merge(tr.id, MaxMergeLooks)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"tocsin/crypto/identity"
@@ -189,7 +190,7 @@ func (g *groupState) has(device identity.LogID) error {
 func (k *Keyring) op(g *groupState, target identity.LogID, op *Op) ([]byte, error) {
 	deps := slices.Clone(g.view.Heads)
 	if len(deps) > MaxDeps {
-		m, err := g.ops.merge(g.view.ID)
+		m, err := g.ops.merge(g.view.ID, math.MaxInt)
 		if err != nil {
 			return nil, err
 		}
@@ -233,7 +234,7 @@ func (k *Keyring) Ops(group ID) []OpInfo {
 	if !ok {
 		return nil
 	}
-	m, err := g.ops.merge(group)
+	m, err := g.ops.merge(group, math.MaxInt)
 	if err != nil {
 		return nil // the set has a view, so that it merges
 	}
@@ -267,7 +268,9 @@ func (k *Keyring) LearnOp(op SignedOp) ([]Change, error) {
 			set[id] = held
 		}
 	}
-	if _, err := set.evaluate(o.op.Group); err != nil {
+	if _, err := set.evaluateWithin(o.op.Group, k.maxLooks); errors.Is(err, errTangled) {
+		return nil, fmt.Errorf("%w: %w: begin a new group", ErrLimit, err)
+	} else if err != nil {
 		return nil, err
 	}
 	c, err := o.change()
