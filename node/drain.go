@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"tocsin/crypto/group"
@@ -102,55 +103,106 @@ func (n *Node) drainLoop() {
 }
 
 // drainAll brings the cursor of every log that has grown to its head. It does
-// nothing while locked. n.mu is held; it is let go between batches so that a
-// long backlog does not hold up a sender.
+// nothing while locked, because an unlock starts with all logs again. What it
+// cannot do, because something fails or ctx ends, stays due. n.mu is held; it is
+// let go between batches so that a long backlog does not hold up a sender.
 func (n *Node) drainAll(ctx context.Context) error {
-	logs, all := n.due.take()
-	filled := n.due.takeFilled()
-	if all {
-		logs = logs[:0]
+	w := n.due.take()
+	err := n.drainWork(ctx, &w)
+	if n.open == nil {
+		return err
+	}
+	n.due.putBack(w)
+	n.due.passed(n.open.cursors)
+	return err
+}
+
+// drainWork does what w says, and leaves in w what it did not do.
+func (n *Node) drainWork(ctx context.Context, w *work) error {
+	if w.all {
 		for _, head := range n.logs.Frontier() {
-			logs = append(logs, head.Log)
+			w.logs[head.Log] = struct{}{}
 		}
+		w.all = false
 	}
 	var skipped []error
+	logs := slices.SortedFunc(maps.Keys(w.logs), identity.LogID.Compare)
 	for len(logs) > 0 {
 		if n.open == nil || ctx.Err() != nil {
-			return ctx.Err() // an unlock starts with all logs again
+			return ctx.Err()
 		}
-		b := newBatch()
-		for len(logs) > 0 && !b.full() {
-			done, err := n.drainLog(ctx, b, logs[0])
-			if errors.Is(err, errUnreadable) {
+		b, left := newBatch(), logs
+		for len(left) > 0 && !b.full() {
+			done, err := n.drainLog(ctx, b, left[0])
+			if errors.Is(err, errUnreadable) && ctx.Err() == nil {
 				skipped, err, done = append(skipped, err), nil, true
 			}
 			if err != nil {
-				n.due.addAll()
 				return n.fallBack(err)
 			}
 			if done {
-				logs = logs[1:]
+				left = left[1:]
 			}
 		}
 		if err := n.finish(b); err != nil {
 			return err
 		}
-		if err := n.openWaiting(ctx, b.learnt); err != nil {
-			return err
+		for ; len(logs) > len(left); logs = logs[1:] {
+			delete(w.logs, logs[0])
 		}
-		if err := n.answer(ctx, b); err != nil {
-			n.log.Warn("what others asked for, or we must ask for, could not be sent", "err", err)
+		if err := n.conclude(ctx, b); err != nil {
+			return err
 		}
 		n.mu.Unlock()
 		n.mu.Lock()
 	}
-	if n.open == nil {
-		return errors.Join(skipped...)
+	return errors.Join(append(skipped, n.drainLeft(ctx, w))...)
+}
+
+// conclude does what follows from a batch that is on disk.
+func (n *Node) conclude(ctx context.Context, b *batch) error {
+	if len(b.learnt) > 0 {
+		if err := n.openWaiting(ctx, b.learnt); err != nil {
+			return err
+		}
 	}
-	for key := range filled {
-		skipped = append(skipped, n.drainFilled(ctx, absentKey(key.log, key.seq)))
+	if err := n.answer(ctx, b); err != nil {
+		n.log.Warn("what others asked for, or we must ask for, could not be sent", "err", err)
 	}
-	return errors.Join(skipped...)
+	return nil
+}
+
+// drainLeft opens what does not stand at the head of a log: entries whose bodies
+// came late, and those that waited for what was learnt outside of a log.
+func (n *Node) drainLeft(ctx context.Context, w *work) error {
+	if n.open == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var errs []error
+	if w.allWaiting || len(w.learnt) > 0 {
+		var tags []group.Tag
+		if !w.allWaiting {
+			tags = slices.Collect(maps.Keys(w.learnt))
+		}
+		w.allWaiting, w.learnt = false, nil // openWaiting puts back what it fails to do
+		errs = append(errs, n.openWaiting(ctx, tags))
+	}
+	if w.allFilled && n.open != nil {
+		w.allFilled = false
+		errs = append(errs, n.drainAbsent(ctx))
+	}
+	for key := range w.filled {
+		if n.open == nil || ctx.Err() != nil {
+			errs = append(errs, ctx.Err())
+			break
+		}
+		err := n.drainFilled(ctx, absentKey(key.log, key.seq))
+		if err == nil {
+			delete(w.filled, key)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // errUnreadable: a log cannot be read, which must not keep the others from
@@ -192,7 +244,6 @@ func (n *Node) finish(b *batch) error {
 		b.put(cursorKey(id), cursorValue(next))
 	}
 	if err := n.commitBatch(b); err != nil {
-		n.due.addAll()
 		return err
 	}
 	maps.Copy(n.open.cursors, b.cursors)

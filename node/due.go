@@ -1,25 +1,46 @@
 package node
 
 import (
+	"maps"
 	"sync"
 
+	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
 )
 
 // due is what the drain has to do: the logs that have grown since it last
-// looked, and the newest of their entries, so that it need not read back what
-// was appended a moment ago. What does not fit is read from the store.
+// looked and what else there is to open, and the newest entries of the logs, so
+// that it need not read back what was appended a moment ago. What does not fit is read from the store.
 type due struct {
 	wake chan struct{} // one pending wake-up of drainLoop
 
 	mu     sync.Mutex
-	logs   map[identity.LogID]struct{}
-	all    bool                // whatever logs says, look at every log
-	filled map[dueKey]struct{} // entries passed before their bodies came, which now have
-	recent map[dueKey]*ledger.Entry
-	bytes  int                                         // of the bodies in recent
+	work   work
+	recent map[dueKey]*ledger.Entry                    // with their bodies
+	bytes  int                                         // that recent takes
 	early  map[identity.LogID]map[chan struct{}]uint64 // who waits for a log to pass a number
+}
+
+// work is what a turn of the drain has to do.
+type work struct {
+	logs       map[identity.LogID]struct{} // have grown
+	all        bool                        // whatever logs says, look at every log
+	filled     map[dueKey]struct{}         // entries passed before their bodies came, which now have
+	allFilled  bool                        // look at every entry that was passed so
+	learnt     map[group.Tag]struct{}      // entries may have waited for these
+	allWaiting bool                        // look at every entry that waits
+}
+
+func newWork() work {
+	return work{
+		logs: make(map[identity.LogID]struct{}), filled: make(map[dueKey]struct{}), learnt: make(map[group.Tag]struct{}),
+	}
+}
+
+// none reports whether there is nothing to do.
+func (w *work) none() bool {
+	return len(w.logs)+len(w.filled)+len(w.learnt) == 0 && !w.all && !w.allFilled && !w.allWaiting
 }
 
 type dueKey struct {
@@ -27,28 +48,36 @@ type dueKey struct {
 	seq uint64
 }
 
-// maxRecentBytes bounds the bodies held for the drain. A locked node fills it
-// once and drains from the store.
-const maxRecentBytes = 4 << 20
+const (
+	// maxRecentBytes bounds the entries held for the drain. A locked node fills it
+	// once and drains from the store.
+	maxRecentBytes = 4 << 20
+	// recentCost is what an entry takes beside its body.
+	recentCost = 1 << 10
+	// maxFilled bounds the bodies that are noted one by one.
+	maxFilled = 4096
+)
 
 func newDue() *due {
-	return &due{
-		wake: make(chan struct{}, 1), all: true,
-		logs: make(map[identity.LogID]struct{}), filled: make(map[dueKey]struct{}), recent: make(map[dueKey]*ledger.Entry),
+	d := &due{
+		wake: make(chan struct{}, 1), work: newWork(), recent: make(map[dueKey]*ledger.Entry),
 		early: make(map[identity.LogID]map[chan struct{}]uint64),
 	}
+	d.work.all = true
+	return d
 }
 
 // add notes an entry that was appended and how long its log is now, and wakes
-// the drain and who waits for the log; it never blocks.
+// the drain and who waits for the log; it never blocks. Where only the header has
+// come the drain reads the store, which knows whether the body came since.
 func (d *due) add(e *ledger.Entry, length uint64) {
 	id := e.Header.Log()
 	d.mu.Lock()
-	d.logs[id] = struct{}{}
+	d.work.logs[id] = struct{}{}
 	key := dueKey{id, e.Header.Seq}
-	if _, held := d.recent[key]; !held && d.bytes+len(e.Body) <= maxRecentBytes {
+	if _, held := d.recent[key]; !held && e.HasBody() && d.bytes+recentCost+len(e.Body) <= maxRecentBytes {
 		d.recent[key] = e
-		d.bytes += len(e.Body)
+		d.bytes += recentCost + len(e.Body)
 	}
 	for ch, seq := range d.early[id] {
 		if seq < length {
@@ -60,21 +89,36 @@ func (d *due) add(e *ledger.Entry, length uint64) {
 	d.ring()
 }
 
-// fill notes an entry whose body came after its header, and wakes the drain.
+// fill notes an entry whose body came after its header, and wakes the drain,
+// which reads it from the store.
 func (d *due) fill(e *ledger.Entry) {
+	key := dueKey{e.Header.Log(), e.Header.Seq}
 	d.mu.Lock()
-	d.filled[dueKey{e.Header.Log(), e.Header.Seq}] = struct{}{}
+	d.forget(key)
+	d.note(key)
 	d.mu.Unlock()
 	d.ring()
 }
 
-// takeFilled returns those entries and forgets them.
-func (d *due) takeFilled() map[dueKey]struct{} {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	out := d.filled
-	d.filled = make(map[dueKey]struct{})
-	return out
+// note adds a key to those that were filled. d.mu is held.
+func (d *due) note(key dueKey) {
+	if len(d.work.filled) >= maxFilled {
+		d.work.allFilled = true
+		clear(d.work.filled)
+	}
+	if !d.work.allFilled {
+		d.work.filled[key] = struct{}{}
+	}
+}
+
+// forget lets go of an entry that is held. d.mu is held.
+func (d *due) forget(key dueKey) *ledger.Entry {
+	e := d.recent[key]
+	if e != nil {
+		delete(d.recent, key)
+		d.bytes -= recentCost + len(e.Body)
+	}
+	return e
 }
 
 // reach returns a channel that is closed once entry seq of the log was
@@ -102,7 +146,7 @@ func (d *due) giveUp(id identity.LogID, ch chan struct{}) {
 // addAll has the drain look at every log.
 func (d *due) addAll() {
 	d.mu.Lock()
-	d.all = true
+	d.work.all = true
 	d.mu.Unlock()
 	d.ring()
 }
@@ -114,27 +158,64 @@ func (d *due) ring() {
 	}
 }
 
-// take returns the logs to look at, or that all are to be, and forgets them.
-func (d *due) take() (logs []identity.LogID, all bool) {
+// addEverything has the drain look at every log and at all that was passed or
+// waits, as after an unlock.
+func (d *due) addEverything() {
+	d.putBack(work{all: true, allFilled: true, allWaiting: true})
+}
+
+// learn has the drain open what waited for these tags; no tags means any.
+func (d *due) learn(tags []group.Tag) {
+	d.mu.Lock()
+	d.work.allWaiting = d.work.allWaiting || tags == nil
+	for _, tag := range tags {
+		d.work.learnt[tag] = struct{}{}
+	}
+	d.mu.Unlock()
+	d.ring()
+}
+
+// take returns all that is to be done, and forgets it.
+func (d *due) take() work {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for id := range d.logs {
-		logs = append(logs, id)
+	w := d.work
+	d.work = newWork()
+	return w
+}
+
+// putBack takes back what a turn could not do, and wakes the drain for it.
+func (d *due) putBack(w work) {
+	if w.none() {
+		return
 	}
-	all, d.all = d.all, false
-	clear(d.logs)
-	return logs, all
+	d.mu.Lock()
+	maps.Copy(d.work.logs, w.logs)
+	maps.Copy(d.work.learnt, w.learnt)
+	d.work.all = d.work.all || w.all
+	d.work.allFilled = d.work.allFilled || w.allFilled
+	d.work.allWaiting = d.work.allWaiting || w.allWaiting
+	for key := range w.filled {
+		d.note(key)
+	}
+	d.mu.Unlock()
+	d.ring()
 }
 
 // entry hands over an entry that is held, or nil.
 func (d *due) entry(id identity.LogID, seq uint64) *ledger.Entry {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := dueKey{id, seq}
-	e := d.recent[key]
-	if e != nil {
-		delete(d.recent, key)
-		d.bytes -= len(e.Body)
+	return d.forget(dueKey{id, seq})
+}
+
+// passed lets go of the entries that the drain has read from the store.
+func (d *due) passed(cursors map[identity.LogID]uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for key := range d.recent {
+		if key.seq < cursors[key.log] {
+			d.forget(key)
+		}
 	}
-	return e
 }

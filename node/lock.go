@@ -94,6 +94,7 @@ func (n *Node) startSession(ctx context.Context) error {
 	if err := n.renewTicket(); err != nil {
 		n.log.Error("neighbours will refuse this device when its ticket runs out", "err", err)
 	}
+	n.retryLater()
 	if n.cred.Claims.Relay {
 		return nil
 	}
@@ -101,15 +102,12 @@ func (n *Node) startSession(ctx context.Context) error {
 		n.log.Error("some of what an unlock does was not done; it is tried again within the hour", "err", err)
 	}
 	n.heedMine(ctx)
-	n.due.addAll()
+	n.due.addEverything()
 	err = n.drainAll(ctx)
 	if n.open == nil {
 		return err // the journal cannot be read any more
 	}
-	if err == nil {
-		err = errors.Join(n.openWaiting(ctx, nil), n.drainAbsent(ctx), n.eraseBodies(ctx))
-	}
-	if err != nil {
+	if err = errors.Join(err, n.eraseBodies(ctx)); err != nil {
 		n.log.Error("some messages could not be opened; it is tried again in a moment", "err", err)
 	}
 	return nil
@@ -186,7 +184,7 @@ func (n *Node) loadPart(key string, value []byte) error {
 func (n *Node) groupConfig() group.Config {
 	return group.Config{
 		Self: n.self, Rand: n.rand, VerifyOp: verifyOp,
-		Excluded: n.excluded, VerifyAppointment: n.appointment, Person: n.personName,
+		Excluded: n.excluded, MayBeIn: n.mayBeIn, VerifyAppointment: n.appointment, Person: n.personName,
 	}
 }
 
@@ -238,6 +236,7 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 	}
 	n.receiptsSoon() // those that could not be sent when they fell due
 	if n.ticketNotAfter().Sub(n.cfg.Clock.Now()) < ticketLife-ticketAge {
+		n.renewLease()
 		if err := n.renewTicket(); err != nil {
 			return err
 		}
@@ -308,14 +307,17 @@ func (n *Node) retryGroups() error {
 		if err := n.saveGroup(changes); err != nil {
 			return err
 		}
-		for _, l := range learned {
-			n.showGroup(l.Group)
-			n.events.publish(Event{Type: EventGroup, Group: l.Group.String()})
-		}
 		if len(learned) == 0 {
 			return nil
 		}
-		n.due.addAll()
+		for _, l := range learned {
+			if !l.Complete {
+				continue
+			}
+			n.showGroup(l.Group)
+			n.events.publish(Event{Type: EventGroup, Group: l.Group.String()})
+			n.due.learn([]group.Tag{l.Tag})
+		}
 	}
 }
 

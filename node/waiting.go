@@ -10,8 +10,17 @@ import (
 
 // openWaiting opens the entries that waited for epochs which are held now; no
 // tags means any. It works from the journal, in batches of its own, and runs
-// again at every unlock, so that a crash between two batches loses nothing.
+// again at every unlock, so that a crash between two batches loses nothing. What
+// it fails to do is due again.
 func (n *Node) openWaiting(ctx context.Context, tags []group.Tag) error {
+	err := n.openTagged(ctx, tags)
+	if err != nil {
+		n.due.learn(tags)
+	}
+	return err
+}
+
+func (n *Node) openTagged(ctx context.Context, tags []group.Tag) error {
 	prefixes := []string{prefixWait}
 	if tags != nil {
 		prefixes = prefixes[:0]
@@ -56,6 +65,9 @@ func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
 		return nil
 	}
 	e, err := n.logs.Entry(ctx, log, seq)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		n.log.Error("an entry that waited cannot be read", "log", log, "seq", seq, "err", err)
 		return nil
