@@ -300,6 +300,9 @@ func (a *app) handOut(ctx context.Context, o *openAuthority, out string, codes s
 			return statementError(err)
 		}
 		h.Statements = append(h.Statements, e.Kind.String())
+		if e.Wipe != nil && e.Wipe.RevokesOnly {
+			a.note("tocsin: this registrar has ordered enough wipes today: the order revokes the device, and the authority must order it to erase itself.")
+		}
 	}
 	text := encodeStatements(raws)
 	if err := o.saveTrust(); err != nil {
