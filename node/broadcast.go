@@ -248,6 +248,9 @@ func (n *Node) heedMine(ctx context.Context) {
 // useMine says whether a statement for this device is done with.
 func (n *Node) useMine(ctx context.Context, raw []byte) (bool, error) {
 	e, err := n.reread(raw)
+	if errors.Is(err, identity.ErrPostDated) || errors.Is(err, identity.ErrEarly) {
+		return false, nil // it was good once: this clock was set back, or a bundle is on its way
+	}
 	if err != nil {
 		return true, err
 	}

@@ -116,3 +116,43 @@ func FuzzParseBroadcast(f *testing.F) {
 		}
 	})
 }
+
+// TestMeshKeyWaitsForTheClock: the page was taken under a right clock and is not
+// thrown away by an unlock under one that was set back.
+func TestMeshKeyWaitsForTheClock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var clock testClock
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock))
+	third, err := identity.NewAuthority("third.nhs.example", "Authority of a third", w.issued, 365*24*time.Hour, rand.Reader)
+	check(t, err)
+	next, err := identity.NextBundle(w.bundle, time.Now(), w.authorities[orgHospital].Certificate(), w.authorities[orgAmbulance].Certificate(), third.Certificate())
+	check(t, err)
+	for _, org := range []string{orgHospital, orgAmbulance} {
+		next, err = w.authorities[org].SignBundle(next)
+		check(t, err)
+	}
+	raw, err := identity.BundleStatement(next)
+	check(t, err)
+	publish(t, a, raw)
+	check(t, a.Lock())
+	pages, err := w.authorities[orgHospital].SealMeshKey(w.bundle.MeshID(), 1, [32]byte{1, 2, 3}, []*identity.Credential{a.cred}, time.Now(), nil)
+	check(t, err)
+	publish(t, a, pages[0])
+	held := func(back time.Duration) bool {
+		clock.by.Store(int64(-back))
+		check(t, a.Unlock(t.Context(), []byte(passphrase)))
+		defer func() { check(t, a.Lock()) }()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		_, ok, err := a.meshKey(1)
+		check(t, err)
+		return ok
+	}
+	if held(72 * time.Hour) {
+		t.Error("a page from the future was used")
+	}
+	if !held(0) {
+		t.Error("the page is lost")
+	}
+}

@@ -27,6 +27,9 @@ type Config struct {
 	// Vault is open, locked or unlocked. It may be nil where [WipeMark] says that
 	// the device has begun to wipe itself; the node then hands over its receipt.
 	Vault *vault.Vault
+	// VaultWiped says that there is no Vault because vault.Open says that it was
+	// wiped, whether or not [WipeMark] knows: the node finishes the wipe.
+	VaultWiped bool
 	// Relay holds the keys that work while the device is locked.
 	Relay *identity.RelayKeys
 	// Bundle is the genesis trust bundle of the mesh; later ones come as statements.
@@ -100,7 +103,7 @@ func (c *Config) validate() error {
 	case len(c.Admission) == 0 || len(c.Credential) == 0:
 		return errors.New("node: this device is not enrolled: pass its admission chain and credential")
 	}
-	if c.Vault == nil {
+	if c.Vault == nil && !c.VaultWiped {
 		if wiped, err := WipeMark(c.Dir); err != nil || !wiped {
 			return errors.Join(errors.New("node: Vault is required, but on a device that was wiped"), err)
 		}

@@ -47,16 +47,19 @@ func (n *Node) lockSoon() {
 func (n *Node) lockLoop() {
 	defer n.wg.Done()
 	for {
+		from := n.cfg.Clock.Now()
 		wait := n.lockDue()
+		passed := wait
 		select {
 		case <-n.ctx.Done():
 			return
 		case <-n.idle.wake:
+			passed = min(max(n.cfg.Clock.Now().Sub(from), 0), wait)
 		case <-n.cfg.Clock.After(wait):
-			n.mu.Lock()
-			n.lease.run += wait
-			n.mu.Unlock()
 		}
+		n.mu.Lock()
+		n.lease.run += passed
+		n.mu.Unlock()
 	}
 }
 

@@ -101,6 +101,45 @@ func TestLeaseEndLocksAnIsolatedDevice(t *testing.T) {
 	}
 }
 
+// TestLeaseIsRenewedWhileUnlocked: a device that is used for longer than a lease
+// keeps its PIN when it is locked then.
+func TestLeaseIsRenewedWhileUnlocked(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	withPIN(t, a)
+	for range 8 {
+		clock.by.Add(int64(24*time.Hour + time.Minute))
+		a.mu.Lock()
+		a.lease.run += 24 * time.Hour // as the loop counts it
+		check(t, a.upkeep(t.Context(), upkeepInterval))
+		a.mu.Unlock()
+	}
+	check(t, a.Lock())
+	if s := a.Status(); !s.PINReady || s.LeaseEnded {
+		t.Errorf("locked after eight days of work: %+v", s)
+	}
+	check(t, a.UnlockPIN(t.Context(), []byte(testPIN)))
+}
+
+// TestLeaseCountsTimeBetweenWakes: who wakes the loop again and again, by locking
+// and unlocking, stops no time.
+func TestLeaseCountsTimeBetweenWakes(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	check(t, a.Lock())
+	for want := 30 * time.Second; want <= 10*30*time.Second; want += 30 * time.Second {
+		clock.by.Add(int64(30 * time.Second)) // less than the loop waits, and no wait ends
+		a.lockSoon()
+		eventually(t, "the time is counted", func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			return a.lease.run >= want
+		})
+	}
+}
+
 // TestLeaseCountsRunningTime: setting the clock back does not lengthen it.
 func TestLeaseCountsRunningTime(t *testing.T) {
 	start := time.Unix(1_800_000_000, 0)

@@ -56,7 +56,8 @@ type Node struct {
 	enrolKey uint32 // the number of the mesh key that this device's enrolment brought
 
 	hearMu   sync.Mutex
-	hearings map[peer.ID]time.Time // guarded by hearMu: devices under a wipe order, since they were let in
+	hearings map[peer.ID]hearing // guarded by hearMu: devices under a wipe order that were let in
+	offers   offers              // of receipts of wiped devices
 
 	testimony *testimony // what this device and others say as witnesses
 
@@ -107,6 +108,7 @@ func join(ctx context.Context, cfg *Config) (*Node, error) {
 	}
 	err = n.openLogs(ctx)
 	if err == nil {
+		n.resumeWipe()
 		err = n.startMesh()
 	}
 	if err != nil {
@@ -125,7 +127,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
 		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), owed: make(chan struct{}, 1),
-		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]time.Time),
+		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	if err := n.loadTrust(); err != nil {
 		return nil, err
@@ -167,6 +169,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
 		}
 	}
+	n.retryLater()
 	for _, head := range logs.Frontier() {
 		n.readControl(ctx, head.Log)
 	}
@@ -176,7 +179,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 func (n *Node) startMesh() error {
 	m, err := mesh.New(n.ctx, mesh.Config{
 		Transport: n.cfg.Relay.Transport, Trust: n.trust, Chain: n.cfg.Admission, Ticket: n.currentTicket,
-		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: hearingGate{n},
+		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n,
 		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
 		PeerChange:  func(peer.ID, bool) { n.events.publish(Event{Type: EventPeers}) },

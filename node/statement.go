@@ -31,7 +31,9 @@ func (n *Node) PublishStatement(ctx context.Context, raw []byte) (StatementInfo,
 	eff, err := n.take(raw, false)
 	switch {
 	case errors.Is(err, identity.ErrPostDated):
-		n.keepLater(deferred{raw: raw})
+		if !n.keepLater(deferred{raw: raw}) {
+			return StatementInfo{}, invalid("%v; too many wait for their date already: publish it again when the clock is right", err)
+		}
 		return StatementInfo{}, invalid("%v; it is tried again every hour", err)
 	case errors.Is(err, identity.ErrEarly):
 		return StatementInfo{}, invalid("this statement waits for a trust bundle that has not come: publish that too: %v", err)

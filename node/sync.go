@@ -187,6 +187,9 @@ func (n *Node) tree(s ledger.Scope) *ledger.Tree {
 
 // Pull implements [mesh.Syncer]: it asks a neighbour for what we lack.
 func (n *Node) Pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error {
+	if n.hearing(from) {
+		return errHearing // our questions would show what logs are held here
+	}
 	n.count(func(m *Metrics) { m.Pulls++ })
 	err := n.pull(ctx, from, s)
 	if err != nil && !errors.Is(err, mesh.ErrSessionLimit) {

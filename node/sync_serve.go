@@ -30,10 +30,11 @@ const (
 // server is the serving side of one session: serve reads what the client says,
 // and send, on a goroutine of its own, sends what it asked for, by class.
 type server struct {
-	n    *Node
-	to   peer.ID
-	s    mesh.SyncStream
-	wake chan struct{} // one pending wake-up of send
+	n       *Node
+	to      peer.ID
+	hearing bool // it was let in to hear of its wipe order, and is served nothing else
+	s       mesh.SyncStream
+	wake    chan struct{} // one pending wake-up of send
 
 	mu     sync.Mutex
 	share  *ledger.Share          // guarded by mu
@@ -54,7 +55,7 @@ type job struct {
 
 func (n *Node) serve(ctx context.Context, to peer.ID, s mesh.SyncStream) error {
 	ctx, cancel := context.WithCancel(ctx)
-	v := &server{n: n, to: to, s: s, wake: make(chan struct{}, 1), share: ledger.NewShare()}
+	v := &server{n: n, to: to, hearing: n.hearing(to), s: s, wake: make(chan struct{}, 1), share: ledger.NewShare()}
 	var sending sync.WaitGroup
 	var sent error
 	sending.Go(func() { sent = v.send(ctx) })
@@ -74,6 +75,9 @@ func (v *server) listen(ctx context.Context) error {
 		f, err := v.s.Receive()
 		if errors.Is(err, io.EOF) && !first {
 			return nil // the client has all that it wanted
+		}
+		if err == nil && v.n.hearing(v.to) != v.hearing {
+			err = errHearing // the order came while this session ran
 		}
 		if err != nil {
 			return err
@@ -105,7 +109,7 @@ func (v *server) roots(payload []byte) error {
 	if err != nil {
 		return err
 	}
-	return v.s.Send(mesh.Frame{Type: frameEqual, Payload: ledger.AnswerRoots(roots, v.n.tree)})
+	return v.s.Send(mesh.Frame{Type: frameEqual, Payload: ledger.AnswerRoots(roots, v.tree)})
 }
 
 func (v *server) answer(answerers map[ledger.Scope]*ledger.Answerer, payload []byte) error {
@@ -115,7 +119,7 @@ func (v *server) answer(answerers map[ledger.Scope]*ledger.Answerer, payload []b
 	}
 	a := answerers[scope]
 	if a == nil {
-		a = ledger.NewAnswerer(v.n.tree(scope))
+		a = ledger.NewAnswerer(v.tree(scope))
 		answerers[scope] = a
 	}
 	return a.Answer(payload, func(part []byte) error {
@@ -137,6 +141,9 @@ func (v *server) want(f mesh.Frame) error {
 		return ledger.Breach(ledger.BrokenEncoding, "there is no class %d", f.Class)
 	}
 	r.Class = ledger.Class(f.Class)
+	if v.hearing && !v.n.mayServe(v.to, r.Log) {
+		r.Log = ledger.LogID{} // as if the log were not held
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.queued >= maxQueued {
@@ -160,6 +167,9 @@ func (v *server) credit(f mesh.Frame) error {
 }
 
 func (v *server) behind(ctx context.Context) error {
+	if v.hearing {
+		return nil
+	}
 	select {
 	case <-v.n.joined:
 		v.n.mesh.SyncSoon(v.to)

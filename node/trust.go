@@ -27,9 +27,9 @@ import (
 // Bounds of what a node keeps beside the trust store.
 const (
 	maxPending = 256  // statements that no log carries yet
-	maxLater   = 256  // statements that are dated ahead
+	maxLater   = 256  // statements that are dated ahead; what is over is read again from its log
 	laterEach  = 4    // of them, those that one device carries: they are not verified yet
-	maxCarried = 8192 // hashes of statements that stand in a log
+	maxCarried = 8192 // hashes of statements that stand in a log, before those out of force are dropped
 	maxMine    = 64   // statements that wait for this device to be unlocked
 )
 
@@ -40,12 +40,14 @@ type keeper struct {
 	mu      sync.Mutex
 	cursors map[identity.LogID]uint64   // guarded by mu: the next entry to read
 	behind  map[identity.LogID]struct{} // guarded by mu: logs to be read from their cursor on
-	stuck   map[identity.LogID]uint64   // guarded by mu: control entries whose body has not come
+	stuck   map[identity.LogID]uint64   // guarded by mu: control entries that cannot be read yet
+	held    map[identity.LogID]struct{} // guarded by mu: logs with a statement dated ahead for which later has no room
 	carried map[[32]byte]struct{}       // guarded by mu: SHA-256 of statements that stand in a log held here
 	pending [][]byte                    // guarded by mu: statements that stand in none
 	later   []deferred                  // guarded by mu: statements that are dated ahead
 	mine    [][]byte                    // guarded by mu: mesh keys and appointments for this device
-	orders  map[identity.LogID]struct{} // guarded by mu: logs that carry a wipe order or receipt; not kept
+	pruneAt int                         // guarded by mu: how many of carried are looked through for what is out of force
+	orders  map[identity.LogID]struct{} // guarded by mu: logs that carry a wipe order or receipt
 	effects []identity.Effect           // guarded by mu: owed to trustLoop
 	dirty   bool                        // guarded by mu: cursors moved since the file was written
 }
@@ -60,8 +62,8 @@ type deferred struct {
 func newKeeper() *keeper {
 	return &keeper{
 		wake: make(chan struct{}, 1), cursors: make(map[identity.LogID]uint64),
-		behind: make(map[identity.LogID]struct{}), stuck: make(map[identity.LogID]uint64),
-		carried: make(map[[32]byte]struct{}), orders: make(map[identity.LogID]struct{}),
+		behind: make(map[identity.LogID]struct{}), stuck: make(map[identity.LogID]uint64), held: make(map[identity.LogID]struct{}),
+		carried: make(map[[32]byte]struct{}), pruneAt: maxCarried, orders: make(map[identity.LogID]struct{}),
 	}
 }
 
@@ -102,15 +104,18 @@ func (k *keeper) readAll(f ledger.Frontier) {
 // if there is one. It is called for every entry, in any order, and again.
 func (n *Node) heed(e *ledger.Entry, length uint64) {
 	id, seq, k := e.Header.Log(), e.Header.Seq, n.keeper
-	control := e.Header.Kind == ledger.KindControl
+	control, hold := e.Header.Kind == ledger.KindControl, false
 	if control && e.HasBody() {
-		n.heedControl(e)
+		hold = n.heedControl(e)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if control && e.Absent {
+	if hold {
+		k.held[id] = struct{}{}
+	}
+	if control && (e.Absent || hold) {
 		if k.cursors[id] == seq {
-			k.stuck[id] = seq // its body comes later, through heed
+			k.stuck[id] = seq // its body comes later, through heed; what is held, through retryLater
 		}
 		return
 	}
@@ -120,24 +125,37 @@ func (n *Node) heed(e *ledger.Entry, length uint64) {
 	}
 }
 
-func (n *Node) heedControl(e *ledger.Entry) {
+// heedControl says whether the entry must be read again, because its statement is
+// dated ahead and there is no room to keep it.
+func (n *Node) heedControl(e *ledger.Entry) (hold bool) {
 	t, content, err := parseControl(e.Body)
 	if err != nil || t != controlStatement {
-		return
-	}
-	if kind, err := identity.StatementKind(content); err == nil && (kind == identity.KindWipe || kind == identity.KindReceipt) {
-		n.keeper.mu.Lock()
-		n.keeper.orders[e.Header.Log()] = struct{}{}
-		n.keeper.mu.Unlock()
+		return false
 	}
 	_, err = n.take(content, true)
+	if err == nil || errors.Is(err, identity.ErrEarly) {
+		n.keeper.noteOrder(e.Header.Log(), content)
+	}
 	if errors.Is(err, identity.ErrPostDated) {
-		n.keepLater(deferred{e.Header.Author, content})
+		hold = !n.keepLater(deferred{e.Header.Author, content})
 	}
 	if err != nil {
 		n.count(func(m *Metrics) { m.StatementsRefused++ })
 		n.log.Debug("a statement was not taken", "log", e.Header.Log(), "seq", e.Header.Seq, "err", err)
 	}
+	return hold
+}
+
+// noteOrder remembers a log that carries a wipe order or a receipt. It is written
+// with the cursors: whoever loses it reads the entry again.
+func (k *keeper) noteOrder(id identity.LogID, raw []byte) {
+	kind, err := identity.StatementKind(raw)
+	if err != nil || kind != identity.KindWipe && kind != identity.KindReceipt {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.orders[id] = struct{}{}
 }
 
 // take hands a statement to the trust store. What is new is on disk when it
@@ -149,7 +167,7 @@ func (n *Node) take(raw []byte, inLog bool) (identity.Effect, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	eff, err := n.trust.Take(raw, n.cfg.Clock.Now())
-	changed := k.note(raw, inLog, err)
+	changed := k.note(raw, inLog, err, n.trust.Statements)
 	if err == nil && !eff.Known {
 		changed = true
 		k.effects = append(append(k.effects, eff), eff.Also...)
@@ -165,13 +183,14 @@ func (n *Node) take(raw []byte, inLog bool) (identity.Effect, error) {
 }
 
 // note keeps account of who carries a statement, and says whether that changed.
-func (k *keeper) note(raw []byte, inLog bool, err error) (changed bool) {
+func (k *keeper) note(raw []byte, inLog bool, err error, inForce func() [][]byte) (changed bool) {
 	if err != nil && !errors.Is(err, identity.ErrEarly) {
 		return false // an early one waits in the store
 	}
 	hash := sha256.Sum256(raw)
 	_, known := k.carried[hash]
-	if inLog && !known && len(k.carried) < maxCarried {
+	if inLog && !known {
+		k.prune(inForce)
 		k.carried[hash] = struct{}{}
 		changed = true
 	}
@@ -187,42 +206,76 @@ func (k *keeper) note(raw []byte, inLog bool, err error) (changed bool) {
 	return changed
 }
 
-// keepLater keeps a statement that is dated ahead, to be tried again.
-func (n *Node) keepLater(d deferred) {
+// prune makes room in carried: what is out of force is not published again anyway.
+// What is in force the trust store bounds.
+func (k *keeper) prune(inForce func() [][]byte) {
+	if len(k.carried) < k.pruneAt {
+		return
+	}
+	left := make(map[[32]byte]struct{})
+	for _, raw := range inForce() {
+		hash := sha256.Sum256(raw)
+		if _, ok := k.carried[hash]; ok {
+			left[hash] = struct{}{}
+		}
+	}
+	k.carried, k.pruneAt = left, max(maxCarried, 2*len(left))
+}
+
+// keepLater keeps a statement that is dated ahead, to be tried again, and says
+// whether there was room.
+func (n *Node) keepLater(d deferred) bool {
 	k := n.keeper
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	each := 0
 	for _, other := range k.later {
 		if bytes.Equal(other.raw, d.raw) {
-			return
+			return true
 		}
 		if other.by == d.by {
 			each++
 		}
 	}
 	if each >= laterEach || len(k.later) >= maxLater {
-		return
+		return false
 	}
 	k.later = append(k.later, deferred{d.by, bytes.Clone(d.raw)})
 	if err := n.saveTrust(); err != nil {
 		n.log.Error("a statement that is dated ahead could not be saved", "err", err)
 	}
+	return true
 }
 
-// retryLater takes the statements whose time has come. It runs every hour,
-// locked or not.
+// retryLater takes the statements whose time has come: those that are kept, and
+// those for which there was no room, from their logs. It runs at every start and
+// unlock, for that is when a clock is put right, and every hour, locked or not.
 func (n *Node) retryLater() {
-	n.keeper.mu.Lock()
-	later := n.keeper.later
-	n.keeper.later = nil
-	n.keeper.mu.Unlock()
+	k := n.keeper
+	k.mu.Lock()
+	later := slices.Clone(k.later)
+	for id := range k.held {
+		k.behind[id] = struct{}{}
+	}
+	clear(k.held)
+	k.mu.Unlock()
 	for _, d := range later {
-		_, err := n.take(d.raw, d.by != identity.Key{})
-		if errors.Is(err, identity.ErrPostDated) {
-			n.keepLater(d)
+		// It is forgotten once what it says is on disk, not before.
+		if _, err := n.take(d.raw, d.by != identity.Key{}); !errors.Is(err, identity.ErrPostDated) {
+			k.forgetLater(d.raw)
 		}
 	}
+	n.readBehind(n.ctx)
+	if err := n.saveCursors(); err != nil {
+		n.log.Error("what is known of statements could not be saved", "err", err)
+	}
+}
+
+func (k *keeper) forgetLater(raw []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.later = slices.DeleteFunc(k.later, func(d deferred) bool { return bytes.Equal(d.raw, raw) })
+	k.dirty = true
 }
 
 // drop forgets a pending statement that was refused for good, such as one that a
@@ -261,7 +314,9 @@ func (n *Node) trustLoop() {
 			return
 		case <-n.keeper.wake:
 		case <-n.wipeDue():
+		case <-n.hearingDue():
 		}
+		n.endHearings()
 		n.readBehind(n.ctx)
 		n.keeper.mu.Lock()
 		effects := n.keeper.effects

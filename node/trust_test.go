@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -320,12 +321,99 @@ func TestForgedFutureCrowdsOutNothing(t *testing.T) {
 	}
 }
 
+// TestClockBehindLosesNoStatement: this device's clock is two days behind, and more
+// comes dated ahead than it keeps. Once the clock is right, which an unlock notices,
+// what came last counts too, also after a restart.
+func TestClockBehindLosesNoStatement(t *testing.T) {
+	t.Parallel()
+	for _, restart := range []bool{false, true} {
+		t.Run(fmt.Sprint("restart ", restart), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var clock testClock
+			ahead := time.Now().Add(48 * time.Hour)
+			b := w.enrol("Ben", orgAmbulance).start(t, alone)
+			gone := w.enrol("Chidi", orgHospital).start(t, alone)
+			b.mu.Lock()
+			for i := range laterEach + 2 {
+				crl := identity.CRL{Number: uint64(i + 1), Time: ahead.Add(time.Duration(i) * time.Second)}
+				if i == laterEach+1 {
+					crl.Revoked = []identity.Revoked{{Key: gone.cred.KeyHash(), Since: ahead}}
+				}
+				raw, err := w.authorities[orgHospital].CRL(w.bundle.MeshID(), crl)
+				check(t, err)
+				check(t, b.commitControl(t.Context(), controlStatement, raw))
+			}
+			b.mu.Unlock()
+			say(t, b, makeGroup(t, b), "and so on") // the log grows after them
+			m := w.enrol("Amal", orgHospital)
+			revoked := func(a *Node) bool { _, out := a.trust.RevokedDevice(gone.cred); return out }
+			hear := func(t *testing.T) *Node {
+				a := m.start(t, alone, m.onDisk(t), withClock(&clock))
+				synced(t, a, b)
+				if len(a.keeper.later) != laterEach || revoked(a) {
+					t.Errorf("%d statements wait", len(a.keeper.later))
+				}
+				check(t, a.Lock())
+				return a
+			}
+			if restart {
+				t.Run("behind", func(t *testing.T) { hear(t) })
+				clock.by.Store(int64(49 * time.Hour))
+				cfg, err := m.config()
+				check(t, err)
+				for _, o := range []func(*Config){alone, m.onDisk(t), withClock(&clock)} {
+					o(&cfg)
+				}
+				a, err := Open(t.Context(), cfg)
+				check(t, err)
+				t.Cleanup(func() { check(t, a.Close()) })
+				if !revoked(a) {
+					t.Error("after a start with the clock put right the last list does not count")
+				}
+				return
+			}
+			a := hear(t)
+			clock.by.Store(int64(49 * time.Hour)) // no timer ends, nothing hourly runs
+			check(t, a.Unlock(t.Context(), []byte(passphrase)))
+			if !revoked(a) {
+				t.Error("after an unlock with the clock put right the last list does not count")
+			}
+			if len(a.keeper.later) != 0 {
+				t.Errorf("%d statements are kept that are in force", len(a.keeper.later))
+			}
+		})
+	}
+}
+
+// TestCarriedMakesRoom: once the account of what stands in logs is full, what is out
+// of force leaves it, and what comes then is not signed again by everybody.
+func TestCarriedMakesRoom(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, alone)
+	publish(t, a, w.revoke(1, orgAmbulance))
+	a.keeper.mu.Lock()
+	for i := len(a.keeper.carried); i < maxCarried; i++ {
+		a.keeper.carried[[32]byte{1, byte(i), byte(i >> 8)}] = struct{}{}
+	}
+	a.keeper.mu.Unlock()
+	publish(t, a, w.revoke(1, orgHospital))
+	if s := a.Statements(); len(s) != 2 || !s[0].Carried || !s[1].Carried {
+		t.Errorf("%+v", s)
+	}
+	if n := len(a.keeper.carried); n != 2 {
+		t.Errorf("%d hashes are kept", n)
+	}
+}
+
 func TestTrustFileRoundTrip(t *testing.T) {
 	k := newKeeper()
 	k.cursors[identity.LogID{Author: identity.Key{1}, Incarnation: 2}] = 3
 	k.carried[[32]byte{4}] = struct{}{}
 	k.pending, k.mine = [][]byte{{5}, {6, 7}}, [][]byte{{8}}
 	k.later = []deferred{{identity.Key{9}, []byte{10}}}
+	k.orders[identity.LogID{Author: identity.Key{11}}] = struct{}{}
 	raw, err := k.marshal([]byte("snapshot"))
 	check(t, err)
 	got, snapshot, err := parseTrustFile(raw)

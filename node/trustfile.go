@@ -24,6 +24,7 @@ import (
 //	    { opaque by[32]; opaque statement<1..2^24-1>; } later<0..2^32-1>;
 //	    { opaque statement<1..2^24-1>; } pending<0..2^32-1>;
 //	    { opaque statement<1..2^24-1>; } mine<0..2^32-1>;
+//	    { opaque log[36]; } orders<0..2^32-1>;         /* that carry wipe orders or receipts */
 //	    opaque sum[32];                                /* SHA-256 of all before it */
 //	} TrustFile;
 //
@@ -147,6 +148,12 @@ func (k *keeper) marshal(snapshot []byte) ([]byte, error) {
 			}
 		})
 	}
+	add32(&b, func(b *cryptobyte.Builder) {
+		for _, id := range slices.SortedFunc(maps.Keys(k.orders), identity.LogID.Compare) {
+			log := id.Bytes()
+			b.AddBytes(log[:])
+		}
+	})
 	raw, err := b.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("node: %s: %w", trustFile, err)
@@ -172,13 +179,14 @@ func parseTrustFile(raw []byte) (*keeper, []byte, error) {
 	}
 	s := cryptobyte.String(body)
 	var version uint8
-	var snapshot, cursors, carried, later, pending, mine cryptobyte.String
+	var snapshot, cursors, carried, later, pending, mine, orders cryptobyte.String
 	if !s.ReadUint8(&version) || version != 1 || !read32(&s, &snapshot) || !read32(&s, &cursors) ||
-		!s.ReadUint24LengthPrefixed(&carried) || !read32(&s, &later) || !read32(&s, &pending) || !read32(&s, &mine) || !s.Empty() {
+		!s.ReadUint24LengthPrefixed(&carried) || !read32(&s, &later) || !read32(&s, &pending) || !read32(&s, &mine) ||
+		!read32(&s, &orders) || !s.Empty() {
 		return nil, nil, errTrustFile
 	}
 	k := newKeeper()
-	ok := k.readCursors(cursors) && k.readHashes(carried) && k.readLater(later) && readList(pending, &k.pending) && readList(mine, &k.mine)
+	ok := k.readCursors(cursors) && k.readHashes(carried) && k.readLater(later) && readList(pending, &k.pending) && readList(mine, &k.mine) && k.readOrders(orders)
 	if !ok {
 		return nil, nil, errTrustFile
 	}
@@ -202,6 +210,21 @@ func (k *keeper) readCursors(s cryptobyte.String) bool {
 			return false
 		}
 		k.cursors[id] = next
+	}
+	return true
+}
+
+func (k *keeper) readOrders(s cryptobyte.String) bool {
+	for !s.Empty() {
+		var raw []byte
+		if !s.ReadBytes(&raw, identity.LogIDSize) {
+			return false
+		}
+		id, err := identity.LogIDFromBytes(raw)
+		if err != nil {
+			return false
+		}
+		k.orders[id] = struct{}{}
 	}
 	return true
 }

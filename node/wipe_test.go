@@ -4,10 +4,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
@@ -106,48 +106,6 @@ func TestStolenDeviceThatComesBackHearsItsOrder(t *testing.T) {
 	eventually(t, "the receipt", func() bool { p := person(t, a, stolen); return p.Wipe != nil && !p.Wipe.Receipt.IsZero() })
 }
 
-// oneFrame is a stream on which a neighbour has said one thing.
-type oneFrame struct {
-	mesh.SyncStream
-	f mesh.Frame
-}
-
-func (s oneFrame) Receive() (mesh.Frame, error) { return s.f, nil }
-
-// TestHearingDeviceFindsNoOtherLog: a neighbour under a wipe order asks for any log
-// and is answered as if none but the one with its order were held.
-func TestHearingDeviceFindsNoOtherLog(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	a := w.enrol("Amal", orgHospital).start(t)
-	stolen := w.enrol("Chidi", orgHospital).start(t)
-	publish(t, a, w.orderWipe(orgHospital, stolen))
-	asked := func(to peer.ID, log identity.LogID) identity.LogID {
-		payload := ledger.MarshalWant(7, ledger.Request{Want: ledger.Want{Log: log, From: 1, To: 2}, Piece: ledger.PieceHeader})
-		f, err := hearingStream{oneFrame{f: mesh.Frame{Type: frameWant, Payload: payload}}, a, to}.Receive()
-		check(t, err)
-		number, r, err := ledger.ParseWant(f.Payload)
-		check(t, err)
-		if number != 7 || r.From != 1 || r.To != 2 {
-			t.Errorf("the request became %d %+v", number, r)
-		}
-		return r.Log
-	}
-	thief, friend := stolen.mesh.ID(), peer.ID("friend")
-	if got := asked(friend, stolen.self); got != stolen.self {
-		t.Errorf("a friend's request became one for %v", got)
-	}
-	if !a.hears(thief) {
-		t.Fatal("it is not let in at all")
-	}
-	if got := asked(thief, stolen.self); got == stolen.self {
-		t.Error("a device under a wipe order is served another log")
-	}
-	if got := asked(thief, a.self); got != a.self {
-		t.Errorf("the log with its order: %v", got)
-	}
-}
-
 func TestHearingIsShortAndRare(t *testing.T) {
 	t.Parallel()
 	var clock testClock
@@ -165,10 +123,10 @@ func TestHearingIsShortAndRare(t *testing.T) {
 }
 
 // TestWipeGoesOnAfterACrash: at whatever step the process ended, the next start
-// finishes, without a vault too.
+// finishes, without a vault and without a mark too.
 func TestWipeGoesOnAfterACrash(t *testing.T) {
 	t.Parallel()
-	for _, step := range []string{"taken", "marked", "destroyed"} {
+	for _, step := range []string{"taken", "marked", "destroyed", "unmarked", "self marked", "self destroyed", "self unmarked"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -177,11 +135,12 @@ func TestWipeGoesOnAfterACrash(t *testing.T) {
 			t.Run("unlocked once", func(t *testing.T) { ready(t, 1, m.start(t, m.onDisk(t), knows(a)), a) })
 			interrupted(t, w, m, step)
 			cfg, err := m.config()
-			if step == "destroyed" {
+			if strings.HasSuffix(step, "destroyed") || strings.HasSuffix(step, "unmarked") {
 				if !errors.Is(err, vault.ErrWiped) {
 					t.Fatalf("the vault on disk: %v", err)
 				}
 				cfg = m.configWithout(t)
+				cfg.VaultWiped = true
 			} else {
 				check(t, err)
 			}
@@ -192,12 +151,19 @@ func TestWipeGoesOnAfterACrash(t *testing.T) {
 			n, err := Open(t.Context(), cfg)
 			check(t, err)
 			t.Cleanup(func() { check(t, n.Close()) })
-			crl := n.RawStatements()[0]
-			publish(t, a, crl)
+			if err := n.Unlock(t.Context(), []byte(passphrase)); step != "taken" && !errors.Is(err, ErrWiped) {
+				t.Errorf("unlocking it: %v", err)
+			}
+			if !strings.HasPrefix(step, "self") {
+				publish(t, a, n.RawStatements()[0])
+			}
 			select {
 			case <-n.Wiped():
 			case <-time.After(patience):
 				t.Fatal("the wipe was not finished")
+			}
+			if !strings.HasPrefix(step, "self") {
+				eventually(t, "the receipt", func() bool { p := person(t, a, n); return p.Wipe != nil && !p.Wipe.Receipt.IsZero() })
 			}
 		})
 	}
@@ -214,17 +180,20 @@ func interrupted(t *testing.T, w *world, m *machine, step string) {
 	n, err := prepare(cfg)
 	check(t, err)
 	check(t, n.openLogs(t.Context()))
-	_, err = n.take(w.orderWipe(orgHospital, n), false)
-	check(t, err)
-	order, ok := n.trust.WipeFor(n.cred, n.cfg.Clock.Now())
-	if !ok {
-		t.Fatal("no order for this device")
+	n.wipe = &wipeMark{stage: wipeOrdered, self: true, at: 1}
+	if !strings.HasPrefix(step, "self") {
+		_, err = n.take(w.orderWipe(orgHospital, n), false)
+		check(t, err)
+		order, ok := n.trust.WipeFor(n.cred, n.cfg.Clock.Now())
+		if !ok {
+			t.Fatal("no order for this device")
+		}
+		n.wipe = &wipeMark{stage: wipeOrdered, order: *order, at: 1}
 	}
-	n.wipe = &wipeMark{stage: wipeOrdered, order: *order, at: 1}
-	if step != "taken" {
+	if step != "taken" && !strings.HasSuffix(step, "unmarked") {
 		check(t, n.saveWipe())
 	}
-	if step == "destroyed" {
+	if strings.HasSuffix(step, "destroyed") || strings.HasSuffix(step, "unmarked") {
 		check(t, n.cfg.Vault.Wipe())
 	}
 	n.cancel()
@@ -245,6 +214,86 @@ func TestWipeSelf(t *testing.T) {
 	wiped, err := WipeMark(m.dir)
 	if err != nil || !wiped {
 		t.Errorf("the mark: %v %v", wiped, err)
+	}
+}
+
+// TestWipeSelfGoesOn: where the wish cannot be noted nothing is destroyed; where a
+// key cannot be destroyed it is tried again without being asked.
+func TestWipeSelfGoesOn(t *testing.T) {
+	t.Parallel()
+	m := newWorld(t).enrol("Amal", orgHospital)
+	var refused atomic.Int32
+	a := m.start(t, func(cfg *Config) {
+		cfg.DestroyRelayKeys = func() error {
+			if refused.Add(1) <= 1 {
+				return errors.New("the disk is busy")
+			}
+			return os.Remove(filepath.Join(m.dir, "relay.pem"))
+		}
+	})
+	mark := filepath.Join(m.dir, wipeFile)
+	check(t, os.MkdirAll(filepath.Join(mark, "in the way"), 0o700))
+	if err := a.WipeSelf(t.Context(), token(t, a)); err == nil {
+		t.Fatal("a wipe that cannot be noted began")
+	}
+	if s := a.Status(); s.Wiped || s.Locked || refused.Load() != 0 {
+		t.Errorf("after a wipe that did not begin: %+v", s)
+	}
+	check(t, os.RemoveAll(mark))
+	if err := a.WipeSelf(t.Context(), token(t, a)); err == nil {
+		t.Fatal("a key was not destroyed, and nobody said so")
+	}
+	if wiped, err := WipeMark(m.dir); err != nil || !wiped {
+		t.Errorf("the mark of a wipe that is not finished: %v %v", wiped, err)
+	}
+	select {
+	case <-a.Wiped():
+	case <-time.After(patience):
+		t.Fatal("the wipe was not finished")
+	}
+}
+
+// TestReceiptIsHandedOnOncePerMinute: a locked device forwards the receipt of
+// another, and nobody can make it forward more.
+func TestReceiptIsHandedOnOncePerMinute(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgHospital).start(t)
+	first, err := b.logs.Entry(t.Context(), b.self, 0)
+	check(t, err)
+	a.accept(t.Context(), first.Frame())
+	publish(t, a, w.orderWipe(orgHospital, b))
+	order, ok := a.trust.WipeFor(b.cred, time.Now())
+	if !ok {
+		t.Fatal("no order")
+	}
+	raw, err := identity.NewWipeReceipt(b.cred, b.cfg.Relay.Witness, order, w.bundle.MeshID(), time.Now())
+	check(t, err)
+	check(t, a.Lock())
+	minute := time.Now().Truncate(time.Minute)
+	for i, offer := range []struct {
+		stamp time.Time
+		want  mesh.Verdict
+	}{
+		{minute, mesh.Accept},
+		{minute.Add(time.Second), mesh.Ignore},
+		{minute.Add(30 * time.Minute), mesh.Ignore},
+		{minute.Add(-30 * time.Minute), mesh.Ignore},
+		{minute.Add(time.Minute), mesh.Accept},
+		{minute, mesh.Ignore},
+	} {
+		if v := a.Receive(t.Context(), b.mesh.ID(), receiptFrame(raw, offer.stamp)); v != offer.want {
+			t.Errorf("offer %d: verdict %v, want %v", i, v, offer.want)
+		}
+	}
+	if r, ok := a.trust.ReceiptFor(order.ID); !ok || r.Key != b.cred.KeyHash() {
+		t.Error("the receipt was not taken")
+	}
+	check(t, a.Unlock(t.Context(), []byte(passphrase))) // it stands in its log from here on
+	check(t, a.Lock())
+	if v := a.Receive(t.Context(), b.mesh.ID(), receiptFrame(raw, minute.Add(2*time.Minute))); v != mesh.Ignore {
+		t.Errorf("a receipt that stands in a log was handed on: %v", v)
 	}
 }
 
@@ -275,7 +324,7 @@ func TestForeignReceiptIsNoReceipt(t *testing.T) {
 }
 
 func FuzzParseWipeMark(f *testing.F) {
-	for _, m := range []*wipeMark{{stage: wipeOrdered, at: 1}, {stage: wipeDelivered, receipt: []byte{1}}} {
+	for _, m := range []*wipeMark{{stage: wipeOrdered, at: 1}, {stage: wipeDelivered, receipt: []byte{1}}, {stage: wipeDestroyed, self: true}} {
 		raw, err := m.marshal()
 		if err != nil {
 			f.Fatal(err)
