@@ -24,6 +24,7 @@ import (
 // The changes may be stored in several commits, in their order: [Load] takes
 // what is left after any of them, and the next Expire destroys the rest.
 func (k *Keyring) Expire(now time.Time, running time.Duration) []Change {
+	k.readAhead(now)
 	c := k.clock.advance(now, running)
 	out := []Change{c.change()}
 	last := k.span

@@ -247,6 +247,28 @@ func (k *Keyring) recipientKey(device identity.LogID, now time.Time) (hpke.Publi
 	return public, id, nil
 }
 
+// readAhead makes the public keys ready that announces would seal to now, as far
+// as there is room for them: at the first announce after a start reading them
+// would be a sixth of the work.
+func (k *Keyring) readAhead(now time.Time) {
+	for _, g := range k.groups {
+		if !k.isMember(g) {
+			continue
+		}
+		for _, m := range g.audience {
+			if len(k.parsed) >= maxParsed {
+				return
+			}
+			if m == k.cfg.Self {
+				continue
+			}
+			if _, _, err := k.recipientKey(m, now); err != nil {
+				return // a wrong clock or a damaged key: the announce says so
+			}
+		}
+	}
+}
+
 func (k *Keyring) currentOwnPreKey(week uint32) *ownPreKey {
 	if own, ok := k.own[week]; ok {
 		return own

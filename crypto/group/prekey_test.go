@@ -3,6 +3,7 @@ package group
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -240,5 +241,27 @@ func TestAnnounceNeedsOwnPreKey(t *testing.T) {
 	id := d.create(KindTeam, "Alone")
 	if _, err := d.k.Announce(id, start); err == nil {
 		t.Error("announced without a prekey of its own")
+	}
+}
+
+// At a start the keys to seal to are read ahead, and no more than are kept.
+func TestReadAhead(t *testing.T) {
+	ds, id := meet(t, 4, start)
+	a := ds[0]
+	a.reload()
+	a.apply(a.k.Expire(start, 0))
+	if len(a.k.parsed) != 3 {
+		t.Fatalf("%d keys are ready", len(a.k.parsed))
+	}
+	ready := maps.Clone(a.k.parsed)
+	if missing := a.announce(id, start).Missing; len(missing) != 0 || !maps.Equal(ready, a.k.parsed) {
+		t.Errorf("the announce read keys anew; missing %v", missing)
+	}
+	for i := range maxParsed {
+		a.k.parsed[[32]byte{1, byte(i), byte(i >> 8)}] = nil
+	}
+	n := len(a.k.parsed)
+	if a.apply(a.k.Expire(start.Add(Week), 0)); len(a.k.parsed) != n {
+		t.Errorf("%d keys are kept", len(a.k.parsed))
 	}
 }

@@ -23,8 +23,8 @@ import (
 
 func BenchmarkAnnounce200(b *testing.B) {
 	b.Run("ready", func(b *testing.B) { benchAnnounce200(b, false) })
-	// The first after a start, when no public key was read yet.
-	b.Run("first", func(b *testing.B) { benchAnnounce200(b, true) })
+	// Before any Expire, when no public key was read yet.
+	b.Run("unread", func(b *testing.B) { benchAnnounce200(b, true) })
 }
 
 func benchAnnounce200(b *testing.B, first bool) {
