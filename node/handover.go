@@ -366,7 +366,13 @@ func (n *Node) answer(ctx context.Context, b *batch) error {
 	}
 	for _, a := range b.asked {
 		for _, id := range a.Groups {
-			items, err := n.handItems(id, func(rec *openedRecord) bool { return slices.Contains(a.Entries, [32]byte(rec.id)) })
+			since, ok := n.memberSince(id, a.From)
+			if !ok {
+				continue
+			}
+			items, err := n.handItems(id, func(rec *openedRecord) bool {
+				return rec.hlc >= since && slices.Contains(a.Entries, [32]byte(rec.id))
+			})
 			if err == nil {
 				_, err = n.sendHandover(ctx, id, items)
 			}
@@ -374,6 +380,19 @@ func (n *Node) answer(ctx context.Context, b *batch) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// memberSince is the hybrid time of the last operation that made a device a
+// member. What was said before is handed to it by a person ([Node.HandOver]) and
+// not for the asking: a newcomer would read the past of every group that it is
+// added to (protocol §4, rule 5).
+func (n *Node) memberSince(id group.ID, device identity.LogID) (hlc uint64, ok bool) {
+	for _, signed := range n.open.keyring.Joined(id, device) {
+		if e, err := ledger.VerifyHeader(signed); err == nil {
+			hlc, ok = max(hlc, e.Header.HLC), true
+		}
+	}
+	return hlc, ok
 }
 
 // loadHanded notes which entries were handed over before they came.

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"encoding/hex"
 	"fmt"
 	"testing"
 	"time"
 
+	"tocsin/crypto/group"
 	"tocsin/ledger"
 	"tocsin/node/message"
 )
@@ -191,4 +193,42 @@ func TestSealedToADestroyedKeyIsAskedForAgain(t *testing.T) {
 	}
 	say(t, a, g, "after")
 	shows(t, c, g, "before", "to a key that is gone", "after")
+}
+
+// TestNewcomerIsNotHandedThePastForTheAsking: who was added later asks for what
+// was said before, and gets no answer; who was a member does.
+func TestNewcomerIsNotHandedThePastForTheAsking(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	d := w.enrol("Dora", orgHospital).start(t, knows(a))
+	ready(t, 2, a, b, d)
+	g := makeGroup(t, a, b)
+	s := say(t, a, g, "before Dora came")
+	shows(t, b, g, "before Dora came")
+	check(t, a.AddMember(t.Context(), g, "Dora"))
+	say(t, a, g, "after")
+	shows(t, d, g, "after")
+	raw, err := hex.DecodeString(s.ID)
+	check(t, err)
+	id, err := parseGroupID(g)
+	check(t, err)
+	asks := func(who *Node) (entries uint64) {
+		t.Helper()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		before, _ := a.logs.Head(a.self)
+		batch := newBatch()
+		batch.asked = []group.Asked{{From: who.self, Groups: []group.ID{id}, Unreadable: group.Unreadable{Entries: [][32]byte{[32]byte(raw)}}}}
+		check(t, a.answer(t.Context(), batch))
+		after, _ := a.logs.Head(a.self)
+		return after.Next - before.Next
+	}
+	if n := asks(d); n != 0 {
+		t.Fatalf("the newcomer was answered with %d entries", n)
+	}
+	if n := asks(b); n == 0 {
+		t.Fatal("a member was not answered")
+	}
 }

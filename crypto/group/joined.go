@@ -1,0 +1,26 @@
+package group
+
+import (
+	"slices"
+
+	"tocsin/crypto/identity"
+)
+
+// Joined returns the signed headers of the operations that made a device a
+// member of a group: the creation by it, and every add of it, whatever became of
+// them later. They tell since when it may have been one.
+func (k *Keyring) Joined(id ID, device identity.LogID) [][]byte {
+	g := k.groups[id]
+	if g == nil {
+		return nil
+	}
+	var headers [][]byte
+	for _, o := range g.ops {
+		created := o.op.Create != nil && o.proof.Place.Log == device
+		added := o.op.Add != nil && o.op.Add.Device == device
+		if created || added {
+			headers = append(headers, slices.Clone(o.sealed.SignedHeader))
+		}
+	}
+	return headers
+}
