@@ -70,7 +70,7 @@ type Node struct {
 
 	ctx    context.Context // ends when the node closes
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop, lockLoop, trustLoop, witnessLoop
+	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop, lockLoop, trustLoop, witnessLoop, scrubLoop
 }
 
 // Open starts a node: it opens the logs, joins the mesh and, where the vault is
@@ -81,8 +81,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(err, cfg.closeOwned())
 	}
-	n.wg.Add(6)
+	n.wg.Add(7)
 	go n.witnessLoop()
+	go n.scrubLoop()
 	n.keeper.ring()
 	go n.trustLoop()
 	go n.drainLoop()

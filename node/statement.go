@@ -152,6 +152,8 @@ func statementWords(e identity.Effect) string {
 	}
 	when := e.Time.UTC().Format("2 January 2006 15:04 MST")
 	switch {
+	case e.Wipe != nil && e.Wipe.RevokesOnly:
+		return fmt.Sprintf("%s revoked a device on %s (its order to erase came late, or was beyond five a day).", by, when)
 	case e.Wipe != nil:
 		return fmt.Sprintf("%s ordered a device to destroy its keys on %s.", by, when)
 	case e.Receipt != nil:

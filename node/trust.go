@@ -374,6 +374,9 @@ func (n *Node) follow(effects []identity.Effect) {
 			n.reexamine()
 			n.refreshInbox()
 		}
+		if err := n.retryGroups(); err != nil { // some wait for a statement or its bundle
+			n.log.Error("announcements that waited could not be taken; it is tried again within the hour", "err", err)
+		}
 		if n.writable() == nil {
 			if err := n.publishPending(n.ctx); err != nil {
 				n.log.Warn("statements could not be published; it is tried again within the hour", "err", err)

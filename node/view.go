@@ -74,7 +74,7 @@ func (n *Node) problem(now time.Time) string {
 	if n.open == nil && now.After(n.ticketNotAfter()) {
 		return "This device has not been unlocked for more than 7 days, so neighbours refuse it: unlock it with its passphrase."
 	}
-	return ""
+	return n.storeProblem()
 }
 
 // clockSlack is how far this device's clock may lie before an authority's

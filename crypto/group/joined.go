@@ -8,7 +8,7 @@ import (
 
 // Joined returns the signed headers of the operations that made a device a
 // member of a group: the creation by it, and every add of it, whatever became of
-// them later. They tell since when it may have been one.
+// them later, in no order. They tell since when it may have been one.
 func (k *Keyring) Joined(id ID, device identity.LogID) [][]byte {
 	g := k.groups[id]
 	if g == nil {
