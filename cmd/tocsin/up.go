@@ -161,6 +161,10 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 		return nil, err
 	}
 	if wiped && d.relayKeysGone() {
+		// The process that destroyed them may have died before this.
+		if err := d.removeWiped(); err != nil {
+			return nil, fail(exitFailed, "Start again, or remove the data directory.", "this device was wiped, and not all that is left of it can be removed: %w", err)
+		}
 		return nil, fail(exitInput, "Set a device up again in an empty directory with 'tocsin init'.", "this device was wiped: its keys are destroyed")
 	}
 	if cfg.Relay, err = d.relayKeys(); err != nil {
@@ -179,8 +183,11 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 		return nil, err
 	}
 	cfg.Vault, err = vault.Open(d.file(vaultDir))
-	if wiped && errors.Is(err, vault.ErrWiped) {
-		err = nil // the node starts without a vault, to hand its receipt over
+	if errors.Is(err, vault.ErrWiped) {
+		if !isOnly(err, vault.ErrWiped) {
+			return nil, fail(exitFailed, "Start again: the rest is destroyed then.", "this device is being wiped: %w", err)
+		}
+		cfg.VaultWiped, err = true, nil // the node starts without a vault and finishes the wipe
 	}
 	if err != nil {
 		return nil, fail(exitInput, "Put the vault back from a copy of the whole data directory.", "the vault cannot be opened: %w", err)
@@ -196,6 +203,15 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 		return nil, startError(err, "Choose other addresses with --listen, or end the program that uses them.")
 	}
 	return n, nil
+}
+
+// isOnly reports whether err, which wraps target, holds no other error beside it.
+func isOnly(err, target error) bool {
+	if err == target {
+		return true
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	return ok && len(joined.Unwrap()) == 1 && joined.Unwrap()[0] == target
 }
 
 func (d dataDir) store(key [32]byte, logger *slog.Logger, unsafe string) (ledger.Store, error) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
+	"strings"
 )
 
 // destroyRelayKeys overwrites the relay keys where they lie and removes the
@@ -43,13 +45,18 @@ func (d dataDir) relayKeysGone() bool {
 }
 
 // removeWiped takes away what a wiped device leaves: sealed bytes whose keys are
-// gone, and who it was. VERSION and the mark of the wipe stay, so that a later
+// gone, who it was, and whom it has met. It may be done twice. VERSION and the mark of the wipe stay, so that a later
 // start says what happened.
 func (d dataDir) removeWiped() error {
-	var errs []error
-	for _, name := range []string{vaultDir, storeDir, requestFile, sponsorRequestFile, credentialFile, admissionFile, trustFile,
-		"trust.bin", "enrolled.bin", "ticket.bin", "peers.json"} {
-		errs = append(errs, os.RemoveAll(d.file(name)))
+	entries, err := os.ReadDir(string(d))
+	errs := []error{err}
+	gone := []string{vaultDir, storeDir, requestFile, sponsorRequestFile, credentialFile, admissionFile, trustFile,
+		"trust.bin", "enrolled.bin", "ticket.bin", "peers.json", "frontiers"}
+	for _, e := range entries {
+		// A write that was cut short leaves its name with a dot and a number.
+		if slices.ContainsFunc(gone, func(name string) bool { return e.Name() == name || strings.HasPrefix(e.Name(), name+".") }) {
+			errs = append(errs, os.RemoveAll(d.file(e.Name())))
+		}
 	}
 	return errors.Join(append(errs, syncDir(string(d)))...)
 }
