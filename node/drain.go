@@ -42,9 +42,20 @@ type batch struct {
 	waiting int         // change in the number of entries that wait for an epoch
 	lost    []lost      // sealed to keys that are destroyed here: to be asked for again
 	asked   []group.Asked
+
+	// What the record will say and the vault does not yet: later entries of the
+	// batch must see it.
+	waits  map[string]*ledger.Entry // by wait key: begins to wait; nil: waits no more
+	handed map[string]*openedRecord // by handed key: begins to wait for its entry
+	taken  map[ledger.ID]struct{}   // has a message in the record
 }
 
-func newBatch() *batch { return &batch{cursors: make(map[identity.LogID]uint64)} }
+func newBatch() *batch {
+	return &batch{
+		cursors: make(map[identity.LogID]uint64), waits: make(map[string]*ledger.Entry),
+		handed: make(map[string]*openedRecord), taken: make(map[ledger.ID]struct{}),
+	}
+}
 
 // full says when a batch must be written. One entry adds at most 60 KiB and,
 // where it skips generations, some thousand changes, so that half of what one
@@ -68,6 +79,21 @@ func (b *batch) drop(key string) { b.change(vault.Change{Key: key}) }
 func (b *batch) change(c vault.Change) {
 	b.changes = append(b.changes, c)
 	b.bytes += len(c.Value)
+}
+
+// await has e wait for its epoch, under its tag.
+func (b *batch) await(e *ledger.Entry) {
+	key := waitKey(e.Header.GroupTag, e.Header.Log(), e.Header.Seq)
+	b.put(key, []byte{1})
+	b.waits[key] = e
+	b.waiting++
+}
+
+// unwait ends the waiting of an entry.
+func (b *batch) unwait(key string) {
+	b.drop(key)
+	b.waits[key] = nil
+	b.waiting--
 }
 
 // drainPause is how long the drain rests after each turn, so that what arrives
@@ -379,8 +405,7 @@ func (n *Node) drainData(b *batch, e *ledger.Entry) error {
 	o, changes, err := n.open.keyring.Open(group.Place{Log: h.Log(), Seq: h.Seq}, h.GroupTag, h.Commit, e.Body, now)
 	switch {
 	case errors.Is(err, group.ErrUnknownTag), errors.Is(err, group.ErrDestroyed):
-		b.put(waitKey(h.GroupTag, h.Log(), h.Seq), []byte{1})
-		b.waiting++
+		b.await(e)
 		if errors.Is(err, group.ErrDestroyed) {
 			n.log.Info("a message is sealed to a key that this device has destroyed: asked for again", "log", h.Log(), "seq", h.Seq)
 			b.lost = append(b.lost, lost{creator: h.Log(), since: h.HLC})
@@ -430,6 +455,7 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 		return merr
 	}
 	b.change(secretChange(messageKey(e.Header.Log(), e.Header.Seq), raw))
+	b.taken[rec.id] = struct{}{}
 	if err != nil {
 		return nil
 	}
@@ -470,6 +496,9 @@ func (n *Node) show(b *batch) {
 		n.events.publish(Event{Type: EventGroup, Group: g.String()})
 	}
 	if b.people {
+		if err := n.retryGroups(); err != nil { // some wait for the credential of an admin
+			n.log.Error("announcements that waited could not be taken; it is tried again within the hour", "err", err)
+		}
 		n.events.publish(Event{Type: EventPeople})
 	}
 	owed := false

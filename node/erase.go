@@ -12,7 +12,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
@@ -101,8 +100,10 @@ func (n *Node) eraseChanges(id ledger.ID, it inbox.Item) ([]vault.Change, error)
 	}
 	place := fmt.Appendf(nil, "%s/%016x", log, it.Seq)
 	out := []vault.Change{
-		{Key: messageKey(log, it.Seq)}, {Key: handedKey(id)},
-		{Key: erasedKey(id), Value: place},
+		{Key: messageKey(log, it.Seq)}, {Key: erasedKey(id), Value: place},
+	}
+	for _, from := range n.open.handed.from(id) {
+		out = append(out, vault.Change{Key: handedKey(id, from)})
 	}
 	if it.Own {
 		out = append(out, vault.Change{Key: outKey(it.Seq)})
@@ -152,14 +153,4 @@ func (n *Node) eraseBodies(ctx context.Context) error {
 func (n *Node) wasErased(id ledger.ID) (bool, error) {
 	_, ok, err := n.cfg.Vault.Get(erasedKey(id))
 	return ok, err
-}
-
-// handedKey is where an item of a hand-over waits for its entry.
-func handedKey(id ledger.ID) string { return prefixHanded + id.String() }
-
-const prefixHanded = "handed/"
-
-// parseHandedKey is the inverse of handedKey.
-func parseHandedKey(key string) (ledger.ID, error) {
-	return ledger.ParseID(strings.TrimPrefix(key, prefixHanded))
 }

@@ -11,8 +11,6 @@ package node
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -159,8 +157,13 @@ func (n *Node) drainHandover(b *batch, e *ledger.Entry, id group.ID, payload []b
 		return nil // ours: we have what we gave
 	}
 	headers := make(map[[32]byte]*ledger.Entry)
+	looked := make(map[[32]byte]bool)
 	for _, it := range items {
-		if err := n.findWaiting(it.TagKey, id, headers); err != nil {
+		if looked[it.TagKey] {
+			continue
+		}
+		looked[it.TagKey] = true
+		if err := n.findWaiting(b, tagOf(it.TagKey, id), headers); err != nil {
 			return err
 		}
 	}
@@ -175,36 +178,49 @@ func (n *Node) drainHandover(b *batch, e *ledger.Entry, id group.ID, payload []b
 	if err != nil {
 		return n.unopened(e, err)
 	}
-	from := n.authorOf(e.Header.Log(), n.cfg.Clock.Now()).Name
+	name := n.authorOf(e.Header.Log(), n.cfg.Clock.Now()).Name
 	for _, it := range good {
-		if err := n.takeHanded(b, headers[it.ID], id, it, from); err != nil {
+		held := headers[it.ID]
+		if _, ok := b.taken[it.ID]; ok {
+			continue // twice in one hand-over
+		}
+		b.unwait(waitKey(held.Header.GroupTag, held.Header.Log(), held.Header.Seq))
+		if err := n.takeHanded(b, held, id, it, name); err != nil {
 			return err
 		}
 	}
-	return n.keepHanded(b, id, items, missing, from)
+	return n.keepHanded(b, id, items, missing, e.Header.Log(), name)
 }
 
 // takeHanded shows one message that was handed over.
-func (n *Node) takeHanded(b *batch, e *ledger.Entry, id group.ID, it group.HandoverItem, from string) error {
+func (n *Node) takeHanded(b *batch, e *ledger.Entry, id group.ID, it group.HandoverItem, name string) error {
 	h := &e.Header
+	for _, from := range n.open.handed.from(e.ID()) {
+		n.dropHanded(b, handedRef{e.ID(), from})
+	}
 	erased, err := n.wasErased(e.ID())
 	if err != nil || erased {
 		return err
 	}
-	b.drop(waitKey(h.GroupTag, h.Log(), h.Seq))
-	b.waiting--
-	b.drop(handedKey(e.ID()))
 	return n.add(b, e, &openedRecord{
 		group: id, hlc: h.HLC, received: n.cfg.Clock.Now().UnixMilli(), priority: h.Priority,
-		flags: flagProvable, opening: it.Opening, tagKey: it.TagKey, payload: it.Payload, by: from,
+		flags: flagProvable, opening: it.Opening, tagKey: it.TagKey, payload: it.Payload, by: name,
 	})
+}
+
+// dropHanded forgets an item that waits for its entry.
+func (n *Node) dropHanded(b *batch, ref handedRef) {
+	key := handedKey(ref.id, ref.from)
+	b.drop(key)
+	delete(b.handed, key)
+	n.open.handed.drop(ref.id, ref.from)
 }
 
 // keepHanded keeps the items whose entries have not come, each alone, until they
 // do. What is known here already is not kept.
-func (n *Node) keepHanded(b *batch, id group.ID, items []group.HandoverItem, missing [][32]byte, from string) error {
+func (n *Node) keepHanded(b *batch, id group.ID, items []group.HandoverItem, missing [][32]byte, from identity.LogID, name string) error {
 	for _, it := range items {
-		if !slices.Contains(missing, it.ID) || n.shown(it.ID) {
+		if _, taken := b.taken[it.ID]; taken || !slices.Contains(missing, it.ID) || n.shown(it.ID) {
 			continue
 		}
 		erased, err := n.wasErased(it.ID)
@@ -214,13 +230,24 @@ func (n *Node) keepHanded(b *batch, id group.ID, items []group.HandoverItem, mis
 		if erased {
 			continue
 		}
-		rec := &openedRecord{id: it.ID, group: id, flags: flagProvable, opening: it.Opening, tagKey: it.TagKey, payload: it.Payload, by: from}
+		rec := &openedRecord{
+			id: it.ID, group: id, received: n.cfg.Clock.Now().UnixMilli(),
+			flags: flagProvable, opening: it.Opening, tagKey: it.TagKey, payload: it.Payload, by: name,
+		}
 		raw, err := rec.marshal()
 		if err != nil {
 			return err
 		}
-		b.change(secretChange(handedKey(it.ID), raw))
-		n.open.handed[it.ID] = struct{}{}
+		key := handedKey(it.ID, from)
+		b.change(secretChange(key, raw))
+		b.handed[key] = rec
+		gone := n.open.handed.add(it.ID, from, handedItemOf(rec))
+		for _, ref := range gone {
+			n.dropHanded(b, ref)
+		}
+		if len(gone) > 0 {
+			n.log.Warn("messages that were handed over are let go: too many wait for entries that have not come; they can be handed over again", "messages", len(gone), "by", gone[0].from)
+		}
 	}
 	return nil
 }
@@ -228,38 +255,53 @@ func (n *Node) keepHanded(b *batch, id group.ID, items []group.HandoverItem, mis
 // drainHanded shows an entry that was handed over before it came, and says
 // whether it was.
 func (n *Node) drainHanded(b *batch, e *ledger.Entry) (bool, error) {
-	if _, ok := n.open.handed[e.ID()]; !ok {
-		return false, nil
+	for _, from := range n.open.handed.from(e.ID()) {
+		rec, err := n.handedRecord(b, handedKey(e.ID(), from))
+		if err != nil {
+			return false, err
+		}
+		n.dropHanded(b, handedRef{e.ID(), from})
+		if rec == nil {
+			continue
+		}
+		h := &e.Header
+		it := group.HandoverItem{ID: rec.id, Opening: rec.opening, TagKey: rec.tagKey, Payload: rec.payload}
+		good, _, err := group.CheckHandover(rec.group, []group.HandoverItem{it}, func([32]byte) (group.HandedHeader, bool) {
+			return group.HandedHeader{Place: group.Place{Log: h.Log(), Seq: h.Seq}, Tag: h.GroupTag, Commit: h.Commit}, true
+		})
+		if err == nil && len(good) == 1 {
+			return true, n.takeHanded(b, e, rec.group, it, rec.by)
+		}
+		n.log.Warn("a message that was handed over is not what its author wrote", "by", from, "err", err)
 	}
-	raw, ok, err := n.cfg.Vault.Get(handedKey(e.ID()))
-	if err != nil || !ok {
-		return false, err
-	}
-	rec, err := parseOpenedRecord(raw)
-	if err != nil {
-		return false, err
-	}
-	h := &e.Header
-	it := group.HandoverItem{ID: rec.id, Opening: rec.opening, TagKey: rec.tagKey, Payload: rec.payload}
-	good, _, err := group.CheckHandover(rec.group, []group.HandoverItem{it}, func([32]byte) (group.HandedHeader, bool) {
-		return group.HandedHeader{Place: group.Place{Log: h.Log(), Seq: h.Seq}, Tag: h.GroupTag, Commit: h.Commit}, true
-	})
-	b.drop(handedKey(e.ID()))
-	delete(n.open.handed, e.ID())
-	if err != nil || len(good) == 0 {
-		return false, nil // it was no item of this entry
-	}
-	b.waiting++ // takeHanded counts one that waited
-	return true, n.takeHanded(b, e, rec.group, it, rec.by)
+	return false, nil
 }
 
-// findWaiting adds to headers the entries that wait under the tag that tagKey
-// gives the group.
-func (n *Node) findWaiting(tagKey [32]byte, id group.ID, headers map[[32]byte]*ledger.Entry) error {
-	mac := hmac.New(sha256.New, tagKey[:])
-	mac.Write(id[:])
-	tag := group.Tag(mac.Sum(nil)[:len(group.Tag{})])
+// handedRecord returns an item that waits for its entry, as b will have it; nil
+// for none.
+func (n *Node) handedRecord(b *batch, key string) (*openedRecord, error) {
+	if rec := b.handed[key]; rec != nil {
+		return rec, nil
+	}
+	raw, ok, err := n.cfg.Vault.Get(key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return parseOpenedRecord(raw)
+}
+
+// findWaiting adds to headers the entries that wait under a tag, as b will have
+// it.
+func (n *Node) findWaiting(b *batch, tag group.Tag, headers map[[32]byte]*ledger.Entry) error {
+	for _, e := range b.waits {
+		if e != nil && e.Header.GroupTag == tag {
+			headers[e.ID()] = e
+		}
+	}
 	return n.cfg.Vault.Scan(waitPrefix(tag), func(key string, _ []byte) error {
+		if _, ok := b.waits[key]; ok {
+			return nil
+		}
 		_, log, seq, err := parseWaitKey(key)
 		if err != nil {
 			return err
@@ -393,14 +435,4 @@ func (n *Node) memberSince(id group.ID, device identity.LogID) (hlc uint64, ok b
 		}
 	}
 	return hlc, ok
-}
-
-// loadHanded notes which entries were handed over before they came.
-func (n *Node) loadHanded(key string, _ []byte) error {
-	id, err := parseHandedKey(key)
-	if err != nil {
-		return fmt.Errorf("%w: %s", errRecord, key)
-	}
-	n.open.handed[id] = struct{}{}
-	return nil
 }

@@ -89,7 +89,7 @@ func TestHandedOverBeforeItsEntry(t *testing.T) {
 	eventually(t, "it waits for its entry", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return len(c.open.handed) == 1
+		return c.open.handed.sum.items == 1
 	})
 	check(t, c.Lock())
 	check(t, c.Unlock(t.Context(), []byte(passphrase)))
@@ -97,7 +97,7 @@ func TestHandedOverBeforeItsEntry(t *testing.T) {
 	shows(t, c, g, "from Ben")
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open.handed) != 0 {
+	if c.open.handed.sum.items != 0 {
 		t.Error("what was handed over still waits for its entry")
 	}
 }

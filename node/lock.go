@@ -25,7 +25,7 @@ type session struct {
 	eager   map[group.ID]bool // groups whose members we changed: announce at once
 	waiting int               // entries sealed under epochs that we do not hold
 
-	handed    map[ledger.ID]struct{}                    // handed over before their entries came
+	handed    *handedSet                                // handed over before their entries came
 	parts     map[ledger.ID]ledger.ID                   // further entries of our own messages, to the first
 	tokens    map[[32]byte]time.Time                    // by SHA-256: until when a token of Reauth can be used
 	meeting   *meeting                                  // nil while nobody is met
@@ -122,7 +122,7 @@ func (n *Node) reload() error {
 	}
 	s.keyring, s.inbox = keyring, inbox.New()
 	s.cursors, s.waiting = make(map[identity.LogID]uint64), 0
-	s.handed, s.parts = make(map[ledger.ID]struct{}), make(map[ledger.ID]ledger.ID)
+	s.handed, s.parts = newHandedSet(), make(map[ledger.ID]ledger.ID)
 	s.trialEnd = n.people.nextEnd(n.cfg.Clock.Now())
 	if s.eager == nil {
 		s.eager = make(map[group.ID]bool)

@@ -54,15 +54,19 @@ func (n *Node) openTagged(ctx context.Context, tags []group.Tag) error {
 	return nil
 }
 
-// drainWaiting opens one entry that waited, if its epoch is held now. One that
-// cannot be read goes on waiting.
+// drainWaiting opens one entry that waited, if its epoch is held now or it was
+// handed over. One that cannot be read goes on waiting.
 func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
 	tag, log, seq, err := parseWaitKey(key)
 	if err != nil {
 		return err
 	}
-	if !n.opens(tag) {
+	known := n.opens(tag)
+	if !known && n.open.handed.tags[tag] == 0 {
 		return nil
+	}
+	if waits, err := n.waits(b, key); err != nil || !waits {
+		return err // handed over by an entry that waited, too
 	}
 	e, err := n.logs.Entry(ctx, log, seq)
 	if ctx.Err() != nil {
@@ -72,8 +76,10 @@ func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
 		n.log.Error("an entry that waited cannot be read", "log", log, "seq", seq, "err", err)
 		return nil
 	}
-	b.drop(key)
-	b.waiting--
+	if !known && len(n.open.handed.from(e.ID())) == 0 {
+		return nil
+	}
+	b.unwait(key)
 	b.entries++
 	if !e.HasBody() {
 		return n.drainEntry(b, e)
@@ -82,6 +88,15 @@ func (n *Node) drainWaiting(ctx context.Context, b *batch, key string) error {
 		return n.drainBroadcast(b, e)
 	}
 	return n.drainData(b, e)
+}
+
+// waits reports whether an entry still waits, as b will have it.
+func (n *Node) waits(b *batch, key string) (bool, error) {
+	if e, ok := b.waits[key]; ok {
+		return e != nil, nil
+	}
+	_, ok, err := n.cfg.Vault.Get(key)
+	return ok, err
 }
 
 // opens reports whether what waits under tag can be tried.
