@@ -42,6 +42,7 @@ type keeper struct {
 	behind  map[identity.LogID]struct{} // guarded by mu: logs to be read from their cursor on
 	stuck   map[identity.LogID]uint64   // guarded by mu: control entries that cannot be read yet
 	held    map[identity.LogID]struct{} // guarded by mu: logs with a statement dated ahead for which later has no room
+	early   map[identity.LogID]uint64   // guarded by mu: the first entry whose statement builds on one that has not come
 	carried map[[32]byte]struct{}       // guarded by mu: SHA-256 of statements that stand in a log held here
 	pending [][]byte                    // guarded by mu: statements that stand in none
 	later   []deferred                  // guarded by mu: statements that are dated ahead
@@ -62,7 +63,7 @@ type deferred struct {
 func newKeeper() *keeper {
 	return &keeper{
 		wake: make(chan struct{}, 1), cursors: make(map[identity.LogID]uint64),
-		behind: make(map[identity.LogID]struct{}), stuck: make(map[identity.LogID]uint64), held: make(map[identity.LogID]struct{}),
+		behind: make(map[identity.LogID]struct{}), stuck: make(map[identity.LogID]uint64), held: make(map[identity.LogID]struct{}), early: make(map[identity.LogID]uint64),
 		carried: make(map[[32]byte]struct{}), pruneAt: maxCarried, orders: make(map[identity.LogID]struct{}),
 	}
 }
@@ -136,6 +137,9 @@ func (n *Node) heedControl(e *ledger.Entry) (hold bool) {
 	if err == nil || errors.Is(err, identity.ErrEarly) {
 		n.keeper.noteOrder(e.Header.Log(), content)
 	}
+	if errors.Is(err, identity.ErrEarly) || errors.Is(err, identity.ErrForeign) {
+		n.keeper.noteEarly(e.Header.Log(), e.Header.Seq)
+	}
 	if errors.Is(err, identity.ErrPostDated) {
 		hold = !n.keepLater(deferred{e.Header.Author, content})
 	}
@@ -158,6 +162,33 @@ func (k *keeper) noteOrder(id identity.LogID, raw []byte) {
 	k.orders[id] = struct{}{}
 }
 
+// noteEarly remembers where a log has a statement that a bundle or an order to come
+// may make good. The trust store keeps a few of them only, and anybody can carry
+// forged ones: what it dropped is read again from its log then.
+func (k *keeper) noteEarly(id identity.LogID, seq uint64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if first, known := k.early[id]; !known || seq < first {
+		k.early[id] = seq
+		k.dirty = true
+	}
+}
+
+// readEarly has the logs read again in which something has waited for e. k.mu is
+// held, and the file is written with what e says.
+func (k *keeper) readEarly(e identity.Effect) {
+	if e.Bundle == nil && e.Wipe == nil {
+		return
+	}
+	for id, first := range k.early {
+		if first < k.cursors[id] {
+			k.cursors[id] = first
+		}
+		k.behind[id] = struct{}{}
+	}
+	clear(k.early)
+}
+
 // take hands a statement to the trust store. What is new is on disk when it
 // returns, and its consequences follow at once from trustLoop. Where the disk
 // does not take it they follow all the same: the entry that carries it is read
@@ -172,6 +203,7 @@ func (n *Node) take(raw []byte, inLog bool) (identity.Effect, error) {
 		changed = true
 		k.effects = append(append(k.effects, eff), eff.Also...)
 		k.remember(eff, raw, n.cred)
+		k.readEarly(eff)
 		k.ring()
 	}
 	if changed {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -386,6 +387,52 @@ func TestClockBehindLosesNoStatement(t *testing.T) {
 	}
 }
 
+// TestForgedStrangersCrowdOutNothing: a list of an authority that joins waits for
+// the bundle that names it; a member carries so many of an authority that nobody
+// names that the trust store drops it. It counts all the same once the bundle is
+// here, also where this device restarted in between.
+func TestForgedStrangersCrowdOutNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	author := func(org string) *identity.Authority {
+		a, err := identity.NewAuthority(org, "Authority of "+org, w.issued, 365*24*time.Hour, rand.Reader)
+		check(t, err)
+		return a
+	}
+	joins, stranger := author("third.nhs.example"), author("forged.example")
+	carry := func(n *Node, a *identity.Authority, lists int) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for i := range lists {
+			raw, err := a.CRL(w.bundle.MeshID(), identity.CRL{Number: uint64(i + 1), Time: time.Now().Add(time.Duration(i) * time.Second)})
+			check(t, err)
+			check(t, n.commitControl(t.Context(), controlStatement, raw))
+		}
+	}
+	b, thief := w.enrol("Ben", orgAmbulance).start(t, alone), w.enrol("Chidi", orgHospital).start(t, alone)
+	carry(b, joins, 1)
+	carry(thief, stranger, 100)
+	m := w.enrol("Amal", orgHospital)
+	t.Run("before the restart", func(t *testing.T) {
+		a := m.start(t, alone, m.onDisk(t))
+		synced(t, a, b)
+		synced(t, a, thief)
+	})
+	a := m.start(t, alone, m.onDisk(t))
+	next, err := identity.NextBundle(w.bundle, time.Now(), w.authorities[orgHospital].Certificate(), w.authorities[orgAmbulance].Certificate(), joins.Certificate())
+	check(t, err)
+	for _, org := range []string{orgHospital, orgAmbulance} {
+		next, err = w.authorities[org].SignBundle(next)
+		check(t, err)
+	}
+	raw, err := identity.BundleStatement(next)
+	check(t, err)
+	publish(t, a, raw)
+	eventually(t, "the list of the authority that joined is in force", func() bool {
+		return slices.ContainsFunc(a.Statements(), func(s StatementInfo) bool { return s.Kind == "crl" && s.Issuer == "third.nhs.example" })
+	})
+}
+
 // TestCarriedMakesRoom: once the account of what stands in logs is full, what is out
 // of force leaves it, and what comes then is not signed again by everybody.
 func TestCarriedMakesRoom(t *testing.T) {
@@ -414,6 +461,7 @@ func TestTrustFileRoundTrip(t *testing.T) {
 	k.pending, k.mine = [][]byte{{5}, {6, 7}}, [][]byte{{8}}
 	k.later = []deferred{{identity.Key{9}, []byte{10}}}
 	k.orders[identity.LogID{Author: identity.Key{11}}] = struct{}{}
+	k.early[identity.LogID{Author: identity.Key{12}}] = 13
 	raw, err := k.marshal([]byte("snapshot"))
 	check(t, err)
 	got, snapshot, err := parseTrustFile(raw)

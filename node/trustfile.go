@@ -25,6 +25,7 @@ import (
 //	    { opaque statement<1..2^24-1>; } pending<0..2^32-1>;
 //	    { opaque statement<1..2^24-1>; } mine<0..2^32-1>;
 //	    { opaque log[36]; } orders<0..2^32-1>;         /* that carry wipe orders or receipts */
+//	    { opaque log[36]; uint64 first; } early<0..2^32-1>;
 //	    opaque sum[32];                                /* SHA-256 of all before it */
 //	} TrustFile;
 //
@@ -123,13 +124,7 @@ func (k *keeper) marshal(snapshot []byte) ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(1)
 	add32(&b, func(b *cryptobyte.Builder) { b.AddBytes(snapshot) })
-	add32(&b, func(b *cryptobyte.Builder) {
-		for _, id := range slices.SortedFunc(maps.Keys(k.cursors), identity.LogID.Compare) {
-			log := id.Bytes()
-			b.AddBytes(log[:])
-			b.AddUint64(k.cursors[id])
-		}
-	})
+	addPlaces(&b, k.cursors)
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 		for _, hash := range sortedHashes(k.carried) {
 			b.AddBytes(hash[:])
@@ -154,12 +149,24 @@ func (k *keeper) marshal(snapshot []byte) ([]byte, error) {
 			b.AddBytes(log[:])
 		}
 	})
+	addPlaces(&b, k.early)
 	raw, err := b.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("node: %s: %w", trustFile, err)
 	}
 	sum := sha256.Sum256(raw)
 	return append(raw, sum[:]...), nil
+}
+
+// addPlaces writes one place of each of some logs.
+func addPlaces(b *cryptobyte.Builder, places map[identity.LogID]uint64) {
+	add32(b, func(b *cryptobyte.Builder) {
+		for _, id := range slices.SortedFunc(maps.Keys(places), identity.LogID.Compare) {
+			log := id.Bytes()
+			b.AddBytes(log[:])
+			b.AddUint64(places[id])
+		}
+	})
 }
 
 func add32(b *cryptobyte.Builder, f func(*cryptobyte.Builder)) { b.AddUint32LengthPrefixed(f) }
@@ -179,14 +186,15 @@ func parseTrustFile(raw []byte) (*keeper, []byte, error) {
 	}
 	s := cryptobyte.String(body)
 	var version uint8
-	var snapshot, cursors, carried, later, pending, mine, orders cryptobyte.String
+	var snapshot, cursors, carried, later, pending, mine, orders, early cryptobyte.String
 	if !s.ReadUint8(&version) || version != 1 || !read32(&s, &snapshot) || !read32(&s, &cursors) ||
 		!s.ReadUint24LengthPrefixed(&carried) || !read32(&s, &later) || !read32(&s, &pending) || !read32(&s, &mine) ||
-		!read32(&s, &orders) || !s.Empty() {
+		!read32(&s, &orders) || !read32(&s, &early) || !s.Empty() {
 		return nil, nil, errTrustFile
 	}
 	k := newKeeper()
-	ok := k.readCursors(cursors) && k.readHashes(carried) && k.readLater(later) && readList(pending, &k.pending) && readList(mine, &k.mine) && k.readOrders(orders)
+	ok := readPlaces(cursors, k.cursors) && k.readHashes(carried) && k.readLater(later) && readList(pending, &k.pending) && readList(mine, &k.mine) && k.readOrders(orders) &&
+		readPlaces(early, k.early)
 	if !ok {
 		return nil, nil, errTrustFile
 	}
@@ -198,7 +206,7 @@ func read32(s, out *cryptobyte.String) bool {
 	return s.ReadUint32(&n) && s.ReadBytes((*[]byte)(out), int(n))
 }
 
-func (k *keeper) readCursors(s cryptobyte.String) bool {
+func readPlaces(s cryptobyte.String, out map[identity.LogID]uint64) bool {
 	for !s.Empty() {
 		var raw []byte
 		var next uint64
@@ -209,7 +217,7 @@ func (k *keeper) readCursors(s cryptobyte.String) bool {
 		if err != nil {
 			return false
 		}
-		k.cursors[id] = next
+		out[id] = next
 	}
 	return true
 }
