@@ -48,9 +48,7 @@ func (l *Logs) eraseRecords(ctx context.Context, id LogID, seqs []uint64) ([]Rec
 		if e.Erased {
 			continue
 		}
-		gone := e.headerOnly()
-		gone.Absent, gone.Erased = false, true
-		records = append(records, storedEntry(gone))
+		records = append(records, storedEntry(e.erased()))
 	}
 	return records, nil
 }
@@ -83,7 +81,7 @@ func (l *Logs) Fill(ctx context.Context, id LogID, seq uint64, body []byte) (Out
 			return nil, err
 		}
 		whole, err := e.withBody(body)
-		if err != nil || !e.Absent {
+		if err != nil || !e.Absent || l.keepErased(e).Erased {
 			return nil, err
 		}
 		return []Record{storedEntry(whole)}, nil

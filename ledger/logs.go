@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"tocsin/crypto/identity"
 )
@@ -64,6 +65,7 @@ type Logs struct {
 	forked map[LogID]struct{} // logs with evidence of a fork
 	lost   map[LogID]*spans   // places below a head that cannot be read
 	moves  uint64             // how often a head has moved
+	mended atomic.Uint64      // how often places below a head were written again; changed under mu
 	held   struct {           // of all logs together
 		logs    int
 		entries uint64
@@ -216,15 +218,22 @@ func (l *Logs) Entry(ctx context.Context, id LogID, seq uint64) (*Entry, error) 
 	if !ok || seq >= h.Next {
 		return nil, fmt.Errorf("%w: entry %d of log %s", ErrNotFound, seq, id)
 	}
+	for {
+		mended := l.mended.Load()
+		e, err := l.read(ctx, id, seq)
+		if !errors.Is(err, ErrDamaged) || l.loseUnless(id, seq, mended) {
+			return e, err
+		}
+	}
+}
+
+// read reads the entry at a place below the head.
+func (l *Logs) read(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
 	value, err := l.stored(ctx, id, seq)
 	if err != nil {
 		return nil, err
 	}
-	e, err := readStored(id, seq, value)
-	if err != nil {
-		l.lose(id, seq, seq+1)
-	}
-	return e, err
+	return readStored(id, seq, value)
 }
 
 // stored returns the value of an entry below the head.
@@ -232,9 +241,6 @@ func (l *Logs) stored(ctx context.Context, id LogID, seq uint64) ([]byte, error)
 	value, err := l.store.Get(ctx, TableEntries, id, seq)
 	if errors.Is(err, ErrNotFound) {
 		err = damaged(id, seq, missingWords)
-	}
-	if errors.Is(err, ErrDamaged) {
-		l.lose(id, seq, seq+1)
 	}
 	return value, err
 }
@@ -262,8 +268,9 @@ func (l *Logs) Entries(ctx context.Context, id LogID, from, to uint64, fn func(*
 		}
 		e, err := readStored(id, seq, value)
 		if err != nil {
-			l.lose(id, seq, seq+1)
-			return err
+			if e, err = l.Entry(ctx, id, seq); err != nil { // it may have been mended meanwhile
+				return err
+			}
 		}
 		want++
 		return fn(e)

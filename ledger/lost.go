@@ -84,6 +84,10 @@ func (s *spans) count() (n uint64) {
 func (l *Logs) lose(id LogID, from, to uint64) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.loseLocked(id, from, to)
+}
+
+func (l *Logs) loseLocked(id LogID, from, to uint64) uint64 {
 	s := l.lost[id]
 	if s == nil {
 		s = &spans{}
@@ -92,8 +96,21 @@ func (l *Logs) lose(id LogID, from, to uint64) uint64 {
 	return s.add(from, to)
 }
 
+// loseUnless notes that a place cannot be read, unless places were written again
+// since mended was read: then it reports false, and the caller reads again.
+func (l *Logs) loseUnless(id LogID, seq, mended uint64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mended.Load() != mended {
+		return false
+	}
+	l.loseLocked(id, seq, seq+1)
+	return true
+}
+
 // found notes that a place can be read again. The caller holds mu.
 func (l *Logs) found(id LogID, seq uint64) {
+	l.mended.Add(1)
 	if s := l.lost[id]; s != nil {
 		if s.remove(seq); len(s.list) == 0 {
 			delete(l.lost, id)

@@ -152,6 +152,7 @@ func (r *round) setState(id LogID, st *logState) {
 
 // add decides one entry. penned says that it is in the pen already.
 func (r *round) add(ctx context.Context, e *Entry, penned bool) (Outcome, error) {
+	e = r.l.keepErased(e)
 	id, seq := e.Header.Log(), e.Header.Seq
 	st := r.state(id)
 	own := r.l.ownLog()

@@ -136,7 +136,7 @@ func (l *Logs) scrubRange(ctx context.Context, id LogID, to uint64, rep *ScrubRe
 		}
 		rep.Entries++
 		rep.Bytes += uint64(len(value))
-		l.scrubEntry(id, seq, value, rep)
+		l.scrubEntry(ctx, id, seq, value, rep)
 		s.seq = seq + 1
 		return ctx.Err()
 	})
@@ -167,7 +167,7 @@ func (l *Logs) scrubMissing(ctx context.Context, id LogID, from, to uint64, rep 
 		value, err := l.store.Get(ctx, TableEntries, id, seq)
 		if err == nil {
 			rep.Entries++
-			l.scrubEntry(id, seq, value, rep)
+			l.scrubEntry(ctx, id, seq, value, rep)
 		} else if ctx.Err() == nil && !errors.Is(err, ErrClosed) {
 			l.scrubLost(id, seq, seq+1, rep)
 			l.scrub.linked = false
@@ -176,9 +176,15 @@ func (l *Logs) scrubMissing(ctx context.Context, id LogID, from, to uint64, rep 
 }
 
 // scrubEntry checks one value and its link.
-func (l *Logs) scrubEntry(id LogID, seq uint64, value []byte, rep *ScrubReport) {
+func (l *Logs) scrubEntry(ctx context.Context, id LogID, seq uint64, value []byte, rep *ScrubReport) {
 	s := &l.scrub
 	e, err := readStored(id, seq, value)
+	if err != nil {
+		// It may have been mended since it was read.
+		if again, bad := l.read(ctx, id, seq); bad == nil {
+			e, err = again, nil
+		}
+	}
 	if err != nil {
 		l.scrubLost(id, seq, seq+1, rep)
 		if e, err = storedHeader(id, seq, value); err != nil {

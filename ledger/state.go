@@ -110,7 +110,7 @@ func storedEntry(e *Entry) Record {
 	check := entryCheck(body, e.signed)
 	value := make([]byte, 0, storedOverhead+len(rest))
 	value = append(append(append(value, check[:]...), body), rest...)
-	return Record{Table: TableEntries, Log: e.Header.Log(), Seq: e.Header.Seq, Value: value, Body: e.Body}
+	return Record{Table: TableEntries, Log: e.Header.Log(), Seq: e.Header.Seq, Value: value, Body: e.Body, Erased: e.Erased}
 }
 
 // readStored turns a stored value, with its body behind it, back into the entry

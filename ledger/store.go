@@ -38,6 +38,17 @@ type Record struct {
 	// Fresh, of entries only, promises that nothing is stored at this place, so
 	// that the store need not look for what the record replaces.
 	Fresh bool
+	// Erased, of entries only, says that no body is ever to come back to this
+	// place. A store that can lose records in silence keeps a second copy of such
+	// ones, and answers by it: see [ErasureKeeper].
+	Erased bool
+}
+
+// ErasureKeeper is a [Store] with a second copy of which entries are Erased, for
+// when the record itself cannot be read.
+type ErasureKeeper interface {
+	// WasErased reports whether an Erased record was ever committed at the place.
+	WasErased(id LogID, seq uint64) bool
 }
 
 // Store keeps records on behalf of [Logs]. It is the one place that promises
@@ -101,8 +112,10 @@ func CheckBatch(batch []Record) error {
 			return fmt.Errorf("ledger: there is no table %d", r.Table)
 		case r.Table.Single() && r.Seq != 0:
 			return fmt.Errorf("ledger: a record of table %d is at sequence number %d, not 0", r.Table, r.Seq)
-		case r.Table != TableEntries && r.Body != nil:
+		case r.Table != TableEntries && (r.Body != nil || r.Erased):
 			return fmt.Errorf("ledger: a record of table %d has a body", r.Table)
+		case r.Erased && r.Body != nil:
+			return errors.New("ledger: the record of an erased entry has a body")
 		}
 	}
 	if size > MaxBatchBytes || len(batch) > MaxBatchRecords {

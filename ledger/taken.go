@@ -21,8 +21,28 @@ func (r *round) compare(ctx context.Context, st *logState, e *Entry) (Outcome, e
 		return r.evidence(st, e, held), nil
 	case held.Absent && e.HasBody():
 		return r.fill(e), nil
+	case held.Absent && e.Erased: // the store forgot, and its second copy did not
+		r.placed[spotOf(e)] = e
+		r.record(storedEntry(e))
 	}
 	return Known, nil
+}
+
+// keepErased returns e as it is held from now on: without its body if that was
+// erased here, by the store's second copy.
+func (l *Logs) keepErased(e *Entry) *Entry {
+	store, ok := l.store.(ErasureKeeper)
+	if !ok || e.Erased || !store.WasErased(e.Header.Log(), e.Header.Seq) {
+		return e
+	}
+	return e.erased()
+}
+
+// erased returns a copy of an entry that says its body was erased.
+func (e *Entry) erased() *Entry {
+	gone := e.headerOnly()
+	gone.Absent, gone.Erased = false, true
+	return gone
 }
 
 // held returns the entry at a taken place, of this round or of the store. It
@@ -58,7 +78,7 @@ func (r *round) fill(e *Entry) Outcome {
 
 // restore takes an entry back whose place is lost, if the log proves its id: by
 // the entry after it, or by the head. If the entry after it is lost too, it
-// waits.
+// waits. A body that was erased here does not come back with it.
 func (r *round) restore(ctx context.Context, st *logState, e *Entry) (Outcome, error) {
 	id, seq := e.Header.Log(), e.Header.Seq
 	want := st.head
@@ -74,6 +94,11 @@ func (r *round) restore(ctx context.Context, st *logState, e *Entry) (Outcome, e
 	}
 	if e.id != want {
 		return Forked, nil // what was held here was another entry
+	}
+	// The place may be readable, and counted as lost because of a neighbour. Then
+	// it keeps the body that it has, and has none that was erased.
+	if held, err := r.l.read(ctx, id, seq); err == nil && held.id == e.id && !held.Absent {
+		e = held
 	}
 	r.placed[spotOf(e)] = e
 	r.back = append(r.back, spotOf(e))

@@ -130,7 +130,7 @@ func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed 
 		if r.Table != ledger.TableEntries {
 			continue
 		}
-		old, st := olds[i], &stored{own: j == &s.own, value: r.Value}
+		old, st := olds[i], &stored{own: j == &s.own, final: r.Erased, value: r.Value}
 		p := place{r.Table, r.Log, r.Seq}
 		if before := at[p]; before != nil {
 			old = before // of the same batch
@@ -154,8 +154,8 @@ func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed 
 	return sealed, taken, dead, nil
 }
 
-// append makes a batch durable in the journal's file, destroys the keys of what
-// it replaces, and makes it visible to readers.
+// append makes a batch durable in the journal's file, makes it visible to
+// readers, and destroys the keys of what it replaces.
 func (s *Store) append(j *journal, batch []ledger.Record, olds []*stored) (full bool, err error) {
 	sealed, taken, dead, err := s.seal(j, batch, olds)
 	if err != nil {
@@ -175,16 +175,29 @@ func (s *Store) append(j *journal, batch []ledger.Record, olds []*stored) (full 
 		// Parts of the record may have reached the disk.
 		return false, errors.Join(err, j.destroy(taken))
 	}
+	// No reader may be sent to a key that is gone. And as long as one is there
+	// that should not be, the index must not take the record: what it has of
+	// own.wal is not read again if the process dies.
+	if len(dead) > 0 {
+		s.indexMu.Lock()
+		defer s.indexMu.Unlock()
+	}
+	for i := range batch {
+		if batch[i].Erased {
+			s.erased.add(place{ledger.TableEntries, batch[i].Log, batch[i].Seq})
+		}
+	}
+	s.pendMu.Lock()
+	j.pending.add(m, kept)
+	full = j.pending.full()
+	s.pendMu.Unlock()
 	if err := j.destroy(dead); err != nil {
 		// The record that says so is durable: the next opening destroys them.
 		err = fmt.Errorf("%w: bodies that were to be erased are still there; restart to complete it: %w", ledger.ErrReadOnly, err)
 		s.setFault(err)
 		return false, err
 	}
-	s.pendMu.Lock()
-	defer s.pendMu.Unlock()
-	j.pending.add(m, kept)
-	return j.pending.full(), nil
+	return full, nil
 }
 
 // follow gives the index what has gathered, and empties in.wal when it has

@@ -236,7 +236,7 @@ func FuzzStored(f *testing.F) {
 	slot, dead := uint64(5), uint64(6)
 	sealed := make([]byte, bodyNonce+bodyTag+3)
 	for _, st := range []stored{
-		{value: []byte("v")}, {value: []byte("v"), slot: &slot, sealed: sealed}, {erased: &dead, own: true},
+		{value: []byte("v")}, {value: []byte("v"), slot: &slot, sealed: sealed}, {erased: &dead, own: true}, {value: []byte("v"), erased: &dead, final: true},
 		{value: []byte("v"), slot: &slot, erased: &dead, sealed: sealed},
 	} {
 		f.Add(st.marshal())

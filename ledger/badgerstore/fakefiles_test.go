@@ -25,6 +25,7 @@ type faults struct {
 	writeAfter int  // the write after so many less one fails, for want of space
 	names      int  // the renaming or syncing of names after so many less one fails
 	noSync     bool // a sync says that it succeeded and does nothing
+	syncFrom   int  // the sync of a file after so many less one fails, and all after it
 }
 
 type fakeData struct {
@@ -175,6 +176,9 @@ func (f *fakeFile) Sync() error {
 	f.faults.syncCounts++
 	if f.faults.sync != nil {
 		return f.faults.sync
+	}
+	if f.faults.syncFrom > 0 && f.faults.syncCounts >= f.faults.syncFrom {
+		return errors.New("fake: the process is dead")
 	}
 	if f.faults.noSync {
 		return nil

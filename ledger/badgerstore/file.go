@@ -35,6 +35,19 @@ type file interface {
 	Sync() error
 }
 
+// has reports whether there is a file of this name.
+func has(dir files, name string) (bool, error) {
+	f, err := dir.Open(name)
+	there, err := exists(err)
+	if err == nil && there {
+		err = f.Close()
+	}
+	if err != nil {
+		return false, diskError("cannot open "+name, err)
+	}
+	return there, nil
+}
+
 // rename gives a file another name, durably.
 func rename(dir files, from, to string) error {
 	if err := dir.Rename(from, to); err != nil {

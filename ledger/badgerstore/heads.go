@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -82,7 +83,7 @@ func kept(r *ledger.Record) bool {
 		return r.Table.Single()
 	}
 	st, err := parseStored(r.Value)
-	return err == nil && st.slot == nil && st.erased != nil
+	return err == nil && st.final
 }
 
 // heads is heads.wal, open for appending. It is guarded by Store.indexMu.
@@ -92,9 +93,10 @@ type heads struct {
 	values  map[place][]byte
 	bytes   int  // of values
 	before  mark // of the file that this one replaced
-	known   bool // the file was there
+	known   bool // the file was there, and had a record
 	trusted bool // it reaches as far as the index says
 	atIndex mark // the record that the index names, if it is in the file
+	gap     mark // no record of any file: where the index is while it goes on without one
 }
 
 // openHeads reads heads.wal and compares how far it and the index reach.
@@ -109,14 +111,6 @@ func (s *Store) openHeads(dir files) error {
 	if err != nil {
 		return err
 	}
-	f, err := dir.Open(headsWAL.name)
-	if h.known, err = exists(err); err != nil {
-		return diskError("cannot open "+headsWAL.name, err)
-	} else if h.known {
-		if err := f.Close(); err != nil {
-			return diskError("cannot open "+headsWAL.name, err)
-		}
-	}
 	w, cut, err := openWAL(dir, headsWAL, aead, mark{}, func(m mark, payload []byte) error {
 		r, err := parseHeads(payload)
 		if err != nil {
@@ -125,6 +119,7 @@ func (s *Store) openHeads(dir files) error {
 		if m.Number == seen.Number && m.File == seen.File {
 			h.atIndex = m
 		}
+		h.known = true
 		h.take(r)
 		s.own.use.end, s.in.use.end = max(s.own.use.end, r.ownSlots), max(s.in.use.end, r.inSlots)
 		return nil
@@ -144,6 +139,8 @@ func (s *Store) openHeads(dir files) error {
 	case h.known && (seen == h.atIndex || seen.File == h.before.File && seen.Number <= h.before.Number):
 		h.trusted = true
 	default:
+		h.gap.Number = 1
+		rand.Read(h.gap.File[:]) // never fails (crypto/rand)
 		s.note("heads.wal does not reach as far as the index: it was cut, exchanged or moved away; it is made again from the index, and all logs are checked")
 	}
 	return nil
@@ -164,7 +161,11 @@ func (h *heads) take(r *headsRecord) {
 // these are read: what the index lost is put back and its log is suspected.
 func (s *Store) settleHeads(dir files) error {
 	if !s.heads.trusted {
-		s.heads.values = make(map[place][]byte) // start over from the index
+		// Start over from the index. What was ever erased stays so.
+		maps.DeleteFunc(s.heads.values, func(at place, _ []byte) bool { return at.table != ledger.TableEntries })
+		if err := s.findErased(); err != nil {
+			return err
+		}
 	}
 	lost, err := s.compareHeads()
 	if err != nil {
@@ -177,6 +178,7 @@ func (s *Store) settleHeads(dir files) error {
 		}
 	}
 	err = s.rewriteHeads(dir)
+	s.erased.addAll(maps.Keys(s.heads.values))
 	s.heads.values = nil
 	return err
 }
@@ -218,7 +220,7 @@ func (s *Store) compareHeads() (lost []ledger.Record, err error) {
 	}
 	for at, value := range want {
 		if at.table == ledger.TableEntries {
-			missing, err := s.forgotErasure(at, value)
+			missing, err := s.forgotErasure(at)
 			if err != nil {
 				return nil, err
 			}
@@ -236,11 +238,7 @@ func (s *Store) compareHeads() (lost []ledger.Record, err error) {
 }
 
 // forgotErasure reports whether the index does not know that a body was erased.
-func (s *Store) forgotErasure(at place, value []byte) (bool, error) {
-	erased, err := parseStored(value)
-	if err != nil {
-		return false, err
-	}
+func (s *Store) forgotErasure(at place) (bool, error) {
 	raw, err := s.raw(at.table, at.log, at.seq)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return true, nil
@@ -249,7 +247,7 @@ func (s *Store) forgotErasure(at place, value []byte) (bool, error) {
 		return false, err
 	}
 	st, err := parseStored(raw)
-	return err != nil || st.slot != nil && *st.slot == *erased.erased, nil
+	return err != nil || !st.final, nil
 }
 
 // replayed reports whether the wals had a record for a place: it is newer than
@@ -361,8 +359,15 @@ func comparePlaces(a, b place) int {
 }
 
 // appendHeads makes durable what a transaction is about to change of the single
-// records, before it does.
+// records, before it does. While an opening brings the index up to the wals and
+// the file is not to be trusted, nothing is appended: what would follow is not
+// what comes before. The index then names a record that no file has, so that
+// neither this file nor the right one, put back, is taken for a copy of it; the
+// file that is made anew carries on from that name.
 func (s *Store) appendHeads(own, in []walBatch) (mark, error) {
+	if !s.heads.trusted {
+		return s.heads.gap, nil
+	}
 	r := headsRecord{ownSlots: s.own.slotEnd.Load(), inSlots: s.in.slotEnd.Load()}
 	last := make(map[place]int)
 	for _, batches := range [][]walBatch{own, in} {

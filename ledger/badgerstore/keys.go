@@ -94,12 +94,8 @@ func openSlots(dir files, name string) (keys *slots.Slots, created bool, err err
 // claim ends the opening of a slot file: whatever no record names is
 // overwritten, which completes erasures that a crash interrupted and destroys
 // keys of records that were never acknowledged. If not every record may have
-// been seen, because a file was missing or cut, only what a record erased is
-// destroyed: the rest may be keys of a file that is brought back.
-func (j *journal) claim(complete bool) error {
-	if !complete {
-		j.use.end = max(j.use.end, uint64(j.keys.Stats().Slots))
-	}
+// been seen, only what a record erased is destroyed (see judgeComplete).
+func (j *journal) claim() error {
 	if err := j.keys.Claim(j.use.live()); err != nil {
 		return diskError("cannot claim the keys of "+j.slotsName, err)
 	}

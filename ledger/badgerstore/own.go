@@ -93,17 +93,6 @@ func peekWAL(dir files, spec walSpec, aead cipher.AEAD) (before mark, id [walIDS
 // newest records of others without a gap, so whatever the index has of them
 // already ends as it was.
 func (s *Store) openIn(dir files) error {
-	f, err := dir.Open(inWAL.name)
-	there, err := exists(err)
-	if err == nil && there {
-		err = f.Close()
-	}
-	if err != nil {
-		return diskError("cannot open "+inWAL.name, err)
-	}
-	// Somebody may bring a file back that was moved away: no key that its
-	// records name may be destroyed meanwhile.
-	s.complete = s.complete && (there || !s.heads.known)
 	return s.openJournal(&s.in, dir, inWAL, mark{}, batches(inWAL.name, func(m mark, batch []ledger.Record) error {
 		return s.replay(&s.in, m, batch)
 	}))
@@ -130,16 +119,21 @@ func (s *Store) replay(j *journal, m mark, batch []ledger.Record) error {
 	if err := j.use.noteBatch(batch); err != nil {
 		return err
 	}
+	// Whatever of both journals the index is given next, heads.wal then says that
+	// its keys are in use.
+	j.slotEnd.Store(j.use.end)
 	for _, r := range batch {
-		if r.Table.Single() {
+		switch {
+		case r.Table.Single():
 			s.fresh[place{r.Table, r.Log, 0}] = struct{}{}
+		case kept(&r):
+			s.erased.add(place{r.Table, r.Log, r.Seq})
 		}
 	}
 	j.pending.add(m, batch)
 	if !j.pending.full() {
 		return nil
 	}
-	j.slotEnd.Store(j.use.end)
 	return s.index()
 }
 

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/rand"
@@ -20,7 +21,8 @@ import (
 // disk, are worth nothing once the slot is overwritten.
 //
 //	struct {
-//	    uint8 flags;     /* 1: a body follows; 2: an older body was erased; 4: own journal */
+//	    uint8 flags;     /* 1: a body follows; 2: an older body was erased; 4: own journal;
+//	                        8: no body is ever to come back */
 //	    select (flags & 1) { uint64 slot; }
 //	    select (flags & 2) { uint64 erased; }   /* the slot that this record erased */
 //	    opaque value<0..2^24-1>;
@@ -34,6 +36,7 @@ type stored struct {
 	own    bool
 	slot   *uint64 // of the body; nil if there is none
 	erased *uint64 // a slot that is dead since this record
+	final  bool    // no body is ever to come back; there is none
 	value  []byte
 	sealed []byte
 }
@@ -42,6 +45,7 @@ const (
 	flagBody   = 1
 	flagErased = 2
 	flagOwn    = 4
+	flagFinal  = 8
 
 	bodyNonce = 12
 	bodyTag   = 16
@@ -53,6 +57,9 @@ func (st *stored) marshal() []byte {
 	b := make([]byte, 1, sealOverhead+len(st.value)+len(st.sealed))
 	if st.own {
 		b[0] |= flagOwn
+	}
+	if st.final {
+		b[0] |= flagFinal
 	}
 	if st.slot != nil {
 		b[0] |= flagBody
@@ -74,8 +81,8 @@ func parseStored(b []byte) (*stored, error) {
 	var flags uint8
 	var slot, erased uint64
 	var value cryptobyte.String
-	ok := s.ReadUint8(&flags) && flags <= flagBody|flagErased|flagOwn
-	st.own = flags&flagOwn != 0
+	ok := s.ReadUint8(&flags) && flags <= flagBody|flagErased|flagOwn|flagFinal && flags&(flagBody|flagFinal) != flagBody|flagFinal
+	st.own, st.final = flags&flagOwn != 0, flags&flagFinal != 0
 	if ok && flags&flagBody != 0 {
 		ok = s.ReadUint64(&slot)
 		st.slot = &slot
@@ -126,36 +133,53 @@ func sealBody(keys *slots.Slots, r *ledger.Record) (slot uint64, sealed []byte, 
 }
 
 // openStored turns a stored entry into what [ledger.Store] reads: value ‖ body,
-// or the value alone if the body cannot be had any more.
+// or the value alone if the body cannot be had any more. A record that has been
+// replaced since it was read may have lost its key: then the new one is read,
+// which was there before the key went.
 func (s *Store) openStored(id ledger.LogID, seq uint64, b []byte) ([]byte, error) {
+	for {
+		out, whole, err := s.openOnce(id, seq, b)
+		if err != nil || whole {
+			return out, err
+		}
+		now, err := s.raw(ledger.TableEntries, id, seq)
+		if err != nil || bytes.Equal(now, b) {
+			return out, nil // the key is gone or damaged; the value was read
+		}
+		b = now
+	}
+}
+
+// openOnce is openStored of one record. It is not whole if its body could not be
+// opened.
+func (s *Store) openOnce(id ledger.LogID, seq uint64, b []byte) (out []byte, whole bool, err error) {
 	st, err := parseStored(b)
 	if err != nil {
-		return nil, fmt.Errorf("%w: entry %d of log %s: %w", ledger.ErrDamaged, seq, id, err)
+		return nil, false, fmt.Errorf("%w: entry %d of log %s: %w", ledger.ErrDamaged, seq, id, err)
 	}
 	keys := s.in.keys
 	if st.own {
 		keys = s.own.keys
 	}
+	out = append(make([]byte, 0, len(st.value)+len(st.sealed)), st.value...)
 	if st.slot == nil {
-		return append([]byte{}, st.value...), nil
+		return out, true, nil
 	}
 	key, err := keys.Key(*st.slot)
 	if errors.Is(err, slots.ErrDamaged) {
-		return append([]byte{}, st.value...), nil
+		return out, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("badgerstore: cannot read the key of a body: %w", err)
+		return nil, false, fmt.Errorf("badgerstore: cannot read the key of a body: %w", err)
 	}
 	defer clear(key[:])
 	aead, err := bodyAEAD(key)
 	if err != nil {
-		return nil, fmt.Errorf("badgerstore: %w", err)
+		return nil, false, fmt.Errorf("badgerstore: %w", err)
 	}
-	out := make([]byte, len(st.value), len(st.value)+len(st.sealed))
-	copy(out, st.value)
-	whole, err := aead.Open(out, st.sealed[:bodyNonce], st.sealed[bodyNonce:], bodyAAD(&ledger.Record{Log: id, Seq: seq}))
+	opened, err := aead.Open(out, st.sealed[:bodyNonce], st.sealed[bodyNonce:], bodyAAD(&ledger.Record{Log: id, Seq: seq}))
 	if err != nil {
-		return out, nil
+		return out, false, nil
 	}
-	return whole, nil
+	return opened, true, nil
 }

@@ -39,8 +39,8 @@ type Store struct {
 	suspects []ledger.LogID     // logs that opening found fault with
 	notes    []string           // what opening found and repaired
 	fresh    map[place]struct{} // while opening: single records that a wal had
-	complete bool               // while opening: every record that was ever acknowledged was seen
 	ballast  ballast
+	erased   erasures
 	segment  int64 // from this length on own.wal becomes a segment
 	scrub    fileScrub
 
@@ -74,7 +74,8 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	if err := os.MkdirAll(filepath.Join(dir, indexName), 0o700); err != nil {
 		return nil, fmt.Errorf("badgerstore: cannot make the data directory: %w", err)
 	}
-	s := &Store{dir: dir, files: walDir, opt: opt, segment: segmentSize, fresh: make(map[place]struct{})}
+	s := &Store{dir: dir, files: walDir, opt: opt, segment: segmentSize, fresh: make(map[place]struct{}),
+		erased: erasures{seqs: make(map[ledger.LogID][]uint64)}}
 	for name, j := range map[string]*journal{"own.slots": &s.own, "in.slots": &s.in} {
 		j.slotsName, j.pending, j.use.dead = name, newPending(), make(map[uint64]struct{})
 	}
@@ -124,7 +125,9 @@ func (s *Store) openFiles(dir files) (err error) {
 	if err := s.openHeads(dir); err != nil {
 		return err
 	}
-	s.complete = s.heads.trusted && (s.heads.known || created)
+	if err := s.judgeComplete(dir, created); err != nil {
+		return err
+	}
 	if err := s.openOwn(dir); err != nil {
 		return err
 	}
@@ -140,7 +143,7 @@ func (s *Store) openFiles(dir files) (err error) {
 		return err
 	}
 	for _, j := range []*journal{&s.own, &s.in} {
-		if err := j.claim(s.complete); err != nil {
+		if err := j.claim(); err != nil {
 			return err
 		}
 		j.slotEnd.Store(j.use.end)
@@ -148,6 +151,38 @@ func (s *Store) openFiles(dir files) (err error) {
 	s.fresh = nil
 	s.openBallast()
 	return nil
+}
+
+// judgeComplete decides whether the opening sees every record that was ever
+// acknowledged. If a file is missing or cut it does not, and somebody may bring
+// that file back: then no key may be destroyed that a record in it may name, at
+// this opening or a later one. So all slots there are count as used, and this is
+// durable before any file is made in the place of the one that is missing:
+// heads.wal says so at once, or, if it is not to be trusted, stays untrusted
+// until it is made anew.
+func (s *Store) judgeComplete(dir files, created bool) error {
+	complete := s.heads.trusted && (s.heads.known || created)
+	for _, name := range []string{ownWAL.name, inWAL.name} {
+		there, err := has(dir, name)
+		if err != nil {
+			return err
+		}
+		complete = complete && (there || !s.heads.known)
+	}
+	for _, j := range []*journal{&s.own, &s.in} {
+		if !complete {
+			j.use.end = max(j.use.end, uint64(j.keys.Stats().Slots))
+		}
+		j.slotEnd.Store(j.use.end)
+	}
+	if !s.heads.trusted || complete && s.heads.known {
+		return nil
+	}
+	payload, err := (&headsRecord{ownSlots: s.own.use.end, inSlots: s.in.use.end}).marshal()
+	if err == nil {
+		_, err = s.heads.wal.append(payload)
+	}
+	return err
 }
 
 // note keeps a sentence about what opening found, and logs it.

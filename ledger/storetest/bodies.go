@@ -47,6 +47,11 @@ func (s *suite) bodies() {
 		if commit(ctx, []ledger.Record{{Table: ledger.TableStates, Log: logID(1), Body: []byte("b")}}) == nil {
 			s.t.Error("a state with a body was taken")
 		}
+		erased := body(logID(1), 0, []byte("v"), []byte("b"))
+		erased.Erased = true
+		if commit(ctx, []ledger.Record{erased}) == nil {
+			s.t.Error("an erased entry with a body was taken")
+		}
 		if commit(ctx, []ledger.Record{body(logID(1), 0, nil, make([]byte, ledger.MaxBatchBytes+1))}) == nil {
 			s.t.Error("a body beyond the limit of a batch was taken")
 		}
@@ -62,7 +67,9 @@ func (s *suite) erased() {
 		first := body(id, 0, value(0, 9), value(2, 50))
 		first.Fresh = true // a promise about what was there before, not about later
 		s.commit(own, first, body(id, 1, value(0, 9), value(3, 50)), body(id, 2, value(0, 9), value(4, 50)))
-		s.commit(own, entry(id, 0, gone))
+		final := entry(id, 0, gone)
+		final.Erased = true
+		s.commit(own, final)
 		s.commit(!own, entry(id, 1, gone)) // where it stands decides, not who asks
 		s.commit(own, body(id, 3, value(0, 9), value(5, 50)), entry(id, 3, gone))
 		s.commit(own, body(id, 4, value(0, 9), value(6, 50)))
