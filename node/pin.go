@@ -70,7 +70,9 @@ func (n *Node) LockHard() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closeSession()
-	n.cfg.Vault.LockHard()
+	if n.cfg.Vault != nil { // nil after a wipe
+		n.cfg.Vault.LockHard()
+	}
 	n.events.publish(Event{Type: EventLock})
 	return nil
 }
