@@ -271,7 +271,7 @@ func (n *Node) Wiped() <-chan struct{} { return n.wiped }
 // a token of [Node.Reauth]. There is no order and no receipt: the device stays a
 // member until its credential ends or is revoked. An error that comes before the
 // wish is on disk changes nothing; after it the wipe goes on by itself, also after
-// a restart.
+// a restart. Errors: [ErrLocked], [ErrWiped], [ErrReauth], [ErrReadOnly].
 func (n *Node) WipeSelf(ctx context.Context, token string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -284,14 +284,14 @@ func (n *Node) WipeSelf(ctx context.Context, token string) error {
 		if gone := os.Remove(filepath.Join(n.cfg.Dir, wipeFile)); !errors.Is(gone, os.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
-		return fmt.Errorf("node: the wipe cannot be noted and has not begun: make room on the disk and try again: %w", err)
+		return fmt.Errorf("%w: the wipe cannot be noted and has not begun: make room on the disk and try again: %w", ErrReadOnly, err)
 	}
 	n.closeSession()
 	n.events.publish(Event{Type: EventLock})
 	n.goOnWiping(ctx)
 	if n.wipe.stage != wipeDelivered {
 		n.keeper.ring()
-		return errors.New("node: this device reads nothing any more, but some of its keys are not destroyed yet: leave it running, it tries again every few seconds")
+		return fmt.Errorf("%w: this device reads nothing any more, but some of its keys are not destroyed yet: leave it running, it tries again every few seconds", ErrReadOnly)
 	}
 	return nil
 }
