@@ -7,7 +7,8 @@ package node
 //	askAgain        what was sealed to a key that is destroyed here is asked for, in a control entry
 //	drainAsked      the announcer seals anew, and hands over what was asked for
 //
-// An item whose entry has not come waits under "handed/" until it has.
+// An item whose entry has not come waits under "handed/" until it has, within
+// the bounds of handed.go. Both may come in one turn of the drain, in any order.
 
 import (
 	"context"
