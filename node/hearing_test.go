@@ -127,5 +127,10 @@ func TestHearingIsCutInTime(t *testing.T) {
 		t.Error("it was cut before it could hear")
 	}
 	clock.step(hearingTime + 2*time.Second)
+	eventually(t, "its time is over by the node's own doing, not at the mesh's next look", func() bool {
+		a.hearMu.Lock()
+		defer a.hearMu.Unlock()
+		return a.hearings[stolen.mesh.ID()].over
+	})
 	eventually(t, "it is cut", func() bool { return !linked(a, stolen) })
 }
