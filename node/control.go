@@ -20,7 +20,6 @@ const (
 	controlPreKeys    controlType = 2 // group's published prekeys
 	controlStatement  controlType = 3 // a statement of identity, of whoever signed it: any device may carry it
 	controlUnreadable controlType = 4 // group's request to seal anew what a member cannot open
-	controlKeyRoll    controlType = 5 // identity.KeyRoll: this device goes on under another signing key
 )
 
 var errControl = errors.New("node: malformed control entry")

@@ -26,19 +26,15 @@ type directory struct {
 	creds map[identity.Key]*identity.Credential // guarded by mu
 	logs  map[identity.LogID]struct{}           // guarded by mu: logs whose seq 0 is held
 
-	successor, predecessor map[identity.Key]identity.Key // guarded by mu: devices that changed their key
-
 	witnesses map[identity.Key]identity.Key // guarded by mu: from witness key to signing key
 }
 
 func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directory {
 	return &directory{
-		trust: trust,
-		self:  own.SigningKey,
-		creds: map[identity.Key]*identity.Credential{own.SigningKey: own},
-		logs:  map[identity.LogID]struct{}{{Author: own.SigningKey}: {}},
-
-		successor: make(map[identity.Key]identity.Key), predecessor: make(map[identity.Key]identity.Key),
+		trust:     trust,
+		self:      own.SigningKey,
+		creds:     map[identity.Key]*identity.Credential{own.SigningKey: own},
+		logs:      map[identity.LogID]struct{}{{Author: own.SigningKey}: {}},
 		witnesses: map[identity.Key]identity.Key{own.Claims.Witness: own.SigningKey},
 	}
 }
@@ -139,13 +135,6 @@ func (d *directory) nextEnd(now time.Time) time.Time {
 	return next
 }
 
-// rolled notes that the device of log old goes on under another key.
-func (d *directory) rolled(old, next identity.Key) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.successor[old], d.predecessor[next] = next, old
-}
-
 // People returns every known device with the person behind it, by name. It
 // works while locked, because credentials are no secret inside the mesh; when
 // people were met in person is shown only while unlocked.
@@ -207,7 +196,6 @@ func (n *Node) personOf(log identity.LogID, near map[peer.ID]bool) Person {
 	p.Valid = p.Standing.good()
 	p.Sponsored = sponsoredOf(c, now)
 	p.Wipe = n.wipeOf(c, standing)
-	p.Replaces, p.ReplacedBy = n.people.rolls(log.Author)
 	if n.open != nil {
 		p.Ready = n.open.keyring.HasPreKey(log, now)
 		p.VerifiedAt = n.verifiedAt(c.SigningKey)
@@ -225,19 +213,6 @@ func (n *Node) verifiedAt(k identity.Key) time.Time {
 		return time.Time{}
 	}
 	return v.At
-}
-
-// rolls returns the logs before and after a change of a device's key, if any.
-func (d *directory) rolls(k identity.Key) (before, after string) {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	if old, ok := d.predecessor[k]; ok {
-		before = identity.LogID{Author: old}.String()
-	}
-	if next, ok := d.successor[k]; ok {
-		after = identity.LogID{Author: next}.String()
-	}
-	return before, after
 }
 
 // resolve finds the devices that a member's name in a [GroupSpec] means.

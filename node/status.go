@@ -81,8 +81,6 @@ type Person struct {
 	Sponsored  *Sponsored `json:"sponsored,omitempty"`   // colleagues vouched for it
 	VerifiedAt time.Time  `json:"verified_at,omitzero"`  // in person, on this device; zero while locked
 	Wipe       *WipeState `json:"wipe,omitempty"`        // it was ordered to wipe itself
-	Replaces   string     `json:"replaces,omitempty"`    // log of the key that it used before
-	ReplacedBy string     `json:"replaced_by,omitempty"` // log of the key that it uses since
 }
 
 // GroupSpec asks for a new group. Each member is a person

@@ -97,9 +97,6 @@ func personState(p node.Person) string {
 	if !p.Valid {
 		words = append(words, "credential not valid now")
 	}
-	if p.ReplacedBy != "" {
-		words = append(words, "goes on with a new key")
-	}
 	if !p.Self && !p.Relay && !p.Ready {
 		words = append(words, "cannot be sealed to yet")
 	}

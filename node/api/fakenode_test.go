@@ -326,7 +326,7 @@ func (f *fakeNode) People() ([]node.Person, error) {
 		{Name: ben.Name, Org: ben.Org, Roles: []string{ben.Role}, Log: ben.Log, Reachable: true, Ready: true, Valid: true,
 			Standing: node.Standing{State: "provisional", Words: "vouched for by colleagues", Until: born}, Registrar: true, VerifiedAt: born,
 			Sponsored: &node.Sponsored{Kind: "break-glass", Sponsors: []string{amara.Name}, Groups: []string{hexGroup(1)}, Until: born},
-			Wipe:      &node.WipeState{Ordered: born, Receipt: born}, Replaces: "cc/0", ReplacedBy: "dd/0"},
+			Wipe:      &node.WipeState{Ordered: born, Receipt: born}},
 	}, nil
 }
 
