@@ -77,10 +77,10 @@ type Person struct {
 	Credential string    `json:"credential"` // issuer
 
 	Standing   Standing   `json:"standing"`
-	Registrar  bool       `json:"registrar,omitempty"`   // issued by a registrar
-	Sponsored  *Sponsored `json:"sponsored,omitempty"`   // colleagues vouched for it
-	VerifiedAt time.Time  `json:"verified_at,omitzero"`  // in person, on this device; zero while locked
-	Wipe       *WipeState `json:"wipe,omitempty"`        // it was ordered to wipe itself
+	Registrar  bool       `json:"registrar,omitempty"`  // issued by a registrar
+	Sponsored  *Sponsored `json:"sponsored,omitempty"`  // colleagues vouched for it
+	VerifiedAt time.Time  `json:"verified_at,omitzero"` // in person, on this device; zero while locked
+	Wipe       *WipeState `json:"wipe,omitempty"`       // it was ordered to wipe itself
 }
 
 // GroupSpec asks for a new group. Each member is a person

@@ -614,3 +614,25 @@ func TestSyncResumes(t *testing.T) {
 	synced(t, b, a)
 	sameLogs(t, a, b)
 }
+
+// A body for which the day's budget has no room is asked for again.
+func TestBodyOverBudgetIsAskedForAgain(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, func(cfg *Config) { cfg.Limits.DayBytes = 4000 })
+	first, err := a.logs.Entry(t.Context(), a.self, 0)
+	check(t, err)
+	second, err := a.logs.Entry(t.Context(), a.self, 1) // prekeys, longer than what is left
+	check(t, err)
+	b.accept(t.Context(), first.Frame())
+	b.acceptHeaders(t.Context(), second.HeaderFrame())
+	check(t, b.acceptBodies(t.Context(), body{a.self, 1, second.Body}))
+	if e, err := b.logs.Entry(t.Context(), a.self, 1); err != nil || !e.Absent {
+		t.Fatalf("the body was taken over the budget: %v", err)
+	}
+	b.sync.bodies(func(absent *ledger.Absence) {
+		if !absent.Has(a.self, 1) {
+			t.Fatal("the body was forgotten")
+		}
+	})
+}
