@@ -344,6 +344,8 @@ func TestIntruderDials(t *testing.T) {
 			}
 			return
 		}
+		// The intruder may see the end before the victim has counted it.
+		poll(t, "refusals are counted", func() bool { return victim.Stats().Refused[i.reason] >= attempts })
 		if refused := victim.Stats().Refused; refused[i.reason] != attempts || len(refused) != 1 {
 			t.Errorf("refused for %v, want %d times %q", refused, attempts, i.reason)
 		}

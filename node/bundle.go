@@ -202,9 +202,18 @@ func (n *Node) wholeFrontier(ctx context.Context) (ledger.Frontier, error) {
 			return nil, err
 		}
 	}
+	lost := make(map[identity.LogID]uint64)
+	for _, w := range n.logs.Lost() {
+		if first, ok := lost[w.Log]; !ok || w.From < first {
+			lost[w.Log] = w.From
+		}
+	}
 	var whole ledger.Frontier
 	for _, head := range n.logs.Frontier() {
 		lowest := head.Next
+		if first, ok := lost[head.Log]; ok {
+			lowest = min(lowest, first)
+		}
 		n.sync.bodies(func(a *ledger.Absence) {
 			for _, w := range a.Of(head.Log) {
 				lowest = min(lowest, w.From)
@@ -215,6 +224,9 @@ func (n *Node) wholeFrontier(ctx context.Context) (ledger.Frontier, error) {
 		}
 		if lowest < head.Next {
 			e, err := n.logs.Entry(ctx, head.Log, lowest-1)
+			if errors.Is(err, ledger.ErrDamaged) || errors.Is(err, ledger.ErrNotFound) {
+				continue // nothing of it is claimed
+			}
 			if err != nil {
 				return nil, fmt.Errorf("node: up to where a log is whole: %w", err)
 			}

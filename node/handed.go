@@ -49,6 +49,9 @@ const (
 	maxHandedItems = 8192
 	maxHandedBytes = 16 << 20
 	maxHandedRatio = 4 // senders with all they may have
+
+	// handedFloor is what an item counts for beside its payload.
+	handedFloor = maxHandedBytes / maxHandedItems
 )
 
 // handedSet knows the items that wait for their entries; the items themselves are
@@ -141,14 +144,16 @@ func (s *handedSet) drop(id ledger.ID, from identity.LogID) {
 	}
 }
 
-// shrink drops the oldest eighth of what a sender handed over, so that it is
-// seldom done.
+// shrink drops the oldest sixteenth of what a sender handed over, so that it is
+// seldom done. What one message leads to must fit into one record of the vault
+// with whatever else is in it: every item counts with a floor (handedFloor), so
+// that small ones cannot leave by the thousand.
 func (s *handedSet) shrink(from identity.LogID) (out []handedRef) {
 	b := s.by[from]
 	ids := slices.SortedFunc(maps.Keys(b.held), func(x, y ledger.ID) int {
 		return cmp.Or(cmp.Compare(b.held[x].at, b.held[y].at), bytes.Compare(x[:], y[:]))
 	})
-	want := handedOf{b.items - b.items/8, b.bytes - b.bytes/8}
+	want := handedOf{b.items - b.items/16, b.bytes - b.bytes/16}
 	for _, id := range ids {
 		if len(out) > 0 && !b.over(want) {
 			break
@@ -198,5 +203,5 @@ func (n *Node) loadHanded(key string, value []byte) error {
 }
 
 func handedItemOf(rec *openedRecord) handedItem {
-	return handedItem{tag: tagOf(rec.tagKey, rec.group), at: rec.received, size: len(rec.payload)}
+	return handedItem{tag: tagOf(rec.tagKey, rec.group), at: rec.received, size: handedFloor + len(rec.payload)}
 }

@@ -8,6 +8,7 @@ import (
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
 	"tocsin/ledger"
 )
 
@@ -242,5 +243,30 @@ func TestHandedSet(t *testing.T) {
 	}
 	if s.sum != (handedOf{}) || len(s.by)+len(s.senders)+len(s.tags) != 0 {
 		t.Errorf("empty: %+v", s)
+	}
+}
+
+// However small the items of one member and however large the next, what leaves
+// for one item fits into a record of the vault with room to spare.
+func TestHandedLeaveInPortions(t *testing.T) {
+	s := newHandedSet()
+	var from identity.LogID
+	from.Author[0] = 1
+	at := int64(0)
+	add := func(payload int) int {
+		at++
+		var id ledger.ID
+		id[0], id[1], id[2] = byte(at>>16), byte(at>>8), byte(at)
+		return len(s.add(id, from, handedItem{at: at, size: handedFloor + payload}))
+	}
+	most := 0
+	for range maxHandedItems - 300 {
+		most = max(most, add(0))
+	}
+	for range 600 {
+		most = max(most, add(60<<10))
+	}
+	if most == 0 || most > vault.MaxChanges/4 {
+		t.Fatalf("%d items leave at once; a record holds %d changes", most, vault.MaxChanges)
 	}
 }

@@ -110,6 +110,9 @@ func (n *Node) scanAbsent(ctx context.Context) error {
 			}
 			return nil
 		})
+		if err != nil && ctx.Err() != nil {
+			return ctx.Err() // whoever asked has gone: the next one goes on here
+		}
 		if err != nil {
 			// The log is damaged: what is lost of it is fetched again as a whole.
 			n.log.Error("absent bodies of a log are not known", "log", head.Log, "err", err)

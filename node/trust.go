@@ -312,6 +312,8 @@ func (n *Node) follow(effects []identity.Effect) {
 	n.obey()
 	if n.open != nil {
 		n.heedMine(n.ctx)
+	}
+	if n.open != nil { // a vault that could not be read has closed it
 		if slices.ContainsFunc(effects, changesAdmission) {
 			n.reexamine()
 			n.refreshInbox()
