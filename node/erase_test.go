@@ -24,6 +24,7 @@ func TestErasedMessageIsGone(t *testing.T) {
 		inGroup(t, g, b)
 		gone = say(t, a, g, "to be erased")
 		say(t, a, g, "kept")
+		shows(t, b, g, "to be erased", "kept") // else its own may come before what it has not seen
 		own = say(t, b, g, "my own")
 		shows(t, b, g, "to be erased", "kept", "my own")
 		if _, err := b.EraseMessages(t.Context(), token(t, b), g, "00"); !errors.Is(err, ErrInvalid) {
