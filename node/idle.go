@@ -46,16 +46,18 @@ func (n *Node) lockSoon() {
 // lease has ended.
 func (n *Node) lockLoop() {
 	defer n.wg.Done()
+	last := n.cfg.Clock.Now() // up to when time was counted: no gap is left between two turns
 	for {
-		from := n.cfg.Clock.Now()
 		wait := n.lockDue()
 		passed := wait
 		select {
 		case <-n.ctx.Done():
 			return
 		case <-n.idle.wake:
-			passed = min(max(n.cfg.Clock.Now().Sub(from), 0), wait)
+			now := n.cfg.Clock.Now()
+			passed, last = min(max(now.Sub(last), 0), wait), now
 		case <-n.cfg.Clock.After(wait):
+			last = n.cfg.Clock.Now()
 		}
 		n.mu.Lock()
 		n.lease.run += passed
