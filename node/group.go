@@ -53,22 +53,29 @@ func parseGroupKind(s string) (group.Kind, error) {
 	return 0, invalid("a group is direct, team or incident, not %q", s)
 }
 
+// devicesFor finds the group (hex id) and the devices of the member that a change
+// is about. It fails where nothing can be sent. n.mu is held.
+func (n *Node) devicesFor(groupID, member string) (group.ID, []identity.LogID, error) {
+	id, err := parseGroupID(groupID)
+	if err != nil {
+		return id, nil, err
+	}
+	if err := n.writable(); err != nil {
+		return id, nil, err
+	}
+	if _, ok := n.open.keyring.Group(id); !ok {
+		return id, nil, noGroup(id)
+	}
+	devices, err := n.people.resolve(member)
+	return id, devices, err
+}
+
 // AddMember adds every device of a person to a group and announces a new
 // epoch. The newcomers read nothing older (protocol §4, rule 5).
 func (n *Node) AddMember(ctx context.Context, groupID, member string) error {
-	id, err := parseGroupID(groupID)
-	if err != nil {
-		return err
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.writable(); err != nil {
-		return err
-	}
-	if _, ok := n.open.keyring.Group(id); !ok {
-		return noGroup(id)
-	}
-	members, err := n.people.resolve(member)
+	id, members, err := n.devicesFor(groupID, member)
 	if err != nil {
 		return err
 	}

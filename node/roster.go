@@ -68,19 +68,9 @@ func (n *Node) SetRole(ctx context.Context, groupID, member, role string) error 
 
 // changeGroup writes an operation for every device of a member and announces.
 func (n *Node) changeGroup(ctx context.Context, groupID, member string, op func(group.ID, identity.LogID) ([]byte, error)) error {
-	id, err := parseGroupID(groupID)
-	if err != nil {
-		return err
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if err := n.writable(); err != nil {
-		return err
-	}
-	if _, ok := n.open.keyring.Group(id); !ok {
-		return noGroup(id)
-	}
-	devices, err := n.people.resolve(member)
+	id, devices, err := n.devicesFor(groupID, member)
 	if err != nil {
 		return err
 	}

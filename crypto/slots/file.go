@@ -45,7 +45,7 @@ func Create(path string, random io.Reader) (*Slots, error) {
 	}
 	s, err := CreateOn(osFile{f}, random)
 	if err == nil {
-		err = syncDir(filepath.Dir(path))
+		err = SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("slots: cannot create; is the disk full? %w", err), f.Close(), os.Remove(path))
@@ -90,7 +90,7 @@ func remove(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("slots: the keys are destroyed, the file cannot be removed: %w", err)
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("slots: the keys are destroyed, the folder cannot be synced: %w", err)
 	}
 	return nil

@@ -8,10 +8,10 @@ import (
 	"syscall"
 )
 
-// syncDir makes the names in dir durable. Some file systems (FUSE, network
+// SyncDir makes the names in dir durable. Some file systems (FUSE, network
 // shares) know no such call and say EINVAL or ENOTSUP; there is nothing more
 // that we could do on them.
-func syncDir(dir string) error {
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
 package slots
 
-// syncDir does nothing: Windows has no call for it, and NTFS journals names.
-func syncDir(string) error { return nil }
+// SyncDir does nothing: Windows has no call for it, and NTFS journals names.
+func SyncDir(string) error { return nil }

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"tocsin/crypto/slots"
 )
 
 // disk is the file layer of a vault, bound to its folder. It is an interface so
@@ -83,7 +85,7 @@ func (d osDisk) remove(name string) error {
 	return nil
 }
 
-func (d osDisk) syncDir() error { return syncDir(d.dir) }
+func (d osDisk) syncDir() error { return slots.SyncDir(d.dir) }
 
 // makeDir creates the folder of a new vault and closes it to everybody else.
 // Parents that are missing are made as private as it.
@@ -94,7 +96,7 @@ func makeDir(dir string) error {
 	if err := os.Chmod(dir, dirMode); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return slots.SyncDir(filepath.Dir(dir))
 }
 
 type osFile struct{ *os.File }

@@ -1,4 +1,0 @@
-package vault
-
-// syncDir does nothing: Windows has no call for it, and NTFS journals names.
-func syncDir(string) error { return nil }
