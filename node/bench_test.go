@@ -174,7 +174,7 @@ func benchTocsin(b *testing.B, receipts time.Duration) {
 		m := w.enrol(fmt.Sprintf("Clinician %c", 'A'+i), orgHospital)
 		n := m.start(b, m.onDisk(b), knows(nodes...), func(cfg *Config) {
 			cfg.Listen = cfg.Listen[:1]
-			cfg.ReceiptDelay, cfg.SyncInterval = receipts, 0
+			cfg.ReceiptDelay, cfg.SyncInterval, cfg.WitnessPause, cfg.TestimonyPause = receipts, 0, 0, 0
 			cfg.Limits = ledger.Limits{DayHeaders: 1 << 30, DayBytes: 1 << 40}
 		})
 		nodes = append(nodes, n)

@@ -214,14 +214,16 @@ func (p *puller) forks(ctx context.Context, run []item) error {
 }
 
 func (p *puller) testimony(ctx context.Context, run []item) error {
-	for _, it := range run {
-		err := p.n.acceptRecords(ctx, it.Data)
-		switch {
-		case errors.Is(err, ledger.ErrTestimony):
-			return ledger.Breach(ledger.BrokenEntry, "testimony that is not what it says: %v", err)
-		case err != nil:
-			p.n.log.Error("testimony could not be saved", "log", it.want.Log, "err", err)
-		}
+	tables := make([][]byte, len(run))
+	for i, it := range run {
+		tables[i] = it.Data
+	}
+	err := p.n.acceptRecords(ctx, tables...)
+	switch {
+	case errors.Is(err, ledger.ErrTestimony):
+		return ledger.Breach(ledger.BrokenEntry, "testimony that is not what it says: %v", err)
+	case err != nil:
+		p.n.log.Error("testimony could not be saved", "logs", len(run), "err", err)
 	}
 	return nil
 }

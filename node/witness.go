@@ -36,6 +36,12 @@ const (
 	custodyRenewal = 24 * time.Hour
 	// maxTestimony bounds the testimony about one log on the wire.
 	maxTestimony = 60 << 10
+	// testimonyRate is how many pieces of testimony a second a device is to make
+	// and take in the long run (half a per cent of a core and 10 kB/s), and
+	// maxWitnessPause the longest it waits for that: in a busy mesh one checkpoint
+	// covers more entries, so that witnessing never outweighs what is witnessed.
+	testimonyRate   = 50
+	maxWitnessPause = 5 * time.Minute
 )
 
 // testimony is what a node keeps as a witness.
@@ -48,6 +54,7 @@ type testimony struct {
 	told  time.Time // of witnessLoop: when they were last told to ask
 
 	mu       sync.Mutex
+	work     int                         // guarded by mu: pieces made and taken since the last round
 	logs     map[identity.LogID]struct{} // guarded by mu: to be looked at
 	promised map[identity.LogID]promise  // guarded by mu: our custody
 }
@@ -133,6 +140,23 @@ func (d *directory) byWitness(k identity.Key) *identity.Credential {
 	return nil
 }
 
+// worked counts pieces of testimony that were made or taken.
+func (w *testimony) worked(pieces int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.work += pieces
+}
+
+// pause is how long the next round is put off: least, or longer if the last
+// one was so much work that [testimonyRate] asks for it.
+func (w *testimony) pause(least time.Duration) time.Duration {
+	w.mu.Lock()
+	work := w.work
+	w.work = 0
+	w.mu.Unlock()
+	return max(least, min(time.Duration(work)*time.Second/testimonyRate, maxWitnessPause))
+}
+
 // witnessLoop is the one goroutine that makes testimony.
 func (n *Node) witnessLoop() {
 	defer n.wg.Done()
@@ -153,7 +177,7 @@ func (n *Node) witnessLoop() {
 				n.testimony.grew(head.Log)
 			}
 		}
-		if !n.wait(n.cfg.WitnessPause) {
+		if !n.wait(n.testimony.pause(n.cfg.WitnessPause)) {
 			return
 		}
 		if err := n.witness(n.ctx); err != nil && n.ctx.Err() == nil {
@@ -171,7 +195,8 @@ func (n *Node) witness(ctx context.Context) error {
 	logs := w.takeLogs()
 	now := n.cfg.Clock.Now()
 	before := w.tree.Root()
-	_, err := w.table.CosignHeld(ctx, now, logs...)
+	made, err := w.table.CosignHeld(ctx, now, logs...)
+	w.worked(len(made))
 	for _, id := range logs {
 		err = errors.Join(err, n.promise(ctx, id, now), n.remark(ctx, id))
 	}
@@ -252,6 +277,7 @@ func (n *Node) promise(ctx context.Context, id identity.LogID, now time.Time) er
 		return err
 	}
 	w.mu.Lock()
+	w.work++
 	w.promised[id] = promise{from: from, to: head.Next, renew: now.Add(custodyRenewal)}
 	w.mu.Unlock()
 	return nil
@@ -284,13 +310,18 @@ func (n *Node) records(ctx context.Context, id identity.LogID) ([]byte, error) {
 	return b.Bytes()
 }
 
-// acceptRecords takes testimony from a neighbour or a bundle. A record that is
-// not what it says is an error that matches [ledger.ErrTestimony]; one about a
-// log or of a witness not known yet is left for a later session.
-func (n *Node) acceptRecords(ctx context.Context, data []byte) error {
-	raws, err := readRecords(data)
-	if err != nil {
-		return err
+// acceptRecords takes testimony from a neighbour or a bundle, about one log in
+// each of tables; together they cost one write. A record that is not what it
+// says is an error that matches [ledger.ErrTestimony]; one about a log or of a
+// witness not known yet is left for a later session.
+func (n *Node) acceptRecords(ctx context.Context, tables ...[]byte) error {
+	var raws [][]byte
+	for _, data := range tables {
+		more, err := readRecords(data)
+		if err != nil {
+			return err
+		}
+		raws = append(raws, more...)
 	}
 	results, err := n.testimony.table.Take(ctx, raws)
 	if err != nil {
@@ -301,6 +332,7 @@ func (n *Node) acceptRecords(ctx context.Context, data []byte) error {
 	for _, r := range results {
 		if r.Changed {
 			changed[r.Log] = struct{}{}
+			n.testimony.worked(1)
 		}
 		if errors.Is(r.Err, ledger.ErrTestimony) {
 			bad = r.Err

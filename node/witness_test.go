@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"tocsin/ledger"
 	"tocsin/node/inbox"
@@ -84,5 +85,28 @@ func TestTestimonySettles(t *testing.T) {
 	}
 	if err := b.acceptRecords(t.Context(), []byte{0}); !errors.Is(err, ledger.ErrTestimony) {
 		t.Fatalf("testimony cut short: %v", err)
+	}
+}
+
+// Witnessing takes its time where there is much of it, and none where there is
+// little, whatever the size of the mesh.
+func TestWitnessingPacesItself(t *testing.T) {
+	w := &testimony{}
+	for _, c := range []struct {
+		work int
+		want time.Duration
+	}{
+		{0, 5 * time.Second},
+		{100, 5 * time.Second},
+		{50 * testimonyRate, 50 * time.Second},
+		{1 << 20, maxWitnessPause},
+	} {
+		w.worked(c.work)
+		if got := w.pause(5 * time.Second); got != c.want {
+			t.Errorf("after %d pieces of testimony the next round waits %v, want %v", c.work, got, c.want)
+		}
+	}
+	if got := w.pause(time.Second); got != time.Second {
+		t.Errorf("what was waited for counts again: %v", got)
 	}
 }
