@@ -70,9 +70,12 @@ func Encode(m Message) ([]byte, error) {
 		return encodeUnknown(m)
 	}
 	var content any
-	if m.Text != nil {
+	switch {
+	case m.Text != nil:
 		content = textToWire(m.Text)
-	} else {
+	case m.Attachment != nil:
+		content = attachmentToWire(m.Attachment)
+	default:
 		content = receiptToWire(m.Receipt)
 	}
 	raw, err := c.enc.Marshal(content)
@@ -151,6 +154,12 @@ func (c modes) decodeContent(m *Message, w wire, whole []byte) error {
 			return fmt.Errorf("%w: the receipt cannot be read", ErrInvalid)
 		}
 		return receiptFromWire(m, r)
+	case KindAttachment:
+		var a wireAttachment
+		if err := c.dec.Unmarshal(w.Content, &a); err != nil {
+			return fmt.Errorf("%w: the attachment cannot be read", ErrInvalid)
+		}
+		return attachmentFromWire(m, a)
 	}
 	return c.keepUnknown(m, w, whole)
 }

@@ -35,8 +35,9 @@ type Kind string
 
 // The kinds of this version.
 const (
-	KindText    Kind = "text"
-	KindReceipt Kind = "receipt"
+	KindText       Kind = "text"
+	KindReceipt    Kind = "receipt"
+	KindAttachment Kind = "attachment"
 )
 
 // State is what a receipt says about the entries it names.
@@ -50,14 +51,15 @@ const (
 	Read State = "read"
 )
 
-// Message is one thing said. Exactly one of Text, Receipt and Unknown is set, and Kind says which.
+// Message is one thing said. Exactly one of Text, Receipt, Attachment and Unknown is set, and Kind says which.
 type Message struct {
 	Kind Kind
 	// Sent is when the sender's clock says it was sent, in whole milliseconds, UTC.
 	Sent time.Time
 
-	Text    *Text
-	Receipt *Receipt
+	Text       *Text
+	Receipt    *Receipt
+	Attachment *Attachment
 	// Unknown is the whole encoding of a message whose kind this version does not know.
 	Unknown []byte
 }
@@ -99,6 +101,8 @@ func (m Message) Summary() string {
 		return oneLine(m.Text.Body, 80)
 	case m.Receipt != nil:
 		return fmt.Sprintf("%s: %d %s", m.Receipt.State, len(m.Receipt.Entries), plural(len(m.Receipt.Entries), "message", "messages"))
+	case m.Attachment != nil:
+		return oneLine(m.Attachment.Words(), 80)
 	default:
 		return NewerKind
 	}
@@ -131,6 +135,8 @@ func (m Message) LogValue() slog.Value {
 		attrs = append(attrs, slog.Int("bytes", len(m.Text.Body)))
 	case m.Receipt != nil:
 		attrs = append(attrs, slog.Int("entries", len(m.Receipt.Entries)))
+	case m.Attachment != nil:
+		attrs = append(attrs, slog.Int64("bytes", m.Attachment.Size), slog.Int("chunks", len(m.Attachment.Chunks)))
 	default:
 		attrs = append(attrs, slog.Int("bytes", len(m.Unknown)))
 	}
@@ -139,7 +145,7 @@ func (m Message) LogValue() slog.Value {
 
 // logKind names the kind for a log. The name of an unknown kind comes from the sender, so it is not repeated.
 func (m Message) logKind() string {
-	if m.Kind == KindText || m.Kind == KindReceipt {
+	if m.Kind == KindText || m.Kind == KindReceipt || m.Kind == KindAttachment {
 		return string(m.Kind)
 	}
 	return "unknown"
@@ -173,22 +179,30 @@ func (m Message) Validate() error {
 	if ms := m.Sent.UnixMilli(); ms <= 0 || ms >= latest {
 		return fmt.Errorf("%w: the time of sending is outside 1970 to 9999; set the clock of the sending device", ErrInvalid)
 	}
-	switch m.Kind {
-	case KindText:
-		if m.Text == nil || m.Receipt != nil || m.Unknown != nil {
-			return fmt.Errorf("%w: a text message holds a text and nothing else", ErrInvalid)
-		}
+	if m.parts() != 1 {
+		return fmt.Errorf("%w: a message holds exactly one thing", ErrInvalid)
+	}
+	switch {
+	case m.Kind == KindText && m.Text != nil:
 		return m.Text.validate()
-	case KindReceipt:
-		if m.Receipt == nil || m.Text != nil || m.Unknown != nil {
-			return fmt.Errorf("%w: a receipt holds a receipt and nothing else", ErrInvalid)
-		}
+	case m.Kind == KindReceipt && m.Receipt != nil:
 		return m.Receipt.validate()
+	case m.Kind == KindAttachment && m.Attachment != nil:
+		return m.Attachment.validate()
+	case m.Kind != KindText && m.Kind != KindReceipt && m.Kind != KindAttachment && m.Unknown != nil:
+		return nil
 	}
-	if m.Unknown == nil || m.Text != nil || m.Receipt != nil {
-		return fmt.Errorf("%w: a message of an unknown kind holds its encoding and nothing else", ErrInvalid)
+	return fmt.Errorf("%w: it holds something else than its kind says", ErrInvalid)
+}
+
+// parts counts what the message holds.
+func (m Message) parts() (n int) {
+	for _, held := range []bool{m.Text != nil, m.Receipt != nil, m.Attachment != nil, m.Unknown != nil} {
+		if held {
+			n++
+		}
 	}
-	return nil
+	return n
 }
 
 func checkKind(k Kind) error {

@@ -49,6 +49,8 @@ func vectors(t testing.TB) []struct {
 		{"receipt-delivered", NewReceipt(Delivered, [][32]byte{id(1)}, sent)},
 		{"receipt-read", NewReceipt(Read, [][32]byte{id(3), id(1), id(2), id(1)}, sent)},
 		{"newer-kind", newer},
+		{"attachment", NewAttachment(file(ChunkSize+1), sent)},
+		{"attachment-thumb", NewAttachment(photo(), sent)},
 	}
 }
 
@@ -148,6 +150,9 @@ func drawMessage(t *rapid.T) Message {
 		}
 		return r
 	}, rapid.StringN(0, 300, MaxText-1).Draw(t, "body"))
+	if rapid.Bool().Draw(t, "attachment") {
+		return NewAttachment(drawFile(t, body), at)
+	}
 	m := NewText(body, at)
 	if rapid.Bool().Draw(t, "reply") {
 		m.Text.ReplyTo = ids.Draw(t, "to")
@@ -284,6 +289,10 @@ const canary = "CANARY-patient-in-bed-4"
 // TestLogsHoldNoContent fails when any way of logging or printing a message carries what was said.
 func TestLogsHoldNoContent(t *testing.T) {
 	m := NewText(canary, sent)
+	secret := file(1)
+	secret.Name, secret.Caption = canary, canary
+	copy(secret.Key[:], canary)
+	attached := NewAttachment(secret, sent)
 	unknown, err := codec().enc.Marshal(wire{Kind: "casualty", Sent: sent.UnixMilli(), Content: mustEncode(t, canary)})
 	if err != nil {
 		t.Fatal(err)
@@ -294,15 +303,19 @@ func TestLogsHoldNoContent(t *testing.T) {
 	}
 	var out bytes.Buffer
 	for _, log := range []*slog.Logger{slog.New(slog.NewTextHandler(&out, nil)), slog.New(slog.NewJSONHandler(&out, nil))} {
-		for _, m := range []Message{m, newer} {
+		for _, m := range []Message{m, newer, attached} {
 			log.Info("a message", "message", m, "pointer", &m)
+			if m.Attachment != nil {
+				log.Info("an attachment", "pointer", m.Attachment, "value", *m.Attachment)
+			}
 			if m.Text != nil {
 				log.Info("a text", "text", m.Text, "value", *m.Text)
 			}
 		}
 	}
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-		fmt.Fprintf(&out, f+f+f+f+"\n", m, &m, newer, []Message{m, newer})
+		fmt.Fprintf(&out, f+f+f+f+"\n", m, &m, newer, []Message{m, newer, attached})
+		fmt.Fprintf(&out, f+f+f+"\n", attached.Attachment, *attached.Attachment, attached)
 		fmt.Fprintf(&out, f+f+"\n", m.Text, *m.Text)
 	}
 	if !strings.Contains(out.String(), "bytes") {
