@@ -105,7 +105,7 @@ func (k *Keyring) Farewell(op SignedOp, now time.Time) ([]*Announce, []Change, e
 			g.ops[id] = h
 		}
 	}
-	if g.view, err = g.ops.evaluate(o.op.Group); err != nil {
+	if g.view, err = g.ops.evaluate(k.lineage, o.op.Group); err != nil {
 		return nil, nil, err
 	}
 	g.members = g.view.devices()
@@ -148,6 +148,9 @@ func (k *Keyring) announceTo(g *groupState, devices []identity.LogID, now time.T
 	ids := slices.SortedFunc(maps.Keys(g.ops), func(a, b [32]byte) int { return bytes.Compare(a[:], b[:]) })
 	for _, op := range ids {
 		d.st.ops = append(d.st.ops, g.ops[op].sealed)
+	}
+	if d.st.successions = k.lineage.among(g.ops); len(d.st.successions) > maxListed {
+		return nil, fmt.Errorf("%w: the members of this group have begun %d further logs; an epoch lists %d: begin a new group", ErrLimit, len(d.st.successions), maxListed)
 	}
 	return d.finish(g, now)
 }

@@ -185,7 +185,7 @@ func (m *mirror) forge(d *device, by, prefix int) {
 	for _, o := range m.ops[:m.founded+prefix] {
 		g.ops[o.proof.ID] = o
 	}
-	g.view = must(g.ops.evaluate(m.id))
+	g.view = must(g.ops.evaluate(nil, m.id))
 	g.members = g.view.devices()
 	thief.k.prekeys = m.ds[(by+1)%symDevices].k.prekeys // everyone's are public
 	for _, other := range m.ds {

@@ -33,7 +33,10 @@ type epochState struct {
 	group   ID
 	members []epochMember  // ascending
 	absent  []absentMember // the group's other members, ascending
-	ops     []SignedOp     // ascending by id
+	// successions are those that the members follow from, beside the operations;
+	// ascending by New.
+	successions []Succession
+	ops         []SignedOp // ascending by id
 }
 
 // absentMember is a member of the group that an epoch is not for: he was
@@ -74,6 +77,12 @@ func (e *epochState) marshal() ([]byte, error) {
 		}
 	})
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, s := range e.successions {
+			addLogID(b, s.New)
+			addLogID(b, s.Old)
+		}
+	})
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
 		for i := range e.ops {
 			addSignedOp(b, &e.ops[i])
 		}
@@ -88,9 +97,9 @@ func (e *epochState) marshal() ([]byte, error) {
 func parseEpochState(raw []byte) (*epochState, error) {
 	s := cryptobyte.String(raw)
 	e := new(epochState)
-	var members, absent, ops cryptobyte.String
+	var members, absent, successions, ops cryptobyte.String
 	if !s.CopyBytes(e.group[:]) || !s.ReadUint16LengthPrefixed(&members) || !s.ReadUint24LengthPrefixed(&absent) ||
-		!s.ReadUint24LengthPrefixed(&ops) || !s.Empty() {
+		!s.ReadUint24LengthPrefixed(&successions) || !s.ReadUint24LengthPrefixed(&ops) || !s.Empty() {
 		return nil, invalid("epoch state cut short or too long")
 	}
 	for !members.Empty() {
@@ -117,6 +126,9 @@ func parseEpochState(raw []byte) (*epochState, error) {
 			return nil, invalid("more than %d absent members", maxAbsent)
 		}
 	}
+	if err := e.readSuccessions(successions); err != nil {
+		return nil, err
+	}
 	for !ops.Empty() {
 		op, err := readSignedOp(&ops)
 		if err != nil {
@@ -127,6 +139,22 @@ func parseEpochState(raw []byte) (*epochState, error) {
 		}
 	}
 	return e, nil
+}
+
+func (e *epochState) readSuccessions(s cryptobyte.String) error {
+	for !s.Empty() {
+		var v Succession
+		if !readLogID(&s, &v.New) || !readLogID(&s, &v.Old) || v.New == v.Old {
+			return invalid("list of successions cut short, or a log that goes on for itself")
+		}
+		if n := len(e.successions); n > 0 && e.successions[n-1].New.Compare(v.New) >= 0 {
+			return invalid("list of successions is not ascending")
+		}
+		if e.successions = append(e.successions, v); len(e.successions) > maxListed {
+			return invalid("more than %d successions", maxListed)
+		}
+	}
+	return nil
 }
 
 func addSignedOp(b *cryptobyte.Builder, o *SignedOp) {

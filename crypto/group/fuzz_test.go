@@ -189,13 +189,13 @@ func FuzzMerge(f *testing.F) {
 		for len(b) > 0 {
 			g.grow(draw)
 		}
-		got, err := g.set.evaluate(g.id)
+		got, err := g.set.evaluate(nil, g.id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		newNaive(g.set).view().compare(t, got)
 		// The same again, in the order of the map of this turn.
-		again, err := maps.Clone(g.set).evaluate(g.id)
+		again, err := maps.Clone(g.set).evaluate(nil, g.id)
 		if err != nil || !slices.Equal(again.Members, got.Members) || !slices.Equal(again.Void, got.Void) {
 			t.Fatalf("another order, another view: %v", err)
 		}

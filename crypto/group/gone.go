@@ -62,7 +62,7 @@ func (k *Keyring) MayBeDestroyed(creator identity.LogID, sent time.Time) bool {
 // shared returns the groups that device and this one are both in, ascending.
 func (k *Keyring) shared(device identity.LogID) (out []ID) {
 	for id, g := range k.groups {
-		if k.isMember(g) && listed(g.audience, device) {
+		if k.isMember(g) && listed(g.audience, k.Newest(device)) {
 			out = append(out, id)
 		}
 	}

@@ -15,8 +15,8 @@ import (
 
 // Config is what a keyring needs from its device.
 type Config struct {
-	// Self is the log this device writes. A new incarnation is a new member:
-	// it is added to groups again.
+	// Self is the log this device writes. A later incarnation, or the log of
+	// another key, goes on as the same member once its [Succession] is learnt.
 	Self identity.LogID
 	// Rand gives every random byte but those of HPKE encapsulation, which the
 	// standard library draws itself. Nil means crypto/rand.
@@ -74,6 +74,7 @@ type Keyring struct {
 	asked     map[identity.LogID]uint64   // elapsed seconds at which another epoch was asked of this announcer
 	askedUs   map[identity.LogID]requests // the same of others' requests, by who asked
 	heeded    int                         // requests in askedUs
+	lineage   *lineage                    // of the successions learnt
 }
 
 // groupState is a group and what follows from its operations and epochs.
@@ -111,6 +112,7 @@ func New(cfg Config) *Keyring {
 		prekeys:  make(map[identity.LogID]*PreKeys),
 		groups:   make(map[ID]*groupState),
 		epochs:   make(map[EpochID]*epoch),
+		lineage:  newLineage(make(map[identity.LogID]identity.LogID)),
 		tags:     make(map[Tag]*epoch),
 		created:  make(map[identity.LogID]int),
 		partials: make(map[partialID]*partial),
@@ -165,7 +167,9 @@ type batch struct {
 	dirty   map[ID]*groupState // operations to be, where they change
 	recheck map[ID]bool        // groups whose usable epochs change
 	elapsed uint64             // of the clock in this batch
-	inline  [4]func()
+
+	successions map[identity.LogID]identity.LogID // those of this batch, by New
+	inline      [4]func()
 }
 
 func (k *Keyring) newBatch() *batch {
@@ -236,8 +240,9 @@ func (b *batch) endDropped() {
 }
 
 func (b *batch) commit() error {
+	lineage := b.succeed()
 	for id, g := range b.dirty {
-		view, err := g.ops.evaluate(id)
+		view, err := g.ops.evaluate(lineage, id)
 		if err != nil {
 			return fmt.Errorf("group: stored operations of group %s: %w", id, err)
 		}
@@ -298,6 +303,8 @@ func (b *batch) add(c Change) error {
 		err = b.addUnreadable(rest, c.Value)
 	case name == "demoted":
 		err = b.addDemoted(rest, c.Value)
+	case name == "succession":
+		err = b.addSuccession(rest, c.Value)
 	case name == "clock":
 		err = b.addClock(rest, c.Value)
 	default:

@@ -190,9 +190,8 @@ func (p *partial) finished() bool {
 // none is ours.
 func (k *Keyring) findWrap(id partialID, p *page, now time.Time) (*secret, error) {
 	for _, own := range k.ownPreKeys(now) {
-		info := wrapInfo(id.epoch, k.cfg.Self, own.id)
 		for wrap := range slices.Chunk(p.data, wrapSize) {
-			raw, err := hpke.Open(own.private, hpke.HKDFSHA256(), hpke.AES256GCM(), info, wrap)
+			raw, err := hpke.Open(own.private, hpke.HKDFSHA256(), hpke.AES256GCM(), wrapInfo(id.epoch, own.log, own.id), wrap)
 			if err != nil {
 				continue // someone else's
 			}
@@ -335,7 +334,14 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if err != nil {
 		return nil, nil, err
 	}
-	view, err := k.judge(st.group, theirs, fresh)
+	l, err := k.lineageOf(st.successions)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !slices.Equal(l.among(theirs), st.successions) {
+		return nil, nil, invalid("successions listed that the operations do not rest on")
+	}
+	view, err := k.judge(st.group, theirs, fresh, l)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -350,10 +356,10 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if !hmac.Equal(want[:], p.header.members[:]) {
 		return nil, nil, invalid("the members listed are not those the header names")
 	}
-	if !listed(list, k.cfg.Self) {
+	if !slices.ContainsFunc(k.selves(), func(self identity.LogID) bool { return listed(list, self) }) {
 		return nil, nil, invalid("this device: %w", ErrNotMember)
 	}
-	if !listed(list, announcer) && !theirs.left(view, announcer) {
+	if !listed(list, announcer) && !theirs.left(l, view, announcer) {
 		return nil, nil, invalid("announcer %s: %w", announcer, ErrNotMember)
 	}
 	return view, fresh, nil
@@ -361,15 +367,16 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 
 // judge returns the view of an announce's operations. There must be room for
 // those that are fresh, and they must merge with ours at a bearable cost: where
-// they do not, none that is added later makes it less.
-func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp) (*View, error) {
+// they do not, none that is added later makes it less. The view is theirs, by the
+// successions that the announcer knew.
+func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp, l *lineage) (*View, error) {
 	g, ours := k.groups[group]
 	if ours && len(fresh) > 0 {
 		if err := g.room(fresh); err != nil {
 			return nil, err
 		}
 	}
-	view, err := theirs.evaluateWithin(group, k.maxLooks)
+	view, err := theirs.evaluateWithin(l, group, k.maxLooks)
 	if errors.Is(err, errTangled) {
 		return nil, invalid("%w", err)
 	}
@@ -380,7 +387,7 @@ func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp) (*View, error)
 	for _, o := range fresh {
 		union[o.proof.ID] = o
 	}
-	if _, err := union.evaluateWithin(group, k.maxLooks); errors.Is(err, errTangled) {
+	if _, err := union.evaluateWithin(k.lineage, group, k.maxLooks); errors.Is(err, errTangled) {
 		return nil, invalid("%w", err)
 	} else if err != nil {
 		return nil, err
@@ -390,12 +397,12 @@ func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp) (*View, error)
 
 // left reports that device took its leave by one of these operations, so that
 // the announce that brings it is a farewell.
-func (set opSet) left(view *View, device identity.LogID) bool {
-	if _, member := view.Role(device); member {
+func (set opSet) left(l *lineage, view *View, device identity.LogID) bool {
+	if _, member := view.Role(l.follow(device)); member {
 		return false
 	}
 	for _, o := range set {
-		if o.op.Leave != nil && o.author() == device {
+		if o.op.Leave != nil && l.device(o.author()) == l.device(device) {
 			return true
 		}
 	}

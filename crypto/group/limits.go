@@ -31,13 +31,20 @@ const (
 	// MaxMergedOps bounds the operations of one group that are held.
 	MaxMergedOps = 16_384
 	// maxOpBytes bounds their size, so that they fit an announce together with
-	// its lists of members.
-	maxOpBytes = MaxStatePages*StateChunk - 37*(MaxMembers+maxAbsent) - 64
+	// its lists of members and successions.
+	maxOpBytes = MaxStatePages*StateChunk - 37*(MaxMembers+maxAbsent) - 72*maxListed - 64
 	// MaxMergeLooks bounds what merging the operations of one group may cost: a
 	// look is at one operation, or at four words of a set of them, and takes some 5
 	// to 15 ns. Ten thousand usual operations take a hundredth of it; what is
 	// beyond it is made on purpose.
 	MaxMergeLooks = 1 << 27
+	// MaxSuccessions bounds the logs held that go on for others.
+	MaxSuccessions = 65_536
+	// maxListed bounds those that one announce lists.
+	maxListed = MaxDevices
+	// maxSelves bounds the logs of this device under which it looks for a wrap: its
+	// own, and some of those before it, as many as a device opens in 35 days and more.
+	maxSelves = 8
 	// MaxDeps bounds the heads that one operation names.
 	MaxDeps = 16
 	// MaxName is the longest name of a group, in bytes of UTF-8.

@@ -32,17 +32,18 @@ import (
 type opSet map[[32]byte]*knownOp
 
 // evaluate computes the view of a set that is closed (every dep is in it) and
-// lawful.
-func (set opSet) evaluate(id ID) (*View, error) {
-	return set.evaluateWithin(id, math.MaxInt)
+// lawful. All logs of a device are one member, named by the log that goes on. A
+// lineage that knows more makes no lawful set unlawful.
+func (set opSet) evaluate(l *lineage, id ID) (*View, error) {
+	return set.evaluateWithin(l, id, math.MaxInt)
 }
 
 // evaluateWithin is evaluate for a set that is not ours yet. It fails with
 // errTangled where that takes more than a number of looks: what an admin can tie
 // with a few thousand operations would otherwise take hours. The count is the
 // same everywhere, for it depends on the set alone.
-func (set opSet) evaluateWithin(id ID, looks int) (*View, error) {
-	m, err := set.merge(id, looks)
+func (set opSet) evaluateWithin(l *lineage, id ID, looks int) (*View, error) {
+	m, err := set.merge(l, id, looks)
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +60,13 @@ var errTangled = errors.New("too many changes made at the same time contradict e
 // order, in which each follows its deps.
 type merge struct {
 	id      ID
+	lineage *lineage
 	order   []*knownOp
 	past    []bitset // by position: what it depends on, directly or not, and itself
 	heads   [][32]byte
-	devices map[identity.LogID]*standing
-	by      []*standing // by position: the author
-	about   []*standing // by position: the device it is about, the author if it names none
+	devices map[identity.LogID]*standing // by lineage.device
+	by      []*standing                  // by position: the author
+	about   []*standing                  // by position: the device it is about, the author if it names none
 	creator *standing
 	create  int // the create that counts
 	used    map[[32]byte]int
@@ -82,14 +84,15 @@ func (m *merge) spend(looks int) bool {
 	return m.looks > m.most
 }
 
-// standing lists the positions of the operations about one device, ascending.
+// standing lists the positions of the operations about one device, ascending,
+// whichever of its logs they name.
 type standing struct {
-	device  identity.LogID
-	first   int   // its first adding
-	grants  []int // creates and adds: they make it a member
-	cancels []int // removals, and its own leaving
-	setters []int // grants, role changes and appointments
-	acts    []int // what it did itself
+	device  identity.LogID // the log that goes on
+	first   int            // its first adding
+	grants  []int          // creates and adds: they make it a member
+	cancels []int          // removals, and its own leaving
+	setters []int          // grants, role changes and appointments
+	acts    []int          // what it did itself
 	memo    memo
 }
 
@@ -105,8 +108,8 @@ type memo struct {
 	role  Role // worked out if not 0
 }
 
-func (set opSet) merge(id ID, looks int) (*merge, error) {
-	m := &merge{id: id, create: -1, most: looks, devices: make(map[identity.LogID]*standing), used: make(map[[32]byte]int)}
+func (set opSet) merge(l *lineage, id ID, looks int) (*merge, error) {
+	m := &merge{id: id, lineage: l, create: -1, most: looks, devices: make(map[identity.LogID]*standing), used: make(map[[32]byte]int)}
 	if err := m.sort(set); err != nil {
 		return nil, err
 	}
@@ -196,10 +199,11 @@ func (m *merge) remember() {
 }
 
 func (m *merge) standing(device identity.LogID) *standing {
-	s, ok := m.devices[device]
+	name := m.lineage.device(device)
+	s, ok := m.devices[name]
 	if !ok {
-		s = &standing{device: device, first: -1}
-		m.devices[device] = s
+		s = &standing{device: m.lineage.follow(device), first: -1}
+		m.devices[name] = s
 	}
 	return s
 }

@@ -345,7 +345,7 @@ func (g *grove) grow(draw func(label string, n int) int) bool {
 		}
 	}
 	id := g.put(draw, by, op)
-	if _, err := g.set.evaluate(g.id); err != nil {
+	if _, err := g.set.evaluate(nil, g.id); err != nil {
 		delete(g.set, id)
 		g.ids = g.ids[:len(g.ids)-1]
 		return false
@@ -365,7 +365,7 @@ func TestViewIsTheModels(t *testing.T) {
 		for range 4 + draw("size", 24) {
 			g.grow(draw)
 		}
-		got, err := g.set.evaluate(g.id)
+		got, err := g.set.evaluate(nil, g.id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,7 +382,7 @@ func TestMergeIsPure(t *testing.T) {
 		for range 4 + draw("size", 16) {
 			g.grow(draw)
 		}
-		want, err := g.set.evaluate(g.id)
+		want, err := g.set.evaluate(nil, g.id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -397,17 +397,17 @@ func TestMergeIsPure(t *testing.T) {
 					closed[id] = g.set[id]
 				}
 			}
-			if _, err := closed.evaluate(g.id); err != nil {
+			if _, err := closed.evaluate(nil, g.id); err != nil {
 				t.Fatalf("a closed part of a lawful set is refused: %v", err)
 			}
 			for id, o := range closed {
 				merged[id] = o
 			}
-			if _, err := merged.evaluate(g.id); err != nil {
+			if _, err := merged.evaluate(nil, g.id); err != nil {
 				t.Fatalf("the union of lawful sets is refused: %v", err)
 			}
 		}
-		got, err := merged.evaluate(g.id)
+		got, err := merged.evaluate(nil, g.id)
 		if err != nil || !slices.Equal(got.Members, want.Members) || !slices.Equal(got.Void, want.Void) || !slices.Equal(got.Heads, want.Heads) {
 			t.Fatalf("%+v\n%+v\n%v", got, want, err)
 		}

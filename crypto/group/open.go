@@ -65,7 +65,7 @@ func (k *Keyring) Open(at Place, tag Tag, commit [32]byte, body []byte, _ time.T
 	}
 	o := &Opened{Group: e.group, Epoch: e.id, Generation: env.generation, TagKey: e.tagKey}
 	if g, ok := k.groups[e.group]; ok {
-		o.Removed = !listed(g.members, at.Log)
+		o.Removed = !listed(g.members, k.Newest(at.Log))
 	}
 	if o.Opening, o.Payload, err = readPlain(plain); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrOpen, err)

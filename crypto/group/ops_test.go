@@ -242,7 +242,7 @@ func TestForgedRemovals(t *testing.T) {
 	} {
 		tr, base := admins(t, 2, 2)
 		build(tr, base)
-		if _, err := tr.set.evaluate(tr.id); !errors.Is(err, ErrInvalid) {
+		if _, err := tr.set.evaluate(nil, tr.id); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -256,7 +256,7 @@ func TestSeniorityIsNotGround(t *testing.T) {
 	tr.remove(3, 1, friend)
 	tr.remove(1, 3, friend)
 	tr.has("0a 1a 2a")
-	m, err := tr.set.merge(tr.id, MaxMergeLooks)
+	m, err := tr.set.merge(nil, tr.id, MaxMergeLooks)
 	if err != nil {
 		t.Fatal(err)
 	}

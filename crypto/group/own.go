@@ -35,6 +35,7 @@ func (k *Keyring) CreateOp(kind Kind, name string) (ID, []byte, error) {
 // device must be an admin of the group. In a direct group it fails with
 // [ErrDirect] for a device of a third person.
 func (k *Keyring) AddOp(group ID, device identity.LogID, role Role) ([]byte, error) {
+	device = k.Newest(device)
 	g, err := k.changeable(group, true)
 	if err != nil {
 		return nil, err
@@ -57,6 +58,7 @@ func (k *Keyring) AddOp(group ID, device identity.LogID, role Role) ([]byte, err
 // device. This device must be an admin of the group; it leaves by
 // [Keyring.LeaveOp].
 func (k *Keyring) RemoveOp(group ID, device identity.LogID) ([]byte, error) {
+	device = k.Newest(device)
 	g, err := k.changeable(group, true)
 	if err != nil {
 		return nil, err
@@ -73,6 +75,7 @@ func (k *Keyring) RemoveOp(group ID, device identity.LogID) ([]byte, error) {
 // RoleOp returns the payload of the operation that gives a member another
 // role. This device must be an admin of the group.
 func (k *Keyring) RoleOp(group ID, device identity.LogID, role Role) ([]byte, error) {
+	device = k.Newest(device)
 	g, err := k.changeable(group, true)
 	if err != nil {
 		return nil, err
@@ -190,14 +193,14 @@ func (g *groupState) has(device identity.LogID) error {
 func (k *Keyring) op(g *groupState, target identity.LogID, op *Op) ([]byte, error) {
 	deps := slices.Clone(g.view.Heads)
 	if len(deps) > MaxDeps {
-		m, err := g.ops.merge(g.view.ID, math.MaxInt)
+		m, err := g.ops.merge(k.lineage, g.view.ID, math.MaxInt)
 		if err != nil {
 			return nil, err
 		}
 		weight := make(map[[32]byte]int, len(deps))
 		for i, o := range m.order {
 			for _, who := range []identity.LogID{k.cfg.Self, target} {
-				if s := m.devices[who]; s != nil {
+				if s := m.devices[m.lineage.device(who)]; s != nil {
 					weight[o.proof.ID] += m.count(s.setters, i) + m.count(s.cancels, i)
 				}
 			}
@@ -234,7 +237,7 @@ func (k *Keyring) Ops(group ID) []OpInfo {
 	if !ok {
 		return nil
 	}
-	m, err := g.ops.merge(group, math.MaxInt)
+	m, err := g.ops.merge(k.lineage, group, math.MaxInt)
 	if err != nil {
 		return nil // the set has a view, so that it merges
 	}
@@ -268,7 +271,7 @@ func (k *Keyring) LearnOp(op SignedOp) ([]Change, error) {
 			set[id] = held
 		}
 	}
-	if _, err := set.evaluateWithin(o.op.Group, k.maxLooks); errors.Is(err, errTangled) {
+	if _, err := set.evaluateWithin(k.lineage, o.op.Group, k.maxLooks); errors.Is(err, errTangled) {
 		return nil, fmt.Errorf("%w: %w: begin a new group", ErrLimit, err)
 	} else if err != nil {
 		return nil, err

@@ -109,6 +109,7 @@ func preKeyID(device identity.LogID, week uint32, public []byte) [32]byte {
 
 // ownPreKey is a prekey of this device with its private half.
 type ownPreKey struct {
+	log     identity.LogID // under which it was published
 	week    uint32
 	seed    secret
 	due     uint64 // elapsed seconds at which the seed is destroyed
@@ -122,7 +123,7 @@ func newOwnPreKey(self identity.LogID, week uint32, seed secret, due uint64) (*o
 		return nil, fmt.Errorf("group: private prekey of week %d: %w", week, err)
 	}
 	id := preKeyID(self, week, private.PublicKey().Bytes())
-	return &ownPreKey{week: week, seed: seed, due: due, private: private, id: id}, nil
+	return &ownPreKey{log: self, week: week, seed: seed, due: due, private: private, id: id}, nil
 }
 
 func weekOf(t time.Time) (uint32, error) {
@@ -283,7 +284,8 @@ func (k *Keyring) currentOwnPreKey(week uint32) *ownPreKey {
 }
 
 // ownPreKeys returns the private prekeys in the order in which a wrap is
-// tried: newest week first from the one most senders use now.
+// tried: newest week first from the one most senders use now. They are the same
+// under every log that this device wrote, and a wrap names the log: those before come last.
 func (k *Keyring) ownPreKeys(now time.Time) []*ownPreKey {
 	week, _ := weekOf(now) // a wrong clock only costs the best order
 	out := make([]*ownPreKey, 0, len(k.own))
@@ -299,5 +301,12 @@ func (k *Keyring) ownPreKeys(now time.Time) []*ownPreKey {
 	slices.SortFunc(out, func(a, b *ownPreKey) int {
 		return cmp.Compare(distance(a), distance(b))
 	})
+	for _, log := range k.selves()[1:] {
+		for _, own := range out[:len(k.own)] {
+			was := *own
+			was.log, was.id = log, preKeyID(log, own.week, own.private.PublicKey().Bytes())
+			out = append(out, &was)
+		}
+	}
 	return out
 }

@@ -217,7 +217,7 @@ func BenchmarkMerge10000(b *testing.B) {
 		g := bigGrove(10_000, hostile)
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				v, err := g.set.evaluate(g.id)
+				v, err := g.set.evaluate(nil, g.id)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -26,6 +26,7 @@ import (
 //	group/seed/<epoch>/<log>/<gen>   a skipped message seed
 //	group/gap/<epoch>/<log>/<from>   to, chain key of from
 //	group/demoted/<epoch>/<log>      this member cannot read it
+//	group/succession/<log>           the log that it goes on for
 //	group/gone/<tag>                 group, announcer, time of an epoch that was destroyed
 //	group/asked/<log>                when another epoch was asked of this announcer
 //	group/unreadable/<log>/<log>     when the first asked another epoch of the second

@@ -171,23 +171,23 @@ func TestKnots(t *testing.T) {
 	t.Parallel()
 	for name, tie := range knots {
 		small := tie(60)
-		v, err := small.set.evaluate(small.id)
+		v, err := small.set.evaluate(nil, small.id)
 		if err != nil {
 			t.Fatal(name, err)
 		}
 		newNaive(small.set).view().compare(t, v)
 		k := tie(300)
-		m, err := k.set.merge(k.id, math.MaxInt)
+		m, err := k.set.merge(nil, k.id, math.MaxInt)
 		if err != nil {
 			t.Fatal(name, err)
 		}
 		want := m.view()
 		for range 3 {
 			again := maps.Clone(k.set)
-			if v, err := again.evaluateWithin(k.id, m.looks); err != nil || !reflect.DeepEqual(v, want) {
+			if v, err := again.evaluateWithin(nil, k.id, m.looks); err != nil || !reflect.DeepEqual(v, want) {
 				t.Errorf("%s: %d looks do not suffice again: %v", name, m.looks, err)
 			}
-			if _, err := again.evaluateWithin(k.id, m.looks-1); !errors.Is(err, errTangled) {
+			if _, err := again.evaluateWithin(nil, k.id, m.looks-1); !errors.Is(err, errTangled) {
 				t.Errorf("%s: with %d looks: %v", name, m.looks-1, err)
 			}
 		}
@@ -200,7 +200,7 @@ func TestKnotsAreBounded(t *testing.T) {
 	t.Parallel()
 	for name, tie := range knots {
 		k := tie(4000)
-		m, err := k.set.merge(k.id, 1<<20)
+		m, err := k.set.merge(nil, k.id, 1<<20)
 		if err != nil && !errors.Is(err, errTangled) {
 			t.Fatal(name, err)
 		}
@@ -209,7 +209,7 @@ func TestKnotsAreBounded(t *testing.T) {
 		}
 	}
 	g := bigGrove(10_000, false)
-	if _, err := g.set.evaluateWithin(g.id, MaxMergeLooks/100); err != nil {
+	if _, err := g.set.evaluateWithin(nil, g.id, MaxMergeLooks/100); err != nil {
 		t.Errorf("usual operations: %v", err)
 	}
 }
@@ -226,7 +226,7 @@ func TestTangledAnnounce(t *testing.T) {
 			d.learnOp(must(op.Marshal()))
 		}
 	}
-	looks := func(k *Keyring) int { return must(k.groups[id].ops.merge(id, math.MaxInt)).looks }
+	looks := func(k *Keyring) int { return must(k.groups[id].ops.merge(nil, id, math.MaxInt)).looks }
 	a.learnOp(must(a.k.RoleOp(id, b.log, RoleAdmin)))
 	b.learn(a, a.announce(id, start).Pages, start)
 	tie(a, 40)
@@ -261,7 +261,7 @@ func BenchmarkKnots(b *testing.B) {
 		k := knots[name](MaxMergedOps)
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				m, err := k.set.merge(k.id, MaxMergeLooks)
+				m, err := k.set.merge(nil, k.id, MaxMergeLooks)
 				if err == nil {
 					m.view()
 					b.ReportMetric(float64(m.looks)/MaxMergeLooks, "of-bound")

@@ -116,11 +116,11 @@ func (k *Keyring) LearnUnreadable(from identity.LogID, payload []byte, _ time.Ti
 	}
 	a := Asked{From: from, Unreadable: *u}
 	at, before := k.askedUs[from][u.Creator]
-	if from == k.cfg.Self || before && k.clock.elapsed-at < uint64(AskAge/time.Second) {
+	if k.IsOwn(from) || before && k.clock.elapsed-at < uint64(AskAge/time.Second) {
 		return a, nil, nil
 	}
 	// Places go to requests about members alone: names can be made up without end.
-	a.Groups = slices.DeleteFunc(k.shared(from), func(id ID) bool { return !listed(k.groups[id].members, u.Creator) })
+	a.Groups = slices.DeleteFunc(k.shared(from), func(id ID) bool { return !listed(k.groups[id].members, k.Newest(u.Creator)) })
 	switch {
 	case len(a.Groups) == 0:
 		return a, nil, nil

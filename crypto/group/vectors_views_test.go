@@ -80,7 +80,7 @@ func makeViewVectors(t *testing.T) (out []viewVector) {
 		for len(g.ids) < 6+len(out) {
 			g.grow(draw)
 		}
-		v := must(g.set.evaluate(g.id))
+		v := must(g.set.evaluate(nil, g.id))
 		if len(out) > 3 && (len(v.Void) == 0 || len(v.Members) < 2) {
 			continue // the later ones show something
 		}
@@ -112,7 +112,7 @@ func (v *vectors) checkViews(t *testing.T) {
 			set[id] = &knownOp{op: op, proof: OpProof{ID: id, Place: Place{Log: logName(o.Author.bytes()), Seq: o.Seq}}}
 			equal(t, "operation", must(op.Marshal()), o.Payload)
 		}
-		got := describeView(must(set.evaluate(ID(x.Group.bytes()))))
+		got := describeView(must(set.evaluate(nil, ID(x.Group.bytes()))))
 		if !slices.Equal(got.Members, x.Members) || !slices.Equal(got.Void, x.Void) || !slices.Equal(got.Heads, x.Heads) || got.Retention != x.Retention || got.State != x.State {
 			t.Errorf("view %d is %+v, want %+v", i, got, x)
 		}

@@ -52,7 +52,7 @@ func (tr *tree) add(by, who int, role Role, deps ...[32]byte) [32]byte {
 
 func (tr *tree) view() *View {
 	tr.t.Helper()
-	v, err := tr.set.evaluate(tr.id)
+	v, err := tr.set.evaluate(nil, tr.id)
 	if err != nil {
 		tr.t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func TestViewIsAPureFunction(t *testing.T) {
 			}
 		}
 		delete(tr.set, tr.create)
-		if _, err := tr.set.evaluate(tr.id); !errors.Is(err, ErrInvalid) {
+		if _, err := tr.set.evaluate(nil, tr.id); !errors.Is(err, ErrInvalid) {
 			t.Fatalf("a view without its create: %v", err)
 		}
 	}
@@ -153,7 +153,7 @@ func TestUnlawfulOps(t *testing.T) {
 	} {
 		tr := newTree(t, 4)
 		build(tr)
-		if _, err := tr.set.evaluate(tr.id); !errors.Is(err, ErrInvalid) {
+		if _, err := tr.set.evaluate(nil, tr.id); !errors.Is(err, ErrInvalid) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
