@@ -17,6 +17,8 @@ type Fork struct {
 	Seq    uint64
 	First  *Entry // the lower id; header and signature only
 	Second *Entry
+
+	branches [2][]link // what is held of both, from Seq on: see evidence.go
 }
 
 // with returns the proof that f, which may be nil, becomes by knowing e and

@@ -87,6 +87,9 @@ func (r *round) takeFork(ctx context.Context, q *request) {
 	}
 	before := len(r.records)
 	r.evidence(st, f.First, others...)
+	if q.err = r.gather(ctx, f.Log); q.err != nil {
+		return
+	}
 	if len(r.records) > before {
 		q.released = 1
 		r.part = append(r.part, q)

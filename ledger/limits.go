@@ -50,6 +50,15 @@ const (
 // for more, which comes with the issuer's log of trust.
 const MaxIncarnations = 3
 
+// What is kept of each branch of a forked log, from the forked place on.
+const (
+	// MaxBranch is the largest number of entries.
+	MaxBranch = 64
+	// MaxBranchBytes bounds the bodies among those that are kept out of the log;
+	// of entries beyond it the headers are kept.
+	MaxBranchBytes = 512 << 10
+)
+
 // maxClockAhead is how far ahead of our clock a received hybrid time may be
 // and still move ours (protocol §3).
 const maxClockAhead = 24 * time.Hour

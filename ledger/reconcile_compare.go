@@ -193,7 +193,7 @@ func (c *Comparison) settle(q question, lacking int) {
 			lacking--
 		}
 		c.theirs = append(c.theirs, m)
-		c.behind = c.behind || ok && (m.Next < mine.Next || mine.Fork != [32]byte{} && m.Fork != mine.Fork)
+		c.behind = c.behind || ok && (m.Next < mine.Next || moreOf(mine.Fork, m.Fork))
 	}
 	c.behind = c.behind || len(held) > 0 || q.listed && lacking > 0
 	c.row = c.row[:0]

@@ -30,7 +30,7 @@ func markOf(id LogID, st *logState) Mark {
 	if st.fork == nil {
 		return m
 	}
-	m.Fork = sha256.Sum256(st.fork.marshal())
+	m.Fork = st.fork.print()
 	if st.next >= st.fork.Seq && st.fork.lowest() {
 		m.Next, m.ID = st.fork.Seq, [32]byte{}
 	}
@@ -59,7 +59,7 @@ func (l *Logs) Need(theirs []Mark, at time.Time) Need {
 	var n Need
 	for _, t := range theirs {
 		mine, held := l.tree.Get(t.Log)
-		if t.Fork != [32]byte{} && t.Fork != mine.Fork {
+		if t.Fork != [32]byte{} && !t.SameProof(mine) {
 			n.Proofs = append(n.Proofs, t.Log)
 		}
 		switch {

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -111,6 +112,39 @@ func synchronise(t testing.TB, to, from *ledger.Logs, headers bool) {
 			b.Take(ours.ID() == theirs.ID())
 		}
 	}
+	for _, m := range marks {
+		for _, again := range []bool{false, true} {
+			if w, ok := to.Evidence(m, again); ok {
+				fetchEvidence(t, to, from, w)
+			}
+		}
+	}
+}
+
+// fetchEvidence brings what is known of the branches of a fork, as bytes.
+func fetchEvidence(t testing.TB, to, from *ledger.Logs, w ledger.Want) {
+	t.Helper()
+	ctx := context.Background()
+	expected := ledger.Expect(ledger.Request{Want: w, Piece: ledger.PieceEvidence})
+	err := from.EachEvidence(ctx, w.Log, w.From, w.To, func(e *ledger.Entry) error {
+		raw := ledger.MarshalEvidence(e)
+		h, err := ledger.ParseEvidence(raw)
+		if err != nil {
+			return err
+		}
+		if err := expected.Take(ledger.PieceEvidence, h.Log(), h.Seq); err != nil {
+			return err
+		}
+		v, err := ledger.VerifyEvidence(raw)
+		if err != nil {
+			return err
+		}
+		_, err = to.Append(ctx, v, noon)
+		return err
+	})
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		t.Fatal(err)
+	}
 }
 
 // TestSynchroniseConverges: however entries and branches of forked logs are
@@ -160,6 +194,7 @@ func TestSynchroniseConverges(t *testing.T) {
 				if f.Seq != 6 {
 					rt.Fatalf("a fork at 6 is proved at %d", f.Seq)
 				}
+				bothBranches(t, n, f.Log) // can be read
 			}
 		}
 	})

@@ -129,6 +129,11 @@ func (e *Expected) Take(p Piece, id LogID, seq uint64) error {
 		if e.got > 1 {
 			return broken(BrokenRange, "more than was asked for")
 		}
+	case PieceEvidence:
+		if seq < e.next || seq >= e.To || uint64(e.got) > 2*(e.To-e.From) {
+			return broken(BrokenRange, "evidence at %d, where %d to %d were due, rising", seq, e.next, e.To)
+		}
+		e.next = seq
 	case PieceBody:
 		if seq < e.From || seq >= e.next {
 			return broken(BrokenRange, "body %d, where %d to %d were due, falling", seq, e.From, e.next)

@@ -340,6 +340,9 @@ const (
 	PieceEntry         = PieceHeader | PieceBody
 	PieceFork    Piece = 4 // the fork proof of a log; from and to are 0 and 1
 	PieceRecords Piece = 8 // the statements about a log; from and to are 0 and 1
+	// PieceEvidence is both branches of a forked log, or the log itself where no
+	// fork of it is known: rising, at most two entries a place.
+	PieceEvidence Piece = 16
 )
 
 // MarshalWant encodes struct { uint16 number; opaque log[36]; uint64 from;
@@ -361,7 +364,7 @@ func ParseWant(b []byte) (number uint16, r Request, err error) {
 		return 0, r, broken(BrokenEncoding, "a want has %d bytes, not 55", len(b))
 	}
 	switch r.Piece {
-	case PieceHeader, PieceBody, PieceEntry:
+	case PieceHeader, PieceBody, PieceEntry, PieceEvidence:
 		if r.From >= r.To || r.To > MaxSeq+1 || r.To-r.From > MaxRange {
 			return 0, r, broken(BrokenGreedy, "a range of %d entries; 1 to %d are allowed", r.To-r.From, MaxRange)
 		}
@@ -381,7 +384,8 @@ type Item struct {
 	Piece  Piece
 	// Seq is the place of a body.
 	Seq uint64
-	// Data is an entry's frame, a header frame, a body, a fork proof or records.
+	// Data is an entry's frame, a header frame, a body, a fork proof, records or
+	// evidence ([MarshalEvidence]).
 	Data []byte
 }
 
@@ -403,7 +407,7 @@ func ParseItem(b []byte) (Item, error) {
 	if !s.ReadUint16(&i.Number) || !s.ReadUint8((*uint8)(&i.Piece)) || i.Piece == PieceBody && !s.ReadUint64(&i.Seq) {
 		return i, broken(BrokenEncoding, "an item is cut short")
 	}
-	if !slices.Contains([]Piece{PieceHeader, PieceBody, PieceEntry, PieceFork, PieceRecords}, i.Piece) {
+	if !slices.Contains([]Piece{PieceHeader, PieceBody, PieceEntry, PieceFork, PieceRecords, PieceEvidence}, i.Piece) {
 		return i, broken(BrokenEncoding, "there is no piece %d", i.Piece)
 	}
 	i.Data = s

@@ -30,6 +30,8 @@ type round struct {
 	placed  map[spot]*Entry    // entries of this round below the head: filled or restored
 	below   []spot             // the pen may have something for these, below the head
 	back    []spot             // restored
+	rivals  []*Entry           // of add: entries that contradict others
+	aside   map[spot]*Entry    // evidence of this round, by its record's place
 	bytes   int
 	hlc     uint64
 
@@ -47,6 +49,7 @@ func newRound(l *Logs) *round {
 		usage:  make(map[identity.Key]usage),
 		fresh:  make(map[LogID][]*Entry),
 		placed: make(map[spot]*Entry),
+		aside:  make(map[spot]*Entry),
 	}
 }
 
@@ -150,8 +153,8 @@ func (r *round) setState(id LogID, st *logState) {
 	r.states[id] = st
 }
 
-// add decides one entry. penned says that it is in the pen already.
-func (r *round) add(ctx context.Context, e *Entry, penned bool) (Outcome, error) {
+// place is add but for the evidence of forks (evidence.go).
+func (r *round) place(ctx context.Context, e *Entry, penned bool) (Outcome, error) {
 	e = r.l.keepErased(e)
 	id, seq := e.Header.Log(), e.Header.Seq
 	st := r.state(id)
@@ -182,6 +185,7 @@ func (r *round) add(ctx context.Context, e *Entry, penned bool) (Outcome, error)
 
 // evidence records that e contradicts others at its place.
 func (r *round) evidence(st *logState, e *Entry, others ...*Entry) Outcome {
+	r.rivals = append(append(r.rivals, e), others...)
 	f := st.fork.with(e, others...)
 	if f != nil && !f.equal(st.fork) {
 		cp := *st

@@ -195,7 +195,7 @@ func (l *Logs) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return l.store.Each(ctx, TableForks, func(id LogID, value []byte) error {
+	err = l.store.Each(ctx, TableForks, func(id LogID, value []byte) error {
 		f, err := parseFork(id, value)
 		if err != nil {
 			return err
@@ -206,10 +206,13 @@ func (l *Logs) load(ctx context.Context) error {
 			l.setState(id, st)
 		}
 		st.fork = f
-		l.print(id, st)
 		l.forked[id] = struct{}{}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return l.loadEvidence(ctx)
 }
 
 // mergeUsage takes the largest count of the latest day: every state record

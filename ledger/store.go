@@ -9,8 +9,8 @@ import (
 // Table names a kind of record in a [Store].
 type Table uint8
 
-// The tables. Entries has a record for each sequence number of a log, Tree at
-// any number, the others one record for each log, at number 0.
+// The tables. Entries has a record for each sequence number of a log, Tree and
+// Evidence at any number, the others one record for each log, at number 0.
 const (
 	TableEntries Table = 1
 	TableStates  Table = 2
@@ -18,12 +18,15 @@ const (
 	TableWitness Table = 4 // what witnesses said of a log
 	TableTree    Table = 5 // pieces of Merkle trees, which can be computed again
 
+	// Two places for each sequence number, at seq*2 and seq*2+1: see [Branch].
+	TableEvidence Table = 7
+
 	// TableLast is the highest table.
-	TableLast = TableTree
+	TableLast = TableEvidence
 )
 
 // Single reports whether t has one record for each log, at number 0.
-func (t Table) Single() bool { return t != TableEntries && t != TableTree }
+func (t Table) Single() bool { return t != TableEntries && t != TableTree && t != TableEvidence }
 
 // Record is one value of a store, at (Table, Log, Seq). To the store it is
 // opaque.

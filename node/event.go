@@ -19,6 +19,7 @@ const (
 	EventUnlock   EventType = "unlock"   // the device was unlocked
 	EventTrust    EventType = "trust"    // a statement took effect: people and status have changed
 	EventErased   EventType = "erased"   // a message was erased here
+	EventFork     EventType = "fork"     // a log was found to be forked, or more of its branches came: forks and people have changed
 	EventWiped    EventType = "wiped"    // this device has wiped itself
 	EventGap      EventType = "gap"      // this subscriber was too slow and missed events: reload
 )

@@ -132,7 +132,7 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 		n.count(func(m *Metrics) { m.Penned++ })
 	case ledger.Forked:
 		n.count(func(m *Metrics) { m.Forked++ })
-		n.log.Warn("a device signed two entries at one place", "log", e.Header.Log(), "seq", e.Header.Seq)
+		n.forkSeen(e.Header.Log())
 	case ledger.OverBudget:
 		n.count(func(m *Metrics) { m.OverLimit++ })
 	case ledger.OwnAhead:

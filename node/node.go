@@ -61,9 +61,10 @@ type Node struct {
 
 	testimony *testimony // what this device and others say as witnesses
 
-	due  *due          // work for drainLoop
-	sync *syncing      // what sessions of synchronisation share
-	owed chan struct{} // one pending wake-up of receiptLoop
+	due   *due     // work for drainLoop
+	sync  *syncing // what sessions of synchronisation share
+	forks *forkWatch
+	owed  chan struct{} // one pending wake-up of receiptLoop
 
 	countMu  sync.Mutex
 	counters Metrics // guarded by countMu
@@ -109,6 +110,7 @@ func join(ctx context.Context, cfg *Config) (*Node, error) {
 	}
 	err = n.openLogs(ctx)
 	if err == nil {
+		n.startForks()
 		n.resumeWipe()
 		err = n.startMesh()
 	}
@@ -127,7 +129,7 @@ func prepare(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), forks: newForkWatch(), owed: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	if err := n.loadTrust(); err != nil {

@@ -85,6 +85,8 @@ func (p *puller) item(f mesh.Frame) (item, error) {
 // verified or stored.
 func (i *item) check() error {
 	switch i.Piece {
+	case ledger.PieceEvidence:
+		return checkEvidence(i)
 	case ledger.PieceBody:
 		return i.want.Take(i.Piece, i.want.Log, i.Seq)
 	case ledger.PieceEntry:
@@ -161,6 +163,8 @@ func (p *puller) accept(ctx context.Context, run []item) error {
 	switch run[0].Piece {
 	case ledger.PieceFork:
 		return p.forks(ctx, run)
+	case ledger.PieceEvidence:
+		return p.takeEvidence(ctx, run)
 	case ledger.PieceRecords:
 		return p.testimony(ctx, run)
 	case ledger.PieceBody:
@@ -207,7 +211,7 @@ func (p *puller) forks(ctx context.Context, run []item) error {
 			p.n.log.Error("a fork proof could not be saved", "log", it.want.Log, "err", err)
 		case changed:
 			p.n.count(func(m *Metrics) { m.Forked++ })
-			p.n.log.Warn("a device signed two entries at one place", "log", it.want.Log)
+			p.n.forkSeen(it.want.Log)
 		}
 	}
 	return nil

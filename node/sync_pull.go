@@ -85,6 +85,9 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.headers(ctx, headers); err != nil {
 		return err
 	}
+	if err := p.evidence(ctx, headers); err != nil {
+		return err
+	}
 	control, _, err := p.compare(ledger.ScopeControl, answers[0])
 	if err != nil {
 		return err

@@ -300,6 +300,8 @@ func (v *server) readAhead(ctx context.Context, j *job) error {
 		case ledger.PieceRecords:
 			j.read = true
 			err = v.readRecords(ctx, j)
+		case ledger.PieceEvidence:
+			err = v.readEvidence(ctx, j)
 		case ledger.PieceBody:
 			err = v.readFalling(ctx, j)
 		default:

@@ -43,6 +43,9 @@ func prefixOf(t ledger.Table) (byte, error) {
 	case ledger.TableTree:
 		return prefixTree, nil
 	}
+	if t > ledger.TableTree && t <= ledger.TableLast { // later ones: below all letters
+		return byte(t), nil
+	}
 	return 0, fmt.Errorf("badgerstore: there is no table %d", t)
 }
 

@@ -1,0 +1,145 @@
+package node
+
+// How a fork is found, told and spread. The ledger proves it and keeps both
+// branches (ledger/evidence.go); here neighbours are told at once, and a session
+// fetches what of the branches is not known.
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"tocsin/ledger"
+)
+
+// forkWatch remembers what was told of forks, so that each is told once.
+type forkWatch struct {
+	mu   sync.Mutex
+	told map[ledger.LogID]ledger.Mark // guarded by mu: the mark with which it was told last
+}
+
+func newForkWatch() *forkWatch { return &forkWatch{told: make(map[ledger.LogID]ledger.Mark)} }
+
+// news reports whether something is known of a fork that was not told, and
+// whether the fork itself is new.
+func (w *forkWatch) news(m ledger.Mark) (changed, fresh bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old, told := w.told[m.Log]
+	w.told[m.Log] = m
+	return !told || old.Fork != m.Fork, !told || !old.SameProof(m)
+}
+
+// startForks notes the forks that were known before this start.
+func (n *Node) startForks() {
+	for _, f := range n.logs.Forks() {
+		if m, ok := n.logs.Tree().Get(f.Log); ok {
+			n.forks.news(m)
+		}
+	}
+}
+
+// forkSeen looks whether a log that has just contradicted something is forked,
+// and tells subscribers. Neighbours are told to ask at once where the proof is new,
+// so that everybody knows within one round.
+func (n *Node) forkSeen(id ledger.LogID) {
+	f, forked := n.logs.Fork(id)
+	m, ok := n.logs.Tree().Get(id)
+	if !forked || !ok {
+		return // which branch is whose cannot be told yet
+	}
+	changed, fresh := n.forks.news(m)
+	if !changed {
+		return
+	}
+	n.events.publish(Event{Type: EventFork})
+	if !fresh {
+		return
+	}
+	n.log.Warn("a device signed two entries at one place: it was copied, or it lies; its log is closed", "log", id, "seq", f.Seq)
+	n.events.publish(Event{Type: EventPeople})
+	select {
+	case <-n.joined:
+		n.mesh.Nudge()
+	default: // neighbours compare logs when they connect
+	}
+}
+
+// evidence is the step of a session that fetches what of the branches of forked
+// logs is not known here: first what lies beyond ours, then, where the two differ
+// still, all of it. theirs are the marks that differed.
+func (p *puller) evidence(ctx context.Context, theirs []ledger.Mark) error {
+	for _, again := range []bool{false, true} {
+		var requests []ledger.Request
+		for _, m := range theirs {
+			if w, ok := p.n.logs.Evidence(m, again); ok {
+				requests = append(requests, ledger.Request{Want: w, Class: ledger.ClassRoutine, Piece: ledger.PieceEvidence})
+			}
+		}
+		if err := p.fetch(ctx, requests); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeEvidence takes what came: through the one way in for entries, which finds
+// that they have no place in the log and keeps them apart.
+func (p *puller) takeEvidence(ctx context.Context, run []item) error {
+	for len(run) > 0 {
+		k := 1
+		for k < len(run) && run[k].Data[0] == run[0].Data[0] {
+			k++
+		}
+		frames := make([][]byte, k)
+		for i, it := range run[:k] {
+			frames[i] = it.Data[1:]
+		}
+		accept := p.n.accept
+		if run[0].Data[0] == 0 {
+			accept = func(ctx context.Context, frames ...[]byte) []received {
+				results, _ := p.n.acceptHeaders(ctx, frames...)
+				return results
+			}
+		}
+		for _, r := range accept(ctx, frames...) {
+			if r.rejected() {
+				return ledger.Breach(ledger.BrokenEntry, "evidence that does not verify")
+			}
+		}
+		run = run[k:]
+	}
+	return nil
+}
+
+// check holds evidence against what was asked for.
+func checkEvidence(i *item) error {
+	h, err := ledger.ParseEvidence(i.Data)
+	if err != nil {
+		return ledger.Breach(ledger.BrokenEntry, "evidence that cannot be read: %v", err)
+	}
+	return i.want.Take(i.Piece, h.Log(), h.Seq)
+}
+
+// readEvidence reads what is asked for of the branches of a log. There are at most
+// two entries at a place, so that a place is read whole.
+func (v *server) readEvidence(ctx context.Context, j *job) error {
+	bytes := 0
+	read := j.From
+	err := v.n.logs.EachEvidence(ctx, j.Log, j.From, j.To, func(e *ledger.Entry) error {
+		if bytes > aheadBytes && e.Header.Seq > read {
+			return errEnough
+		}
+		i := ledger.Item{Number: j.number, Piece: ledger.PieceEvidence, Data: ledger.MarshalEvidence(e)}
+		j.ready = append(j.ready, i)
+		bytes += len(i.Data)
+		read = e.Header.Seq
+		return nil
+	})
+	j.From = read + 1
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	j.read, j.short = true, len(j.ready) == 0 && bytes == 0
+	return err
+}
