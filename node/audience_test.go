@@ -97,7 +97,7 @@ func TestLargeAudienceIsOneMessage(t *testing.T) {
 	for range 2 {
 		shows(t, a, g, "to all of you")
 		a.mu.Lock()
-		if got := a.joinParts(receipt).Receipt.Entries[0]; ledger.ID(got).String() != first.ID {
+		if got := a.joinParts(receipt).Content.(*message.Receipt).Entries[0]; ledger.ID(got).String() != first.ID {
 			t.Errorf("a receipt for the second part names %x", got)
 		}
 		a.mu.Unlock()

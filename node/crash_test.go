@@ -109,7 +109,7 @@ func obey(n *Node, armed *atomic.Value, line string) (any, error) {
 		}
 		out := []string{}
 		for _, it := range items {
-			out = append(out, it.Message.Text.Body)
+			out = append(out, message.Words(it.Message.Content))
 		}
 		return out, err
 	}

@@ -41,8 +41,8 @@ func TestRemovedMemberReadsNothingAfter(t *testing.T) {
 		items, err := n.Messages(g, 0, 0)
 		check(t, err)
 		for _, it := range items {
-			if want := it.Message.Text.Body == "after"; it.Removed != want {
-				t.Errorf("%q: flagged %v", it.Message.Text.Body, it.Removed)
+			if want := message.Words(it.Message.Content) == "after"; it.Removed != want {
+				t.Errorf("%q: flagged %v", message.Words(it.Message.Content), it.Removed)
 			}
 		}
 	}

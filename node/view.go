@@ -20,7 +20,7 @@ func (n *Node) Status() Status {
 	s := Status{
 		Version: n.cfg.Version, Mesh: n.trust.Bundle().Name(), MeshID: n.trust.MeshID().String(),
 		Name: c.Claims.Name, Person: c.Person.String(), Org: c.Person.Org, Device: c.Device,
-		PeerID: c.Peer.String(), Log: n.self.String(), Relay: c.Claims.Relay,
+		PeerID: c.Peer.String(), Log: n.selfLog().String(), Relay: c.Claims.Relay,
 		Online: n.online.Load(), Addrs: n.mesh.Addrs(), Peers: len(n.mesh.Peers()),
 		Started: n.start, CredentialNotAfter: c.NotAfter, TicketNotAfter: n.ticketNotAfter(),
 		Standing:   standingOf(n.trust.Standing(c, now)),
@@ -166,24 +166,25 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 	return n.open.inbox.Apply(inbox.Item{
 		ID: inbox.EntryID(o.rec.id), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
 		From: n.authorOf(o.log, received), Message: n.joinParts(o.msg), Sent: o.msg.Sent, Received: received,
-		Priority: o.rec.priority.String(), Own: o.log == n.self, Provable: o.rec.flags.has(flagProvable),
+		Priority: o.rec.priority.String(), Own: n.mine(o.log), Provable: o.rec.flags.has(flagProvable),
 		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
 	})
 }
 
 // joinParts has receipts name the first entry of a message that left as several.
 func (n *Node) joinParts(m message.Message) message.Message {
-	if m.Receipt == nil || len(n.open.parts) == 0 {
+	r, ok := m.Content.(*message.Receipt)
+	if !ok || len(n.open.parts) == 0 {
 		return m
 	}
-	r := *m.Receipt
-	r.Entries = slices.Clone(r.Entries)
-	for i, id := range r.Entries {
+	joined := *r
+	joined.Entries = slices.Clone(r.Entries)
+	for i, id := range joined.Entries {
 		if first, ok := n.open.parts[id]; ok {
-			r.Entries[i] = first
+			joined.Entries[i] = first
 		}
 	}
-	m.Receipt = &r
+	m.Content = &joined
 	return m
 }
 
@@ -259,7 +260,7 @@ func (n *Node) Logs() ([]LogInfo, error) {
 	for _, h := range n.logs.Frontier() {
 		out = append(out, LogInfo{
 			Log: h.Log.String(), Author: n.authorOf(h.Log, n.cfg.Clock.Now()).Name,
-			Entries: h.Next, Head: h.ID.String(), Own: h.Log == n.self,
+			Entries: h.Next, Head: h.ID.String(), Own: h.Log.Author == n.cred.SigningKey,
 		})
 	}
 	return out, nil

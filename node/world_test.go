@@ -278,7 +278,7 @@ func texts(t testing.TB, n *Node, groupID string) []string {
 	check(t, err)
 	var out []string
 	for _, it := range items {
-		out = append(out, it.Message.Text.Body)
+		out = append(out, message.Words(it.Message.Content))
 	}
 	return out
 }

@@ -186,11 +186,9 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	}
 	m := message.NewText(body.Text, s.cfg.Clock.Now())
 	if body.ReplyTo != "" {
-		id, err := hex.DecodeString(body.ReplyTo)
-		if err != nil || len(id) != 32 {
+		if err := message.Fill(m.Content, map[string][]string{"reply-to": {body.ReplyTo}}); err != nil {
 			return invalid("reply_to is the id of a message: 64 hex digits")
 		}
-		m.Text.ReplyTo = [32]byte(id)
 	}
 	if err := m.Validate(); err != nil {
 		return invalid("%s", strings.TrimPrefix(err.Error(), message.ErrInvalid.Error()+": "))

@@ -237,12 +237,12 @@ func TestClient(t *testing.T) {
 }
 
 func TestMessageOf(t *testing.T) {
-	newer := messageOf(inbox.Item{Message: message.Message{Kind: "casualty", Unknown: []byte{1}}})
-	if newer.Text != message.NewerKind || newer.Kind != "casualty" {
+	newer := messageOf(inbox.Item{Message: message.Message{Content: &message.Unknown{Named: "ward-round", Raw: []byte{1}}}})
+	if newer.Text != message.NewerKind || newer.Kind != "ward-round" {
 		t.Errorf("%+v", newer)
 	}
 	m := message.NewText("Yes.", born)
-	m.Text.ReplyTo = [32]byte{31: 7}
+	m.Content.(*message.Text).ReplyTo = [32]byte{31: 7}
 	if got := messageOf(inbox.Item{Message: m}); got.ReplyTo != strings.Repeat("0", 63)+"7" {
 		t.Errorf("reply to %q", got.ReplyTo)
 	}

@@ -213,17 +213,14 @@ func titleOf(members []inbox.Author, self string) string {
 func messageOf(it inbox.Item) Message {
 	m := Message{
 		ID: hex.EncodeToString(it.ID[:]), Log: it.From.Log, Seq: it.Seq, From: authorOf(it.From),
-		Kind: string(it.Message.Kind), Text: message.NewerKind, Sent: it.Sent.UTC(), Received: it.Received.UTC(),
+		Kind: string(it.Message.Kind()), Text: message.Words(it.Message.Content), Sent: it.Sent.UTC(), Received: it.Received.UTC(),
 		Priority: it.Priority, Own: it.Own, Provable: it.Provable, Unread: it.Unread,
 		State: it.State, StateWords: it.StateWords(),
 		Delivered: len(it.Delivered), Read: len(it.Read), Recipients: it.Recipients,
 		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver,
 	}
-	if t := it.Message.Text; t != nil {
-		m.Text = t.Body
-		if t.ReplyTo != ([32]byte{}) {
-			m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])
-		}
+	if t, ok := it.Message.Content.(*message.Text); ok && t.ReplyTo != (message.EntryID{}) {
+		m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])
 	}
 	return m
 }

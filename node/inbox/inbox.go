@@ -257,11 +257,12 @@ func (in *Inbox) readHere(it Item) bool {
 
 // applyReceipt records a receipt, and returns the messages already shown whose state it changed.
 func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
-	if it.Message.Receipt == nil {
+	receipt, ok := it.Message.Content.(*message.Receipt)
+	if !ok {
 		return nil
 	}
-	read := it.Message.Receipt.State == message.Read
-	for _, entry := range it.Message.Receipt.Entries {
+	read := receipt.State != message.Delivered // who acknowledges has read
+	for _, entry := range receipt.Entries {
 		key := receiptKey{it.Group, entry}
 		m := in.receipts[key]
 		if m == nil {

@@ -320,7 +320,7 @@ func TestErased(t *testing.T) {
 func TestNewerKindIsShown(t *testing.T) {
 	in := New()
 	it := text(1, bob, 10)
-	it.Message = message.Message{Kind: "casualty", Sent: epoch, Unknown: []byte{1}}
+	it.Message = message.Message{Sent: epoch, Content: &message.Unknown{Named: "ward-round", Raw: []byte{1}}}
 	if c := in.Apply(it); !c.Shown {
 		t.Error("a message of a newer kind is not shown")
 	}

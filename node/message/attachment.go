@@ -1,8 +1,8 @@
 package message
 
 import (
+	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 	"unicode"
@@ -26,6 +26,7 @@ const (
 // Attachment is the manifest of a file: what it is, the key of its chunks and their names. Who can read the message can
 // fetch and open the chunks; nobody else can, and with the message the key is erased.
 type Attachment struct {
+	private
 	// Name is the file's: 1 to MaxName bytes of UTF-8 that are safe as a name on every system (see CleanName).
 	Name string
 	// Media is the media type that the sender's device found, such as "image/jpeg". It is a claim: nothing is run or shown
@@ -54,7 +55,7 @@ type Thumb struct {
 
 // NewAttachment returns an attachment message; [Encode] checks it.
 func NewAttachment(a Attachment, sent time.Time) Message {
-	return Message{Kind: KindAttachment, Sent: sent, Attachment: &a}
+	return Message{Sent: sent, Content: &a}
 }
 
 // Names returns the names of all chunks, the thumbnail's first.
@@ -92,43 +93,26 @@ func SizeWords(n int64) string {
 	}
 }
 
-// LogValue implements slog.LogValuer: sizes, never the name or the key.
-func (a Attachment) LogValue() slog.Value { return slog.StringValue(a.String()) }
+func (a *Attachment) Kind() Kind      { return KindAttachment }
+func (a *Attachment) Summary() string { return a.Words() }
 
-// String describes the attachment without its content.
-func (a Attachment) String() string {
-	return fmt.Sprintf("attachment of %d bytes in %d chunks (content withheld)", a.Size, len(a.Chunks))
+// Fields are a person's (name and caption) and those that a device fills in.
+func (a *Attachment) Fields() []Field {
+	return []Field{
+		{Number: 0, Name: "name", Label: "Name", Required: true, value: shapedValue{line(&a.Name, MaxName), checkName}},
+		{Number: 1, Name: "media", Label: "Media type", Required: true, value: shapedValue{line(&a.Media, MaxMedia), checkMedia}},
+		{Number: 2, Name: "size", Label: "Size in bytes", Required: true, value: sizeValue{&a.Size, MaxAttachment}},
+		{Number: 3, Name: "sha256", Label: "SHA-256", Required: true, value: entry(&a.SHA256)},
+		{Number: 4, Name: "key", Label: "Key", Required: true, value: secretValue{entry(&a.Key)}},
+		{Number: 5, Name: "chunks", Label: "Chunks", Required: true, value: chunksValue{&a.Chunks}},
+		{Number: 6, Name: "caption", Label: "Caption", value: prose(&a.Caption, MaxCaption)},
+		{Number: 7, Name: "thumb", Label: "Thumbnail", value: thumbValue{&a.Thumb}},
+	}
 }
 
-// GoString does the same for %#v.
-func (a Attachment) GoString() string { return a.String() }
-
-func (a *Attachment) validate() error {
-	if err := checkName(a.Name); err != nil {
-		return err
-	}
-	if !isMedia(a.Media) {
-		return fmt.Errorf("%w: the media type of the file is not one; write for example application/pdf", ErrInvalid)
-	}
-	if a.Size < 1 || a.Size > MaxAttachment {
-		return fmt.Errorf("%w: the file has %d bytes, allowed are 1 to %d; send it in parts", ErrInvalid, a.Size, MaxAttachment)
-	}
+func (a *Attachment) rules() error {
 	if want := (a.Size + ChunkSize - 1) / ChunkSize; int64(len(a.Chunks)) != want {
 		return fmt.Errorf("%w: a file of this size has %d chunks, %d are named", ErrInvalid, want, len(a.Chunks))
-	}
-	if a.Key == ([32]byte{}) {
-		return fmt.Errorf("%w: the attachment has no key", ErrInvalid)
-	}
-	if a.Caption != "" {
-		if len(a.Caption) > MaxCaption {
-			return fmt.Errorf("%w: the caption has %d bytes, at most %d fit; send the rest as a message", ErrInvalid, len(a.Caption), MaxCaption)
-		}
-		if err := (&Text{Body: a.Caption}).validate(); err != nil {
-			return err
-		}
-	}
-	if t := a.Thumb; t != nil && (t.Size < 1 || t.Size > ChunkSize || t.Width < 1 || t.Width > MaxThumbSide || t.Height < 1 || t.Height > MaxThumbSide) {
-		return fmt.Errorf("%w: the thumbnail is larger than %d bytes or %d pixels", ErrInvalid, ChunkSize, MaxThumbSide)
 	}
 	return nil
 }
@@ -136,11 +120,8 @@ func (a *Attachment) validate() error {
 // checkName refuses a name that would be another path, a hidden file, an option or another name than the one that is shown: whoever
 // saves the file uses it as a name.
 func checkName(name string) error {
-	if name == "" || len(name) > MaxName || !utf8.ValidString(name) {
-		return fmt.Errorf("%w: a file's name has 1 to %d bytes of UTF-8; give it another name", ErrInvalid, MaxName)
-	}
 	if name != CleanName(name) {
-		return fmt.Errorf("%w: the file's name is not safe to save it under; give it a plain name", ErrInvalid)
+		return errors.New("is not safe to save a file under; give it a plain name")
 	}
 	return nil
 }
@@ -195,65 +176,14 @@ func cutName(name string) string {
 	return strings.TrimRight(cut, ". ") + ext
 }
 
-// isMedia reports whether s is a media type without parameters, in lower case (RFC 6838 section 4.2).
-func isMedia(s string) bool {
+// checkMedia refuses what is no media type without parameters, in lower case (RFC 6838 section 4.2).
+func checkMedia(s string) error {
 	kind, sub, ok := strings.Cut(s, "/")
-	if !ok || kind == "" || sub == "" || len(s) > MaxMedia {
-		return false
-	}
 	odd := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && !strings.ContainsRune("!#$&-^_.+", r)
 	}
-	return !strings.ContainsFunc(kind, odd) && !strings.ContainsFunc(sub, odd)
-}
-
-// wireAttachment is the content of KindAttachment; the names of the chunks stand one after another in one string.
-type wireAttachment struct {
-	Name    string     `cbor:"0,keyasint"`
-	Media   string     `cbor:"1,keyasint"`
-	Size    int64      `cbor:"2,keyasint"`
-	SHA256  []byte     `cbor:"3,keyasint"`
-	Key     []byte     `cbor:"4,keyasint"`
-	Chunks  []byte     `cbor:"5,keyasint"`
-	Caption string     `cbor:"6,keyasint,omitempty"`
-	Thumb   *wireThumb `cbor:"7,keyasint,omitempty"`
-}
-
-type wireThumb struct {
-	Chunk  []byte `cbor:"0,keyasint"`
-	Size   int    `cbor:"1,keyasint"`
-	Width  int    `cbor:"2,keyasint"`
-	Height int    `cbor:"3,keyasint"`
-}
-
-func attachmentToWire(a *Attachment) wireAttachment {
-	w := wireAttachment{
-		Name: a.Name, Media: a.Media, Size: a.Size, SHA256: a.SHA256[:], Key: a.Key[:], Caption: a.Caption,
-		Chunks: make([]byte, 0, 32*len(a.Chunks)),
+	if !ok || kind == "" || sub == "" || strings.ContainsFunc(kind, odd) || strings.ContainsFunc(sub, odd) {
+		return errors.New("is no media type; write for example application/pdf")
 	}
-	for _, c := range a.Chunks {
-		w.Chunks = append(w.Chunks, c[:]...)
-	}
-	if t := a.Thumb; t != nil {
-		w.Thumb = &wireThumb{Chunk: t.Chunk[:], Size: t.Size, Width: t.Width, Height: t.Height}
-	}
-	return w
-}
-
-func attachmentFromWire(m *Message, w wireAttachment) error {
-	if len(w.SHA256) != 32 || len(w.Key) != 32 || len(w.Chunks)%32 != 0 || w.Thumb != nil && len(w.Thumb.Chunk) != 32 {
-		return fmt.Errorf("%w: a hash or the key of the attachment has not 32 bytes", ErrInvalid)
-	}
-	a := &Attachment{
-		Name: w.Name, Media: w.Media, Size: w.Size, SHA256: [32]byte(w.SHA256), Key: [32]byte(w.Key), Caption: w.Caption,
-		Chunks: make([][32]byte, 0, len(w.Chunks)/32),
-	}
-	for c := w.Chunks; len(c) > 0; c = c[32:] {
-		a.Chunks = append(a.Chunks, [32]byte(c))
-	}
-	if t := w.Thumb; t != nil {
-		a.Thumb = &Thumb{Chunk: [32]byte(t.Chunk), Size: t.Size, Width: t.Width, Height: t.Height}
-	}
-	m.Attachment = a
 	return nil
 }

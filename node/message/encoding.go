@@ -9,23 +9,14 @@ import (
 	"github.com/fxamacker/cbor/v2"
 )
 
-// The wire structures. Rules for changing them: keys are never reused, the fields of a kind never change, and a new field
-// means a new kind (see [Kind]).
-type (
-	wire struct {
-		Kind    string          `cbor:"0,keyasint"`
-		Sent    int64           `cbor:"1,keyasint"` // milliseconds since 1970-01-01 UTC
-		Content cbor.RawMessage `cbor:"2,keyasint"`
-	}
-	wireText struct {
-		Body    string `cbor:"0,keyasint"`
-		ReplyTo []byte `cbor:"1,keyasint,omitempty"` // 32 bytes, left out for none
-	}
-	wireReceipt struct {
-		State   string   `cbor:"0,keyasint"`
-		Entries [][]byte `cbor:"1,keyasint"` // 32 bytes each, ascending
-	}
-)
+// wire is the outer map. The content is a map from the numbers of fields to their values, without those that were not
+// filled in ([Field]). Rules for changing either: numbers are never reused, the fields of a kind never change, and a new
+// field means a new kind (see [Kind]).
+type wire struct {
+	Kind    string          `cbor:"0,keyasint"`
+	Sent    int64           `cbor:"1,keyasint"` // milliseconds since 1970-01-01 UTC
+	Content cbor.RawMessage `cbor:"2,keyasint"`
+}
 
 // modes are the two CBOR modes: deterministic out, strict in.
 type modes struct {
@@ -56,8 +47,16 @@ var codec = sync.OnceValue(func() modes {
 	return modes{enc: enc, dec: dec, err: err}
 })
 
-// Encode returns the one encoding of the message, at most MaxEncoded bytes. Sent is cut to whole milliseconds and the
-// entries of a receipt are sorted. A message of an unknown kind comes out as it came in. Errors wrap ErrInvalid.
+// read decodes one value. The decoder's own words may repeat content and are left out.
+func (c modes) read(raw cbor.RawMessage, into any) error {
+	if err := c.dec.Unmarshal(raw, into); err != nil {
+		return fmt.Errorf("cannot be read")
+	}
+	return nil
+}
+
+// Encode returns the one encoding of the message, at most MaxEncoded bytes. Sent is cut to whole milliseconds, and lists of
+// entries are sorted. A message of an unknown kind comes out as it came in. Errors wrap ErrInvalid.
 func Encode(m Message) ([]byte, error) {
 	if err := m.Validate(); err != nil {
 		return nil, err
@@ -66,39 +65,40 @@ func Encode(m Message) ([]byte, error) {
 	if c.err != nil {
 		return nil, fmt.Errorf("message: cannot set up the encoding: %w", c.err)
 	}
-	if m.Unknown != nil {
-		return encodeUnknown(m)
+	if u, ok := m.Content.(*Unknown); ok {
+		return encodeUnknown(m, u)
 	}
-	var content any
-	switch {
-	case m.Text != nil:
-		content = textToWire(m.Text)
-	case m.Attachment != nil:
-		content = attachmentToWire(m.Attachment)
-	default:
-		content = receiptToWire(m.Receipt)
+	content := make(map[uint64]any)
+	for _, f := range m.Content.Fields() {
+		if !f.Zero() {
+			content[f.Number] = f.encode()
+		}
 	}
 	raw, err := c.enc.Marshal(content)
 	if err != nil {
-		return nil, fmt.Errorf("message: encode %s: %w", m.Kind, err)
+		return nil, fmt.Errorf("message: encode %s: %w", m.Kind(), err)
 	}
-	b, err := c.enc.Marshal(wire{Kind: string(m.Kind), Sent: m.Sent.UnixMilli(), Content: raw})
+	b, err := c.enc.Marshal(wire{Kind: string(m.Kind()), Sent: m.Sent.UnixMilli(), Content: raw})
 	if err != nil {
-		return nil, fmt.Errorf("message: encode %s: %w", m.Kind, err)
+		return nil, fmt.Errorf("message: encode %s: %w", m.Kind(), err)
+	}
+	if len(b) > MaxEncoded {
+		return nil, fmt.Errorf("%w: it has %d bytes, at most %d fit; shorten it or send it in parts", ErrInvalid, len(b), MaxEncoded)
 	}
 	return b, nil
 }
 
 // encodeUnknown hands back the kept bytes once they have been shown to be the message they are said to be.
-func encodeUnknown(m Message) ([]byte, error) {
-	kept, err := Decode(m.Unknown)
+func encodeUnknown(m Message, u *Unknown) ([]byte, error) {
+	kept, err := Decode(u.Raw)
 	if err != nil {
 		return nil, err
 	}
-	if kept.Kind != m.Kind || !kept.Sent.Equal(m.Sent) {
+	k, ok := kept.Content.(*Unknown)
+	if !ok || k.Named != u.Named || !kept.Sent.Equal(m.Sent) {
 		return nil, fmt.Errorf("%w: the kept bytes are another message", ErrInvalid)
 	}
-	return kept.Unknown, nil
+	return k.Raw, nil
 }
 
 // Decode reads one message. It refuses trailing bytes, unknown fields, every encoding but the deterministic one, and every
@@ -118,15 +118,12 @@ func Decode(b []byte) (Message, error) {
 	if len(w.Content) == 0 {
 		return Message{}, fmt.Errorf("%w: it has no content", ErrInvalid)
 	}
-	m := Message{Kind: Kind(w.Kind), Sent: time.UnixMilli(w.Sent).UTC()}
-	if err := c.decodeContent(&m, w, b); err != nil {
-		return Message{}, err
+	m := Message{Sent: time.UnixMilli(w.Sent).UTC(), Content: New(Kind(w.Kind))}
+	if m.Content == nil {
+		return c.keepUnknown(w, b)
 	}
-	if err := m.Validate(); err != nil {
+	if err := c.fill(m.Content, w.Content); err != nil {
 		return Message{}, err
-	}
-	if m.Unknown != nil {
-		return m, nil
 	}
 	again, err := Encode(m)
 	if err != nil {
@@ -140,95 +137,43 @@ func Decode(b []byte) (Message, error) {
 
 var errNotDeterministic = fmt.Errorf("%w: it is not in the deterministic encoding", ErrInvalid)
 
-func (c modes) decodeContent(m *Message, w wire, whole []byte) error {
-	switch m.Kind {
-	case KindText:
-		var t wireText
-		if err := c.dec.Unmarshal(w.Content, &t); err != nil {
-			return fmt.Errorf("%w: the text cannot be read", ErrInvalid)
-		}
-		return textFromWire(m, t)
-	case KindReceipt:
-		var r wireReceipt
-		if err := c.dec.Unmarshal(w.Content, &r); err != nil {
-			return fmt.Errorf("%w: the receipt cannot be read", ErrInvalid)
-		}
-		return receiptFromWire(m, r)
-	case KindAttachment:
-		var a wireAttachment
-		if err := c.dec.Unmarshal(w.Content, &a); err != nil {
-			return fmt.Errorf("%w: the attachment cannot be read", ErrInvalid)
-		}
-		return attachmentFromWire(m, a)
+// fill reads the map of a content into its fields.
+func (c modes) fill(content Content, raw cbor.RawMessage) error {
+	var values map[uint64]cbor.RawMessage
+	if err := c.dec.Unmarshal(raw, &values); err != nil {
+		return fmt.Errorf("%w: the content cannot be read", ErrInvalid)
 	}
-	return c.keepUnknown(m, w, whole)
+	for _, f := range content.Fields() {
+		if v, ok := values[f.Number]; ok {
+			if err := f.wrap(f.decode(c, v)); err != nil {
+				return err
+			}
+			delete(values, f.Number)
+		}
+	}
+	if len(values) > 0 {
+		return fmt.Errorf("%w: %d of its fields belong to no message of this kind", ErrInvalid, len(values))
+	}
+	return nil
 }
 
 // keepUnknown checks that a message of an unknown kind is deterministic CBOR as a whole, and keeps it.
-func (c modes) keepUnknown(m *Message, w wire, whole []byte) error {
+func (c modes) keepUnknown(w wire, whole []byte) (Message, error) {
 	var content any
 	if err := c.dec.Unmarshal(w.Content, &content); err != nil {
-		return fmt.Errorf("%w: the content cannot be read", ErrInvalid)
+		return Message{}, fmt.Errorf("%w: the content cannot be read", ErrInvalid)
 	}
 	raw, err := c.enc.Marshal(content)
 	if err != nil {
-		return fmt.Errorf("%w: the content cannot be encoded again", ErrInvalid)
+		return Message{}, fmt.Errorf("%w: the content cannot be encoded again", ErrInvalid)
 	}
 	again, err := c.enc.Marshal(wire{Kind: w.Kind, Sent: w.Sent, Content: raw})
 	if err != nil {
-		return fmt.Errorf("%w: it cannot be encoded again", ErrInvalid)
+		return Message{}, fmt.Errorf("%w: it cannot be encoded again", ErrInvalid)
 	}
 	if !bytes.Equal(again, whole) {
-		return errNotDeterministic
+		return Message{}, errNotDeterministic
 	}
-	m.Unknown = bytes.Clone(whole)
-	return nil
-}
-
-func textToWire(t *Text) wireText {
-	w := wireText{Body: t.Body}
-	if t.ReplyTo != ([32]byte{}) {
-		w.ReplyTo = t.ReplyTo[:]
-	}
-	return w
-}
-
-func textFromWire(m *Message, w wireText) error {
-	m.Text = &Text{Body: w.Body}
-	if w.ReplyTo == nil {
-		return nil
-	}
-	id, err := entryID(w.ReplyTo)
-	m.Text.ReplyTo = id
-	return err
-}
-
-func receiptToWire(r *Receipt) wireReceipt {
-	w := wireReceipt{State: string(r.State)}
-	for _, id := range sortIDs(r.Entries) {
-		w.Entries = append(w.Entries, id[:])
-	}
-	return w
-}
-
-func receiptFromWire(m *Message, w wireReceipt) error {
-	if len(w.Entries) > MaxReceiptEntries {
-		return fmt.Errorf("%w: a receipt names 1 to %d entries, this one %d", ErrInvalid, MaxReceiptEntries, len(w.Entries))
-	}
-	m.Receipt = &Receipt{State: State(w.State)}
-	for _, b := range w.Entries {
-		id, err := entryID(b)
-		if err != nil {
-			return err
-		}
-		m.Receipt.Entries = append(m.Receipt.Entries, id)
-	}
-	return nil
-}
-
-func entryID(b []byte) (id [32]byte, err error) {
-	if len(b) != len(id) {
-		return id, fmt.Errorf("%w: an entry id has %d bytes, it must have 32", ErrInvalid, len(b))
-	}
-	return [32]byte(b), nil
+	m := Message{Sent: time.UnixMilli(w.Sent).UTC(), Content: &Unknown{Named: Kind(w.Kind), Raw: bytes.Clone(whole)}}
+	return m, m.Validate()
 }

@@ -34,7 +34,7 @@ func vectors(t testing.TB) []struct {
 	m    Message
 } {
 	reply := NewText("On my way.", sent)
-	reply.Text.ReplyTo = id(7)
+	reply.Content.(*Text).ReplyTo = id(7)
 	newer, err := Decode(newerKind(t))
 	if err != nil {
 		t.Fatal(err)
@@ -48,10 +48,26 @@ func vectors(t testing.TB) []struct {
 		{"text-reply", reply},
 		{"receipt-delivered", NewReceipt(Delivered, [][32]byte{id(1)}, sent)},
 		{"receipt-read", NewReceipt(Read, [][32]byte{id(3), id(1), id(2), id(1)}, sent)},
+		{"receipt-acknowledged", NewReceipt(Acknowledged, [][32]byte{id(4)}, sent)},
 		{"newer-kind", newer},
 		{"attachment", NewAttachment(file(ChunkSize+1), sent)},
 		{"attachment-thumb", NewAttachment(photo(), sent)},
 	}
+}
+
+// golden are the messages of fixed bytes, and one of every other kind.
+func golden(t testing.TB) []struct {
+	name string
+	m    Message
+} {
+	out := vectors(t)
+	for _, c := range samples() {
+		out = append(out, struct {
+			name string
+			m    Message
+		}{string(c.Kind()), Message{Sent: sent, Content: c}})
+	}
+	return out
 }
 
 // newerKind is a message that only a later version would know.
@@ -61,7 +77,7 @@ func newerKind(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := codec().enc.Marshal(wire{Kind: "casualty", Sent: sent.UnixMilli(), Content: content})
+	b, err := codec().enc.Marshal(wire{Kind: "ward-round", Sent: sent.UnixMilli(), Content: content})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,8 +87,8 @@ func newerKind(t testing.TB) []byte {
 func TestVectors(t *testing.T) {
 	const file = "testdata/vectors.txt"
 	var out strings.Builder
-	out.WriteString("# The encodings of fixed messages (see vectors in message_test.go): name, then the bytes in hex.\n")
-	for _, v := range vectors(t) {
+	out.WriteString("# The encodings of fixed messages (see golden in message_test.go): name, then the bytes in hex.\n")
+	for _, v := range golden(t) {
 		b, err := Encode(v.m)
 		if err != nil {
 			t.Fatalf("%s: %v", v.name, err)
@@ -126,8 +142,8 @@ func TestRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Receipt != nil {
-			m.Receipt.Entries = sortIDs(m.Receipt.Entries)
+		if r, ok := m.Content.(*Receipt); ok {
+			r.Entries = sortIDs(r.Entries)
 		}
 		if !reflect.DeepEqual(got, m) {
 			t.Fatalf("got %#v, want %#v", got, m)
@@ -141,11 +157,11 @@ func drawMessage(t *rapid.T) Message {
 		return [32]byte(rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(t, "id"))
 	})
 	if rapid.Bool().Draw(t, "receipt") {
-		state := rapid.SampledFrom([]State{Delivered, Read}).Draw(t, "state")
+		state := rapid.SampledFrom([]State{Delivered, Read, Acknowledged}).Draw(t, "state")
 		return NewReceipt(state, rapid.SliceOfN(ids, 1, 20).Draw(t, "entries"), at)
 	}
 	body := "a" + strings.Map(func(r rune) rune {
-		if r < 0x20 || (r >= 0x7f && r < 0xa0) {
+		if hidden(r) || r == '\u00a0' {
 			return '\n'
 		}
 		return r
@@ -155,7 +171,7 @@ func drawMessage(t *rapid.T) Message {
 	}
 	m := NewText(body, at)
 	if rapid.Bool().Draw(t, "reply") {
-		m.Text.ReplyTo = ids.Draw(t, "to")
+		m.Content.(*Text).ReplyTo = ids.Draw(t, "to")
 	}
 	return m
 }
@@ -166,7 +182,8 @@ func TestUnknownKindIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Kind != "casualty" || !bytes.Equal(m.Unknown, b) || m.Text != nil || !m.Sent.Equal(sent) {
+	u, ok := m.Content.(*Unknown)
+	if !ok || m.Kind() != "ward-round" || !bytes.Equal(u.Raw, b) || !m.Sent.Equal(sent) {
 		t.Errorf("got %+v", m)
 	}
 	if m.Summary() != NewerKind || !m.Shown() {
@@ -176,7 +193,7 @@ func TestUnknownKindIsKept(t *testing.T) {
 	if err != nil || !bytes.Equal(again, b) {
 		t.Errorf("encodes as %x, %v; want %x", again, err, b)
 	}
-	m.Kind = "task"
+	u.Named = "rota"
 	if _, err := Encode(m); !errors.Is(err, ErrInvalid) {
 		t.Errorf("kept bytes of another kind: %v", err)
 	}
@@ -192,15 +209,14 @@ func TestEncodeRefuses(t *testing.T) {
 		"not UTF-8":         NewText("a\xffb", sent),
 		"escape":            NewText("a\x1b[2Jb", sent),
 		"C1 control":        NewText("a\u009bb", sent),
-		"lone return":       NewText("a\rb", sent),
+		"lone return":       {Sent: sent, Content: &Text{Body: "a\rb"}},
+		"turned round":      {Sent: sent, Content: &Text{Body: "give 5\u202e0 mg"}},
 		"no time":           NewText("a", time.Time{}),
 		"far time":          NewText("a", time.UnixMilli(latest)),
-		"two contents":      {Kind: KindText, Sent: sent, Text: &Text{Body: "a"}, Receipt: &Receipt{}},
-		"wrong content":     {Kind: KindReceipt, Sent: sent, Text: &Text{Body: "a"}},
-		"nameless":          {Sent: sent, Text: &Text{Body: "a"}},
-		"bad kind":          {Kind: "Text!", Sent: sent, Unknown: []byte{1}},
-		"unknown, no bytes": {Kind: "casualty", Sent: sent},
-		"unknown, rubbish":  {Kind: "casualty", Sent: sent, Unknown: []byte{1}},
+		"bad kind":          {Sent: sent, Content: &Unknown{Named: "Text!", Raw: []byte{1}}},
+		"unknown, no bytes": {Sent: sent, Content: &Unknown{Named: "ward-round"}},
+		"unknown, known":    {Sent: sent, Content: &Unknown{Named: KindTask, Raw: []byte{1}}},
+		"unknown, rubbish":  {Sent: sent, Content: &Unknown{Named: "ward-round", Raw: []byte{1}}},
 		"odd state":         NewReceipt("seen", [][32]byte{id(1)}, sent),
 		"no entries":        NewReceipt(Read, nil, sent),
 		"many entries":      NewReceipt(Read, long, sent),
@@ -254,12 +270,12 @@ func TestDecodeRefuses(t *testing.T) {
 		"bad UTF-8":         {0xa3, 0x00, 0x64, 't', 'e', 'x', 't', 0x01, 0x05, 0x02, 0xa1, 0x00, 0x61, 0xff},
 		"empty reply":       whole("text", map[int]any{0: "a", 1: []byte{}}),
 		"short reply":       whole("text", map[int]any{0: "a", 1: one[:31]}),
-		"zero reply":        whole("text", wireText{Body: "a", ReplyTo: make([]byte, 32)}),
-		"unsorted receipt":  whole("receipt", wireReceipt{State: "read", Entries: [][]byte{two[:], one[:]}}),
-		"repeated receipt":  whole("receipt", wireReceipt{State: "read", Entries: [][]byte{one[:], one[:]}}),
-		"empty receipt":     whole("receipt", wireReceipt{State: "read", Entries: [][]byte{}}),
+		"zero reply":        whole("text", map[int]any{0: "a", 1: make([]byte, 32)}),
+		"unsorted receipt":  whole("receipt", map[int]any{0: "read", 1: [][]byte{two[:], one[:]}}),
+		"repeated receipt":  whole("receipt", map[int]any{0: "read", 1: [][]byte{one[:], one[:]}}),
+		"empty receipt":     whole("receipt", map[int]any{0: "read", 1: [][]byte{}}),
 		"float time":        enc(map[int]any{0: "text", 1: 5.0, 2: map[int]any{0: "a"}}),
-		"negative time":     enc(wire{Kind: "text", Sent: -5, Content: enc(wireText{Body: "a"})}),
+		"negative time":     enc(wire{Kind: "text", Sent: -5, Content: enc(map[int]any{0: "a"})}),
 		"unknown, loose":    {0xa3, 0x00, 0x61, 'x', 0x01, 0x05, 0x02, 0x18, 0x01},
 		"unknown, deep":     whole("x", deep(20)),
 		"unknown, kind":     whole("X", 1),
@@ -289,11 +305,12 @@ const canary = "CANARY-patient-in-bed-4"
 // TestLogsHoldNoContent fails when any way of logging or printing a message carries what was said.
 func TestLogsHoldNoContent(t *testing.T) {
 	m := NewText(canary, sent)
+	text := m.Content.(*Text)
 	secret := file(1)
 	secret.Name, secret.Caption = canary, canary
 	copy(secret.Key[:], canary)
 	attached := NewAttachment(secret, sent)
-	unknown, err := codec().enc.Marshal(wire{Kind: "casualty", Sent: sent.UnixMilli(), Content: mustEncode(t, canary)})
+	unknown, err := codec().enc.Marshal(wire{Kind: "ward-round", Sent: sent.UnixMilli(), Content: mustEncode(t, canary)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,20 +322,22 @@ func TestLogsHoldNoContent(t *testing.T) {
 	for _, log := range []*slog.Logger{slog.New(slog.NewTextHandler(&out, nil)), slog.New(slog.NewJSONHandler(&out, nil))} {
 		for _, m := range []Message{m, newer, attached} {
 			log.Info("a message", "message", m, "pointer", &m)
-			if m.Attachment != nil {
-				log.Info("an attachment", "pointer", m.Attachment, "value", *m.Attachment)
-			}
-			if m.Text != nil {
-				log.Info("a text", "text", m.Text, "value", *m.Text)
-			}
+			log.Info("a content", "content", m.Content)
 		}
+		for _, c := range samples() {
+			log.Info("a content", "content", c)
+		}
+		log.Info("a value", "value", *text)
 	}
 	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 		fmt.Fprintf(&out, f+f+f+f+"\n", m, &m, newer, []Message{m, newer, attached})
-		fmt.Fprintf(&out, f+f+f+"\n", attached.Attachment, *attached.Attachment, attached)
-		fmt.Fprintf(&out, f+f+"\n", m.Text, *m.Text)
+		fmt.Fprintf(&out, f+f+f+"\n", attached.Content, secret, attached)
+		fmt.Fprintf(&out, f+f+"\n", text, *text)
+		for _, c := range samples() {
+			fmt.Fprintf(&out, f+f+"\n", c, []Content{c})
+		}
 	}
-	if !strings.Contains(out.String(), "bytes") {
+	if !strings.Contains(out.String(), "withheld") {
 		t.Fatal("nothing was logged")
 	}
 	for _, leak := range []string{canary, hex.EncodeToString([]byte(canary)), "67 65 78"} {
@@ -364,7 +383,7 @@ func TestSummary(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, v := range vectors(f) {
+	for _, v := range golden(f) {
 		b, err := Encode(v.m)
 		if err != nil {
 			f.Fatal(err)
