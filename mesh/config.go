@@ -107,6 +107,8 @@ type Config struct {
 	Logger   *slog.Logger
 	Receiver Receiver
 	Syncer   Syncer
+	// Blobs keeps chunks of attachments; nil means that none are fetched or served.
+	Blobs BlobStore
 
 	// Listen holds the multiaddrs to listen on, each of which must succeed. Empty
 	// means any free TCP and UDP port on all IPv4 and, where there is IPv6, on all

@@ -133,3 +133,51 @@ const (
 	// that many reasons at once make one pull.
 	syncCoalesce = 100 * time.Millisecond
 )
+
+// Attachments (blobs.go).
+const (
+	// MaxBlob is the longest chunk in bytes: 60 KiB and the tag of its seal.
+	MaxBlob = 60<<10 + 16
+	// maxBlobAsk bounds the names in one ask, maxBlobRequest the body of a request.
+	maxBlobAsk     = 256
+	maxBlobRequest = 1 + 2 + 32*maxBlobAsk
+	// maxBlobWants bounds what is wanted at once: about 1 GB of chunks.
+	maxBlobWants = 16384
+	// maxBlobClaims is from how many holders one chunk is fetched at once, when
+	// nothing else is left to fetch.
+	maxBlobClaims = 2
+	// maxBlobCarriers is how many neighbours are asked at once to fetch a chunk for us.
+	maxBlobCarriers = 2
+	// maxBlobHops bounds how many devices in a row fetch a chunk for another one.
+	maxBlobHops = 6
+	// maxBlobParts bounds chunks that are kept in part between sessions, 4 MB in all.
+	maxBlobParts = 64
+	// maxBlobActive bounds the chunks that one session fetches at once.
+	maxBlobActive = 10
+	// maxBlobFetches bounds our own sessions at once; maxBlobServes and
+	// maxBlobServesPerPeer those that we serve.
+	maxBlobFetches       = 6
+	maxBlobServes        = 32
+	maxBlobServesPerPeer = 2
+	// blobMinWindow, blobMaxWindow and blobBusyWindow bound the bytes that are asked for and not
+	// yet here: on a bad link, on a good one, and while synchronisation is at work.
+	blobMinWindow  = 4 << 10
+	blobMaxWindow  = 512 << 10
+	blobBusyWindow = 16 << 10
+	// blobDelay is how long answers may wait for one another on a link.
+	blobDelay = 300 * time.Millisecond
+	// blobStall ends a session of ours in which nothing has arrived for so long;
+	// blobIdle one of another that asks for nothing.
+	blobStall = 10 * time.Second
+	blobIdle  = 30 * time.Second
+	// blobServeTime bounds a session that is served: its client begins another.
+	blobServeTime = 2 * time.Minute
+	// blobRetryMin and blobRetryMax bound the wait until a neighbour is asked again for what it
+	// lacked, or after a session that failed; it doubles.
+	blobRetryMin = 500 * time.Millisecond
+	blobRetryMax = 5 * time.Minute
+	// blobBan is how long a neighbour that sent wrong bytes is asked for nothing.
+	blobBan = time.Hour
+	// blobTellDelay gathers what has come for a neighbour into one notice.
+	blobTellDelay = 200 * time.Millisecond
+)

@@ -32,6 +32,7 @@ type Mesh struct {
 	change func(p peer.ID, connected bool) // Config.PeerChange, may be nil
 	gossip *gossip
 	syncer *syncer
+	blobs  *blobs // nil without Config.Blobs
 	finder *finder
 	mdns   mdns.Service       // nil without multicast
 	known  event.Subscription // of finder.follow
@@ -108,6 +109,11 @@ func hostKey(k ed25519.PrivateKey) (crypto.PrivKey, peer.ID, error) {
 // start puts every protocol in place, then listens, then dials.
 func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) error {
 	var err error
+	if cfg.Blobs != nil {
+		m.blobs = newBlobs(m.host, cfg, m.counts)
+		m.host.SetStreamHandler(BlobProtocol, m.blobs.handler(ctx))
+		m.loops.Go(func() { m.blobs.run(ctx) })
+	}
 	m.syncer = newSyncer(m.host, cfg, m.counts)
 	owe := func(p peer.ID) { m.syncer.mail.put(syncEvent{kind: syncOwed, peer: p}) }
 	if m.gossip, err = newGossip(ctx, m.host, cfg, m.links, m.counts, owe); err != nil {
@@ -162,6 +168,9 @@ func (m *Mesh) listen(addrs []listenAddr) error {
 // onPeer is told of the first connection to a peer and of the end of the last.
 func (m *Mesh) onPeer(p peer.ID, up bool) {
 	m.gossip.peer(p, up)
+	if m.blobs != nil {
+		m.blobs.onPeer(p, up)
+	}
 	if m.change != nil {
 		m.change(p, up)
 	}

@@ -46,6 +46,11 @@ type Stats struct {
 	// SyncIn and SyncOut count bytes of synchronisation frames, headers included.
 	SyncIn, SyncOut uint64
 
+	// BlobIn and BlobOut count bytes of the answers by which chunks of attachments are
+	// fetched and served, BlobChunksIn and BlobChunksOut whole chunks; BlobsBad chunks
+	// that were not what their name says, BlobServesRefused sessions beyond our limits.
+	BlobIn, BlobOut, BlobChunksIn, BlobChunksOut, BlobsBad, BlobServesRefused uint64
+
 	// Dials and DialsFailed count dials of discovery.
 	Dials, DialsFailed uint64
 }
@@ -61,6 +66,8 @@ type counters struct {
 	pulls, pullsFailed, serves, servesFailed, servesRefused atomic.Uint64
 	syncIn, syncOut, dials, dialsFailed                     atomic.Uint64
 	stalled, yielded                                        atomic.Uint64
+	blobIn, blobOut, blobChunksIn, blobChunksOut            atomic.Uint64
+	blobsBad, blobServesRefused                             atomic.Uint64
 }
 
 func newCounters() *counters {
@@ -101,6 +108,8 @@ func (c *counters) stats() Stats {
 		Pulls: c.pulls.Load(), PullsFailed: c.pullsFailed.Load(),
 		Serves: c.serves.Load(), ServesFailed: c.servesFailed.Load(), ServesRefused: c.servesRefused.Load(),
 		SyncIn: c.syncIn.Load(), SyncOut: c.syncOut.Load(),
+		BlobIn: c.blobIn.Load(), BlobOut: c.blobOut.Load(), BlobChunksIn: c.blobChunksIn.Load(), BlobChunksOut: c.blobChunksOut.Load(),
+		BlobsBad: c.blobsBad.Load(), BlobServesRefused: c.blobServesRefused.Load(),
 		Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
 	}
 }
