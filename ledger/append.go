@@ -62,8 +62,12 @@ type request struct {
 
 	proof *Fork // or: take this proof of a fork
 
-	edit func(context.Context) ([]Record, error) // or: replace these entries
-	log  LogID                                   // of all of them
+	proved  []*Entry // or: take these entries of a proved range
+	carrier string   // of proved
+
+	edit  func(context.Context) ([]Record, error) // or: replace these entries
+	after func()                                  // called with mu held once they are durable; may be nil
+	log   LogID                                   // of all of them
 
 	outcomes []Outcome
 	released int
@@ -216,7 +220,10 @@ func (l *Logs) take() []*request {
 		for _, v := range r.entries {
 			bytes += storedSize(v.e)
 		}
-		entries += len(r.entries)
+		for _, e := range r.proved {
+			bytes += storedSize(e)
+		}
+		entries += len(r.entries) + len(r.proved)
 		if n > 0 && (entries > maxBatchEntries || bytes > maxRoundBytes) {
 			break
 		}

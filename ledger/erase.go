@@ -56,7 +56,7 @@ func (l *Logs) eraseRecords(ctx context.Context, id LogID, seqs []uint64) ([]Rec
 // headerAt returns an entry, or only its header if the body is damaged: what
 // cannot be read can be erased all the same.
 func (l *Logs) headerAt(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
-	e, err := l.Entry(ctx, id, seq)
+	e, err := l.entry(ctx, id, seq)
 	if !errors.Is(err, ErrDamaged) {
 		return e, err
 	}
@@ -143,6 +143,11 @@ func (l *Logs) decideEdit(ctx context.Context, r *request) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, rec := range batch {
-		l.found(rec.Log, rec.Seq)
+		if rec.Table == TableEntries {
+			l.found(rec.Log, rec.Seq)
+		}
+	}
+	if r.after != nil && len(batch) > 0 {
+		r.after()
 	}
 }

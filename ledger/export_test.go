@@ -12,3 +12,15 @@ func StoredEntry(e *Entry) []byte {
 	r := storedEntry(e)
 	return append(r.Value, r.Body...)
 }
+
+// RunsRecord reads a record of [TableUnchecked] and writes it again.
+func RunsRecord(id LogID, value []byte) ([]byte, error) {
+	runs, err := parseRuns(id, value)
+	if err != nil {
+		return nil, err
+	}
+	return marshalRuns(id, runs)
+}
+
+// SealRuns puts the check before the rest of a record of [TableUnchecked].
+func SealRuns(id LogID, data []byte) []byte { return append(runsCheck(id, data), data...) }

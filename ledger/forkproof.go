@@ -81,7 +81,7 @@ func (r *round) takeFork(ctx context.Context, q *request) {
 			q.err = err
 			return
 		}
-		if err == nil { // two headers are proof enough where the third is lost
+		if err == nil && r.l.sound(held) { // two headers are proof enough where the third is lost
 			others = append(others, held)
 		}
 	}

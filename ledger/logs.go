@@ -64,6 +64,8 @@ type Logs struct {
 	folded bool               // hlc includes what was held at Open
 	forked map[LogID]struct{} // logs with evidence of a fork
 	lost   map[LogID]*spans   // places below a head that cannot be read
+	spoilt []Spoilt           // found and not reported yet
+	doubts map[LogID]*doubt   // entries whose own signatures were not checked (unchecked.go)
 	moves  uint64             // how often a head has moved
 	mended atomic.Uint64      // how often places below a head were written again; changed under mu
 	held   struct {           // of all logs together
@@ -97,6 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Logs, error) {
 		tree:    NewTree(ScopeHeaders),
 		forked:  make(map[LogID]struct{}),
 		lost:    make(map[LogID]*spans),
+		doubts:  make(map[LogID]*doubt),
 	}
 	l.pen = newPen(l.limits)
 	if err := l.load(ctx); err != nil {
@@ -212,8 +215,17 @@ func (l *Logs) Heads() (logs int, entries uint64) {
 
 // Entry returns one entry, whose body may be absent or erased. It matches
 // [ErrNotFound] if the place is beyond what is held, and [ErrDamaged] if it
-// should be held and is not, or was changed: then it is among [Logs.Lost].
+// should be held and is not, or was changed: then it is among [Logs.Lost]. Of an
+// entry that came in a proved range the signature is checked first.
 func (l *Logs) Entry(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
+	if _, doubted := l.doubted(id, seq); doubted {
+		return l.vouched(ctx, id, seq)
+	}
+	return l.entry(ctx, id, seq)
+}
+
+// entry is [Logs.Entry] of which the signature may not have been checked.
+func (l *Logs) entry(ctx context.Context, id LogID, seq uint64) (*Entry, error) {
 	h, ok := l.Head(id)
 	if !ok || seq >= h.Next {
 		return nil, fmt.Errorf("%w: entry %d of log %s", ErrNotFound, seq, id)
@@ -250,8 +262,26 @@ const missingWords = "it is missing although later entries are held"
 // Entries calls fn for the entries with from <= seq < to that are held, in
 // order; to may lie beyond the head. A log of which nothing is held matches
 // [ErrNotFound]. A missing or changed entry matches [ErrDamaged]: the range is
-// never shortened in silence. An error of fn ends it and is returned as it is.
+// never shortened in silence. An error of fn ends it and is returned as it is. Of
+// entries that came in a proved range the signatures are checked first.
 func (l *Logs) Entries(ctx context.Context, id LogID, from, to uint64, fn func(*Entry) error) error {
+	doubted := l.doubtsIn(id, from, to)
+	if doubted == nil {
+		return l.entries(ctx, id, from, to, fn)
+	}
+	return l.entries(ctx, id, from, to, func(e *Entry) error {
+		if doubted(e.Header.Seq) {
+			var err error
+			if e, err = l.vouched(ctx, id, e.Header.Seq); err != nil {
+				return err
+			}
+		}
+		return fn(e)
+	})
+}
+
+// entries is [Logs.Entries] of which the signatures may not have been checked.
+func (l *Logs) entries(ctx context.Context, id LogID, from, to uint64, fn func(*Entry) error) error {
 	h, ok := l.Head(id)
 	if !ok {
 		return fmt.Errorf("%w: log %s", ErrNotFound, id)
@@ -268,7 +298,7 @@ func (l *Logs) Entries(ctx context.Context, id LogID, from, to uint64, fn func(*
 		}
 		e, err := readStored(id, seq, value)
 		if err != nil {
-			if e, err = l.Entry(ctx, id, seq); err != nil { // it may have been mended meanwhile
+			if e, err = l.entry(ctx, id, seq); err != nil { // it may have been mended meanwhile
 				return err
 			}
 		}
@@ -318,6 +348,9 @@ type Stats struct {
 
 	Lost uint64 // places below a head that are known to be unreadable
 
+	Unchecked uint64 // entries of proved ranges whose signatures were not checked yet
+	Spoilt    uint64 // places of Lost whose entries were spoilt by whoever brought them
+
 	Appended, Known, Pens, Forked, OverBudget, OwnAhead, Filled, Restored uint64 // outcomes
 }
 
@@ -325,7 +358,10 @@ type Stats struct {
 func (l *Logs) Stats() Stats {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
+	unchecked, spoilt := l.doubtedEntries()
 	return Stats{
+		Unchecked:      unchecked,
+		Spoilt:         spoilt,
 		Logs:           l.held.logs,
 		Entries:        l.held.entries,
 		Forks:          len(l.forked),

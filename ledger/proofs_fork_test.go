@@ -181,7 +181,7 @@ func TestClosing(t *testing.T) {
 		next   ledger.LogID
 	}{
 		"no reason":                        {0, next},
-		"a reason of the future":           {5, next},
+		"a reason of the future":           {6, next},
 		"the same incarnation":             {ledger.ClosedForked, d.id},
 		"another author without a new key": {ledger.ClosedReinstalled, rolled.id},
 		"a new key that is the old one":    {ledger.ClosedKeyRoll, next},
@@ -243,11 +243,11 @@ func TestVerifyRange(t *testing.T) {
 	for _, from := range []uint64{0, 1, 255, 256, 300, 699, 700} {
 		edge, err := trees.Edge(ctx, d.id, from)
 		must(t, err)
-		got, err := ledger.VerifyRange(edge, headers(from), cp)
-		if err != nil || len(got) != int(700-from) {
-			t.Fatalf("from %d: %d entries, %v", from, len(got), err)
+		got, err := ledger.VerifyRange(testMesh, edge, headers(from), cp)
+		if err != nil || got.Len() != int(700-from) {
+			t.Fatalf("from %d: %d entries, %v", from, got.Len(), err)
 		}
-		for i, e := range got {
+		for i, e := range got.Entries() {
 			if e.ID() != chain[from+uint64(i)].Entry().ID() || e.CheckSignature() != nil || e.HasBody() {
 				t.Fatalf("from %d: entry %d is another", from, i)
 			}
@@ -293,18 +293,27 @@ func TestVerifyRange(t *testing.T) {
 			return h, e, cp
 		},
 		"another root": func(h [][]byte) ([][]byte, ledger.Edge, ledger.Checkpoint) {
-			c := cp
-			c.Root[0] ^= 1
+			root := cp.Root
+			root[0] ^= 1
+			c, err := ledger.SignCheckpoint(d.key, testMesh, d.id, 700, root)
+			must(t, err)
 			return h, edge, c
 		},
 		"another log": func(h [][]byte) ([][]byte, ledger.Edge, ledger.Checkpoint) {
+			next := d.id
+			next.Incarnation = 1
+			c, err := ledger.SignCheckpoint(d.key, testMesh, next, 700, cp.Root)
+			must(t, err)
+			return h, edge, c
+		},
+		"a checkpoint that the author did not sign": func(h [][]byte) ([][]byte, ledger.Edge, ledger.Checkpoint) {
 			c := cp
-			c.Log.Incarnation = 1
+			c.Signature[0] ^= 1
 			return h, edge, c
 		},
 	} {
 		h, e, c := spoil(headers(300))
-		if got, err := ledger.VerifyRange(e, h, c); err == nil || got != nil {
+		if got, err := ledger.VerifyRange(testMesh, e, h, c); err == nil || got.Len() > 0 {
 			t.Errorf("%s was accepted", name)
 		}
 	}
@@ -314,9 +323,9 @@ func TestVerifyRange(t *testing.T) {
 	spoilt := headers(300)
 	spoilt[5] = bytes.Clone(spoilt[5])
 	spoilt[5][len(spoilt[5])-1] ^= 1
-	got, err := ledger.VerifyRange(edge, spoilt, cp)
+	got, err := ledger.VerifyRange(testMesh, edge, spoilt, cp)
 	must(t, err)
-	for i, e := range got {
+	for i, e := range got.Entries() {
 		if bad := e.CheckSignature() != nil; bad != (i == 5) {
 			t.Errorf("entry %d: bad signature %v", i, bad)
 		}

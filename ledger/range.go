@@ -7,6 +7,8 @@ import (
 
 	"github.com/transparency-dev/merkle/compact"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"tocsin/crypto/identity"
 )
 
 // Edge is the compact range over the first Size entries of a log: the roots of
@@ -24,21 +26,39 @@ var compactRanges = compact.RangeFactory{Hash: func(left, right []byte) []byte {
 	return h[:]
 }}
 
+// Proved is signed headers that [VerifyRange] proved to be part of a log, each
+// without its body and without its own signature checked. Only VerifyRange makes
+// one that is not empty.
+type Proved struct{ entries []*Entry }
+
+// Len returns the number of entries.
+func (p Proved) Len() int { return len(p.entries) }
+
+// Entries returns the entries, rising. They have not had their signatures
+// checked: [Entry.CheckSignature] comes before one is handed to anybody.
+func (p Proved) Entries() []*Entry { return p.entries }
+
 // ErrRange: the headers are not what the checkpoint is over. The author is not
 // to blame: whoever brought them changed, left out or exchanged something.
 var ErrRange = errors.New("ledger: the entries are not those of the checkpoint")
 
 // VerifyRange checks that the signed headers continue the log of base up to
 // exactly cp.Size entries: by their hash links, by the tree's root and by the
-// one signature of cp, which the caller has checked. That is a great deal faster
-// than every signature. What it proves is that the author signed the log as a
-// whole, not that each header's own signature is right: the entries it returns,
-// which carry no body, may be stored as unchecked. [Entry.CheckSignature] comes
-// before one is served, gossiped, cosigned or exported; one that fails was
-// spoilt on the way, and the author is not to blame.
+// one signature of cp. That is a great deal faster than every signature. What it
+// proves is that the author signed the log as a whole, not that each header's own
+// signature is right: [Logs.AppendProved] stores them as unchecked, and one whose
+// signature then turns out wrong was spoilt on the way: the author is not to blame.
 //
 // Errors match [ErrInvalid] or [ErrRange].
-func VerifyRange(base Edge, signedHeaders [][]byte, cp Checkpoint) ([]*Entry, error) {
+func VerifyRange(mesh identity.MeshID, base Edge, signedHeaders [][]byte, cp Checkpoint) (Proved, error) {
+	if err := cp.Verify(mesh); err != nil {
+		return Proved{}, fmt.Errorf("%w: %w", ErrRange, err)
+	}
+	entries, err := verifyRange(base, signedHeaders, cp)
+	return Proved{entries}, err
+}
+
+func verifyRange(base Edge, signedHeaders [][]byte, cp Checkpoint) ([]*Entry, error) {
 	n := uint64(len(signedHeaders))
 	if n > MaxProvedRange {
 		return nil, fmt.Errorf("%w: a range of %d is longer than %d", ErrRange, n, MaxProvedRange)

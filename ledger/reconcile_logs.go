@@ -19,7 +19,12 @@ func (l *Logs) print(id LogID, st *logState) {
 	if st.next == 0 && st.fork == nil {
 		return
 	}
-	l.tree.Set(markOf(id, st))
+	m := markOf(id, st)
+	if checked := l.checked(id, st); checked < m.Next {
+		// Nothing is claimed that cannot be handed out yet.
+		m.Next, m.ID = checked, [32]byte{}
+	}
+	l.tree.Set(m)
 }
 
 // markOf is what a node says of a log. Of a fork whose two entries follow one
@@ -59,6 +64,9 @@ func (l *Logs) Need(theirs []Mark, at time.Time) Need {
 	var n Need
 	for _, t := range theirs {
 		mine, held := l.tree.Get(t.Log)
+		if next := l.uncheckedNext(t.Log); next > mine.Next {
+			mine.Next, mine.ID = next, [32]byte{} // the rest is asked for as it is lost
+		}
 		if t.Fork != [32]byte{} && !t.SameProof(mine) {
 			n.Proofs = append(n.Proofs, t.Log)
 		}

@@ -24,6 +24,7 @@ type round struct {
 	states  map[LogID]*logState // changed in this round
 	order   []LogID             // the keys of states, in order of change
 	usage   map[identity.Key]usage
+	runs    map[LogID][]run    // what is unchecked, of logs in which that changed
 	fresh   map[LogID][]*Entry // entries of this round, rising
 	records []Record           // entries and forks
 	own     []Record           // of this device's author, which have a file of their own
@@ -47,6 +48,7 @@ func newRound(l *Logs) *round {
 		l:      l,
 		states: make(map[LogID]*logState),
 		usage:  make(map[identity.Key]usage),
+		runs:   make(map[LogID][]run),
 		fresh:  make(map[LogID][]*Entry),
 		placed: make(map[spot]*Entry),
 		aside:  make(map[spot]*Entry),
@@ -69,6 +71,10 @@ func (r *round) next() *round {
 func (r *round) request(ctx context.Context, q *request) {
 	if q.proof != nil {
 		r.takeFork(ctx, q)
+		return
+	}
+	if q.proved != nil {
+		r.prove(q)
 		return
 	}
 	r.at = q.at
@@ -375,7 +381,11 @@ func (r *round) finish(ctx context.Context) bool {
 			r.record(Record{Table: TableStates, Log: id, Value: r.states[id].marshal()})
 		}
 	}
-	if err := r.commit(ctx); err != nil {
+	err := r.writeRuns()
+	if err == nil {
+		err = r.commit(ctx)
+	}
+	if err != nil {
 		for _, q := range r.part {
 			q.err = errors.Join(q.err, fmt.Errorf("ledger: cannot store entries: %w", err))
 		}
@@ -423,6 +433,12 @@ func (r *round) apply() {
 	}
 	for author, use := range r.usage {
 		l.usage[author] = use
+	}
+	for id, runs := range r.runs {
+		l.setRuns(id, runs)
+	}
+	if len(r.placed) > 0 {
+		l.mended.Add(1) // with or without a body, it is not what was read before
 	}
 	for _, at := range r.back {
 		l.found(at.log, at.seq)

@@ -192,6 +192,9 @@ func (l *Logs) load(ctx context.Context) error {
 		l.mergeUsage(id.Author, st.use)
 		return nil
 	})
+	if err == nil {
+		err = l.loadUnchecked(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ const (
 	TableWitness Table = 4 // what witnesses said of a log
 	TableTree    Table = 5 // pieces of Merkle trees, which can be computed again
 
+	// TableUnchecked says which entries came in a proved range and have not had
+	// their own signatures checked.
+	TableUnchecked Table = 6
 	// Two places for each sequence number, at seq*2 and seq*2+1: see [Branch].
 	TableEvidence Table = 7
 

@@ -17,6 +17,8 @@ func (r *round) compare(ctx context.Context, st *logState, e *Entry) (Outcome, e
 		return r.restore(ctx, st, e)
 	case err != nil:
 		return 0, err
+	case held.id != e.id && !r.l.sound(held):
+		return Forked, nil // what is held proves nothing: its signature was spoilt
 	case held.id != e.id:
 		return r.evidence(st, e, held), nil
 	case held.Absent && e.HasBody():
@@ -59,7 +61,7 @@ func (r *round) held(ctx context.Context, id LogID, seq uint64) (*Entry, error) 
 	if r.l.isLost(id, seq) {
 		return nil, damaged(id, seq, "it was lost")
 	}
-	return r.l.Entry(ctx, id, seq)
+	return r.l.entry(ctx, id, seq)
 }
 
 // fill takes the body of an entry of which the header is held. It counts as
@@ -98,8 +100,14 @@ func (r *round) restore(ctx context.Context, st *logState, e *Entry) (Outcome, e
 	// The place may be readable, and counted as lost because of a neighbour. Then
 	// it keeps the body that it has, and has none that was erased.
 	if held, err := r.l.read(ctx, id, seq); err == nil && held.id == e.id && !held.Absent {
-		e = held
+		switch {
+		case held.Erased:
+			e = e.erased() // the signature here may be a spoilt one
+		case held.verifySignature() == nil:
+			e = held
+		}
 	}
+	r.clear(id, seq)
 	r.placed[spotOf(e)] = e
 	r.back = append(r.back, spotOf(e))
 	r.record(storedEntry(e))
@@ -125,6 +133,9 @@ func (r *round) header(ctx context.Context, id LogID, seq uint64) (*Entry, error
 	}
 	if e, err = storedHeader(id, seq, value); err != nil {
 		return nil, err
+	}
+	if _, doubted := r.l.doubted(id, seq); doubted {
+		return e, nil // a checkpoint of the author's proves its id
 	}
 	return e, e.verifySignature()
 }

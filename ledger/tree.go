@@ -91,7 +91,7 @@ func (t *Trees) Edge(ctx context.Context, id LogID, size uint64) (Edge, error) {
 	if size == 0 {
 		return e, nil
 	}
-	last, err := t.logs.Entry(ctx, id, size-1)
+	last, err := t.logs.entry(ctx, id, size-1)
 	if err != nil {
 		return Edge{}, err
 	}
@@ -158,7 +158,8 @@ func (t *Trees) grow(ctx context.Context, id LogID, size uint64, anew bool) (*ta
 		t.tails[id] = tl
 	}
 	from := tl.tiles*tileWidth + uint64(len(tl.ids))
-	err := t.logs.Entries(ctx, id, from, size, func(e *Entry) error {
+	// Leaves are ids, which no signature is part of.
+	err := t.logs.entries(ctx, id, from, size, func(e *Entry) error {
 		tl.ids = append(tl.ids, Hash(e.id))
 		if len(tl.ids) == tileWidth*tilesABatch {
 			return t.flush(ctx, id, tl)

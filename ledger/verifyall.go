@@ -109,7 +109,7 @@ func (c *checker) log(ctx context.Context, h Head) error {
 			linked = false
 		}
 		next = seq + 1
-		e, err := c.entry(h.Log, seq, value)
+		e, err := c.entry(ctx, h.Log, seq, value)
 		if err == nil && linked && e.Header.Prev != prev {
 			err = damaged(h.Log, seq, "its hash link does not lead to the entry before")
 		}
@@ -152,7 +152,7 @@ func (c *checker) good(e *Entry) {
 
 // entry checks one stored value by itself. It returns the entry with an error
 // where at least its id could be read.
-func (c *checker) entry(id LogID, seq uint64, value []byte) (*Entry, error) {
+func (c *checker) entry(ctx context.Context, id LogID, seq uint64, value []byte) (*Entry, error) {
 	e, err := readStored(id, seq, value)
 	if err != nil {
 		c.l.lose(id, seq, seq+1)
@@ -160,6 +160,11 @@ func (c *checker) entry(id LogID, seq uint64, value []byte) (*Entry, error) {
 			return header, err // the link can still be followed
 		}
 		return nil, err
+	}
+	if _, doubted := c.l.doubted(id, seq); doubted {
+		// It came in a proved range: what is wrong with it is no damage of the disk.
+		_, err := c.l.vouched(ctx, id, seq)
+		return e, err
 	}
 	if err := e.verifySignature(); err != nil {
 		return e, fmt.Errorf("%w: entry %d of log %s: %w", ErrDamaged, seq, id, err)

@@ -199,6 +199,9 @@ func (w *WitnessTable) cosign(ctx context.Context, b *testimonyBatch, cp Checkpo
 	if err := w.logs.unforked(cp.Log, cp.Size); err != nil {
 		return nil, err
 	}
+	if checked := w.logs.Checked(cp.Log); checked < cp.Size {
+		return nil, fmt.Errorf("%w: a checkpoint over %d entries of log %s, of which %d were checked", ErrNotFound, cp.Size, cp.Log, checked)
+	}
 	state := l.of(w.witness.Key())
 	var proof []Hash
 	if state != nil && state.Size < cp.Size {
@@ -270,14 +273,14 @@ func (w *WitnessTable) CosignHeld(ctx context.Context, now time.Time, ids ...Log
 		if err != nil {
 			return nil, err
 		}
-		h, _ := w.logs.Head(id)
+		held := w.logs.Checked(id)
 		var best Checkpoint
 		if own := l.of(w.witness.Key()); own != nil {
 			best.Size = own.Size
 		}
 		least := best.Size
 		for _, c := range l.Cosigned() {
-			if c.Size > best.Size && c.Size <= h.Next {
+			if c.Size > best.Size && c.Size <= held {
 				best = c.Checkpoint
 			}
 		}
@@ -312,9 +315,8 @@ func (l *Logs) unforked(id LogID, size uint64) error {
 // log from entry from up to, not including, to. The caller holds them and does
 // not evict them before until.
 func (w *WitnessTable) Promise(ctx context.Context, id LogID, from, to uint64, until time.Time) (Custody, error) {
-	h, ok := w.logs.Head(id)
-	if !ok || to > h.Next {
-		return Custody{}, fmt.Errorf("%w: custody of log %s up to %d, of which %d entries are held", ErrNotFound, id, to, h.Next)
+	if checked := w.logs.Checked(id); to > checked {
+		return Custody{}, fmt.Errorf("%w: custody of log %s up to %d, of which %d entries are held and checked", ErrNotFound, id, to, checked)
 	}
 	c, err := SignCustody(w.key, id, from, to, until)
 	if err != nil {
