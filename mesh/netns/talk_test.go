@@ -1,0 +1,190 @@
+//go:build linux
+
+package netns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"tocsin/node"
+	"tocsin/node/api"
+)
+
+// talk is one conversation of some peers and what was said in it.
+type talk struct {
+	group string
+	peers []*peer           // who run and read
+	said  map[string]string // words by id of the message
+}
+
+// know waits until each of the peers can seal to each other.
+func know(t *testing.T, limit time.Duration, peers []*peer) time.Duration {
+	t.Helper()
+	return until(t, limit, func() string {
+		for _, p := range peers {
+			people, err := p.client.People(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ready := map[string]bool{}
+			for _, q := range people {
+				ready[q.Log] = q.Valid && (q.Ready || q.Self)
+			}
+			n := 0
+			for _, ok := range ready {
+				if ok {
+					n++
+				}
+			}
+			if n < len(peers) {
+				return fmt.Sprintf("%s knows %d of %d devices", p.first(), n, len(peers))
+			}
+		}
+		return ""
+	})
+}
+
+// newTalk has the first of the peers make a group of all of them.
+func newTalk(t *testing.T, peers []*peer) *talk {
+	t.Helper()
+	spec := node.GroupSpec{Kind: "incident", Name: "Flood, lower town"}
+	for _, p := range peers[1:] {
+		spec.Members = append(spec.Members, p.person)
+	}
+	g, err := peers[0].client.CreateGroup(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, startTime, func() string {
+		for _, p := range peers {
+			if _, err := p.client.Group(t.Context(), g.ID); errors.Is(err, api.ErrNotFound) {
+				return fmt.Sprintf("%s does not know the group", p.first())
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+		return ""
+	})
+	return &talk{group: g.ID, peers: append([]*peer(nil), peers...), said: map[string]string{}}
+}
+
+// say has a peer say something, which is saved on its disk when this returns.
+func (k *talk) say(t *testing.T, p *peer, priority, text string) string {
+	t.Helper()
+	sent, err := p.client.Send(t.Context(), k.group, api.SendText{Text: text, Priority: priority})
+	if err != nil {
+		t.Fatalf("%s could not send: %v", p.first(), err)
+	}
+	k.said[sent.ID] = text
+	return sent.ID
+}
+
+// total returns how many messages a peer shows; 0 while it does not know the
+// group.
+func (k *talk) total(ctx context.Context, p *peer) (int, error) {
+	page, err := p.client.Messages(ctx, k.group, -1, 1)
+	if errors.Is(err, api.ErrNotFound) {
+		return 0, nil
+	}
+	return page.Total, err
+}
+
+// messages returns everything that a peer shows.
+func (k *talk) messages(t *testing.T, p *peer) []api.Message {
+	t.Helper()
+	var all []api.Message
+	for {
+		page, err := p.client.Messages(t.Context(), k.group, len(all), 500)
+		if errors.Is(err, api.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, page.Messages...)
+		if len(page.Messages) == 0 || len(all) >= page.Total {
+			return all
+		}
+	}
+}
+
+// shows returns a message as a peer shows it.
+func (k *talk) shows(t *testing.T, p *peer, id string) (m api.Message, ok bool) {
+	t.Helper()
+	for _, m := range k.messages(t, p) {
+		if m.ID == id {
+			return m, true
+		}
+	}
+	return m, false
+}
+
+// everything waits until each peer shows all that was said, and looks at it: each
+// message once, in the words that were said, from a verified sender.
+func (k *talk) everything(t *testing.T, limit time.Duration) time.Duration {
+	t.Helper()
+	return k.everythingAt(t, limit, k.peers...)
+}
+
+func (k *talk) everythingAt(t *testing.T, limit time.Duration, peers ...*peer) time.Duration {
+	t.Helper()
+	took := until(t, limit, func() string {
+		for _, p := range peers {
+			n, err := k.total(t.Context(), p)
+			if err != nil {
+				t.Fatalf("%s: %v", p.first(), err)
+			}
+			if n < len(k.said) {
+				return fmt.Sprintf("%s shows %d of %d messages; %s", p.first(), n, len(k.said), neighbours(t, peers))
+			}
+		}
+		return ""
+	})
+	for _, p := range peers {
+		shown := map[string]bool{}
+		for _, m := range k.messages(t, p) {
+			if k.said[m.ID] != m.Text || shown[m.ID] || !m.From.Verified || !m.Provable {
+				t.Fatalf("%s shows %+v where %q was said", p.first(), m, k.said[m.ID])
+			}
+			shown[m.ID] = true
+		}
+		if len(shown) != len(k.said) {
+			t.Fatalf("%s shows %d of %d messages", p.first(), len(shown), len(k.said))
+		}
+	}
+	return took
+}
+
+// neighbours says how many neighbours each peer has.
+func neighbours(t *testing.T, peers []*peer) string {
+	t.Helper()
+	text := "neighbours:"
+	for _, p := range peers {
+		st, err := p.client.Status(t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		text += fmt.Sprintf(" %s %d", p.first(), st.Peers)
+	}
+	return text
+}
+
+// ahead counts the routine messages that a peer had before a message of higher
+// priority, of those that were said before it.
+func (k *talk) ahead(t *testing.T, p *peer, stat string, backlog map[string]bool) int {
+	t.Helper()
+	m, ok := k.shows(t, p, stat)
+	if !ok {
+		t.Fatalf("%s does not show the message of priority stat", p.first())
+	}
+	n := 0
+	for _, other := range k.messages(t, p) {
+		if backlog[other.ID] && other.Received.Before(m.Received) {
+			n++
+		}
+	}
+	return n
+}
