@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"tocsin/ledger"
 	"tocsin/ledger/memstore"
@@ -349,5 +350,62 @@ func TestOrderOfLogs(t *testing.T) {
 	add(t, l, newDevice("0").chain(t, 2)[1], ledger.Appended)
 	if l.Generation() == before {
 		t.Fatal("a head moved and the generation did not")
+	}
+}
+
+// TestEvict: what is carried for others can be given up and come again, when it
+// came is remembered all the way, and what may not go is refused.
+func TestEvict(t *testing.T) {
+	ctx := context.Background()
+	store := memstore.New()
+	l := open(t, store, everyone(), ledger.Limits{})
+	d := newDevice("a")
+	chain := d.chain(t, 5)
+	addAll(t, l, chain[:3], ledger.Appended)
+	later := noon.Add(time.Hour)
+	out, err := l.AppendBatch(ctx, []ledger.Verified{chain[3].WithoutBody(), chain[4]}, later)
+	must(t, err)
+	if !slices.Equal(out, []ledger.Outcome{ledger.Appended, ledger.Appended}) {
+		t.Fatalf("outcomes %v", out)
+	}
+	when := func(seq uint64, want time.Time, body bool) {
+		t.Helper()
+		for range 2 { // the second time after a restart
+			e, err := l.Entry(ctx, d.id, seq)
+			must(t, err)
+			if !e.Received().Equal(want) || e.HasBody() != body || e.Erased {
+				t.Fatalf("entry %d: received %s, body %v, erased %v", seq, e.Received(), e.HasBody(), e.Erased)
+			}
+			l = open(t, store, everyone(), ledger.Limits{})
+		}
+	}
+	when(2, noon, true)
+	when(3, later, false)
+	n, err := l.Evict(ctx, d.id, 2, 3, 2)
+	if err != nil || n != 1 {
+		t.Fatalf("%d evicted, %v", n, err)
+	}
+	when(2, noon, false)
+	for _, v := range chain[2:4] { // they come again, a day later
+		o, err := l.Append(ctx, v, noon.Add(24*time.Hour))
+		if err != nil || o != ledger.Filled {
+			t.Fatalf("%s, %v", o, err)
+		}
+	}
+	when(2, noon, true)
+	when(3, later, true)
+	if _, err := l.Evict(ctx, d.id, 0); err == nil {
+		t.Fatal("a credential was evicted")
+	}
+	if v := chain[0].WithoutBody(); !v.Entry().HasBody() {
+		t.Fatal("a credential without its body")
+	}
+	own := newDevice("own")
+	g, err := l.Own(ctx, own.id)
+	must(t, err)
+	write(t, g, own, "first")
+	write(t, g, own, "second")
+	if _, err := l.Evict(ctx, own.id, 1); err == nil {
+		t.Fatal("what was written here was evicted")
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"math"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -28,13 +30,35 @@ type Entry struct {
 	Absent    bool   // the body is not held; it may come later
 	Erased    bool   // the body was erased on this device and is never taken back
 
-	id     ID
-	signed []byte // header ‖ signature
-	frame  []byte // nil where the body is not held
+	id       ID
+	received uint32 // seconds since 1970: see Received; 0 where it is not known
+	signed   []byte // header ‖ signature
+	frame    []byte // nil where the body is not held
 }
 
 // HasBody reports whether the body is held; a body may be 0 bytes long.
 func (e *Entry) HasBody() bool { return !e.Absent && !e.Erased }
+
+// Received returns when the entry first came to this device, with its body or
+// without, by this device's clock to the second: from then on a carrier counts
+// its lifetime. It is zero for entries that were not read from [Logs], and for
+// those that this device wrote.
+func (e *Entry) Received() time.Time {
+	if e.received == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(e.received), 0)
+}
+
+// since returns e as received at a time.
+func (e *Entry) since(seconds uint32) *Entry {
+	cp := *e
+	cp.received = seconds
+	return &cp
+}
+
+// secondsOf is a time as [Entry.Received] keeps it.
+func secondsOf(at time.Time) uint32 { return uint32(min(max(at.Unix(), 0), math.MaxUint32)) }
 
 // ID returns the entry's name.
 func (e *Entry) ID() ID { return e.id }
@@ -148,6 +172,15 @@ type Verified struct{ e *Entry }
 
 // Entry returns the entry, nil for the zero Verified.
 func (v Verified) Entry() *Entry { return v.e }
+
+// WithoutBody returns v without its body, which may come later. The first entry of
+// a log, which holds its author's credential, keeps it.
+func (v Verified) WithoutBody() Verified {
+	if v.e == nil || v.e.Header.Seq == 0 || !v.e.HasBody() {
+		return v
+	}
+	return Verified{v.e.headerOnly()}
+}
 
 // IsZero reports whether v holds no entry.
 func (v Verified) IsZero() bool { return v.e == nil }

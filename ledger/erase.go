@@ -84,7 +84,7 @@ func (l *Logs) Fill(ctx context.Context, id LogID, seq uint64, body []byte) (Out
 		if err != nil || !e.Absent || l.keepErased(e).Erased {
 			return nil, err
 		}
-		return []Record{storedEntry(whole)}, nil
+		return []Record{storedEntry(whole.since(e.received))}, nil
 	})
 	if err != nil {
 		return 0, err

@@ -262,7 +262,7 @@ func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
 	cp.next, cp.head, cp.hlc, cp.use = st.next+1, e.id, e.Header.HLC, use
 	r.setState(id, &cp)
 	r.fresh[id] = append(r.fresh[id], e)
-	rec := storedEntry(e)
+	rec := storedEntry(e.since(secondsOf(r.at)))
 	rec.Fresh = true
 	r.record(rec)
 	if limit := hlcAt(r.at.Add(maxClockAhead)); e.Header.HLC <= limit {

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -77,22 +78,24 @@ const (
 	storedErased uint8 = 2
 )
 
-// storedOverhead is what a stored entry has more than [Entry.size].
-const storedOverhead = checkSize + 1
+// storedOverhead is what a stored entry has more than [Entry.size]: the check,
+// what is said of the body, and when the entry was received.
+const storedOverhead = checkSize + 1 + 4
 
-// entryCheck covers the signed header and what is said of the body; the
+// entryCheck covers the signed header, and what is said of the body and of when
+// the entry came; the
 // header's own hash covers the body. It finds damage, not malice: signatures do
 // that.
-func entryCheck(body uint8, signed []byte) [checkSize]byte {
+func entryCheck(said, signed []byte) [checkSize]byte {
 	h := sha256.New()
 	h.Write([]byte("tocsin/1 stored\x00"))
-	h.Write([]byte{body})
+	h.Write(said)
 	h.Write(signed)
 	return [checkSize]byte(h.Sum(nil)[:checkSize])
 }
 
-// storedEntry is the record of an entry: its value is check ‖ uint8 body, then
-// the frame without the bytes of the body, which are the record's Body; or only
+// storedEntry is the record of an entry: its value is check ‖ uint8 body ‖ uint32
+// received, then the frame without the bytes of the body, which are the record's Body; or only
 // opaque signed_header<0..2^16-1> if there is no body.
 func storedEntry(e *Entry) Record {
 	body, rest := storedHeld, e.frame
@@ -107,9 +110,10 @@ func storedEntry(e *Entry) Record {
 	} else {
 		rest = rest[:len(rest)-len(e.Body)]
 	}
-	check := entryCheck(body, e.signed)
+	said := binary.BigEndian.AppendUint32([]byte{body}, e.received)
+	check := entryCheck(said, e.signed)
 	value := make([]byte, 0, storedOverhead+len(rest))
-	value = append(append(append(value, check[:]...), body), rest...)
+	value = append(append(append(value, check[:]...), said...), rest...)
 	return Record{Table: TableEntries, Log: e.Header.Log(), Seq: e.Header.Seq, Value: value, Body: e.Body, Erased: e.Erased}
 }
 
@@ -119,17 +123,18 @@ func readStored(id LogID, seq uint64, value []byte) (*Entry, error) {
 	if len(value) < storedOverhead {
 		return nil, damaged(id, seq, "its record is cut short")
 	}
-	body, rest := value[checkSize], value[storedOverhead:]
-	e, err := parseStored(body, rest)
+	said, rest := value[checkSize:storedOverhead], value[storedOverhead:]
+	e, err := parseStored(said[0], rest)
 	if err != nil {
 		return nil, damaged(id, seq, err.Error())
 	}
-	if entryCheck(body, e.signed) != [checkSize]byte(value) {
+	if entryCheck(said, e.signed) != [checkSize]byte(value) {
 		return nil, damaged(id, seq, "its check value does not match")
 	}
 	if e.Header.Log() != id || e.Header.Seq != seq {
 		return nil, damaged(id, seq, fmt.Sprintf("another entry, %s %d, is in its place", e.Header.Log(), e.Header.Seq))
 	}
+	e.received = binary.BigEndian.Uint32(said[1:])
 	return e, nil
 }
 
@@ -168,12 +173,12 @@ func storedHeader(id LogID, seq uint64, value []byte) (*Entry, error) {
 	switch {
 	case err != nil:
 		return nil, damaged(id, seq, err.Error())
-	case entryCheck(value[checkSize], signed) != [checkSize]byte(value):
+	case entryCheck(value[checkSize:storedOverhead], signed) != [checkSize]byte(value):
 		return nil, damaged(id, seq, "its check value does not match")
 	case e.Header.Log() != id || e.Header.Seq != seq:
 		return nil, damaged(id, seq, "another entry is in its place")
 	}
-	e.Absent = true
+	e.Absent, e.received = true, binary.BigEndian.Uint32(value[checkSize+1:])
 	return e, nil
 }
 

@@ -22,8 +22,9 @@ func (r *round) compare(ctx context.Context, st *logState, e *Entry) (Outcome, e
 	case held.id != e.id:
 		return r.evidence(st, e, held), nil
 	case held.Absent && e.HasBody():
-		return r.fill(e), nil
+		return r.fill(e.since(held.received)), nil
 	case held.Absent && e.Erased: // the store forgot, and its second copy did not
+		e = e.since(held.received)
 		r.placed[spotOf(e)] = e
 		r.record(storedEntry(e))
 	}
@@ -99,14 +100,18 @@ func (r *round) restore(ctx context.Context, st *logState, e *Entry) (Outcome, e
 	}
 	// The place may be readable, and counted as lost because of a neighbour. Then
 	// it keeps the body that it has, and has none that was erased.
-	if held, err := r.l.read(ctx, id, seq); err == nil && held.id == e.id && !held.Absent {
+	received := secondsOf(r.at)
+	if held, err := r.l.read(ctx, id, seq); err == nil && held.id == e.id {
 		switch {
+		case held.Absent:
 		case held.Erased:
 			e = e.erased() // the signature here may be a spoilt one
 		case held.verifySignature() == nil:
 			e = held
 		}
+		received = held.received
 	}
+	e = e.since(received)
 	r.clear(id, seq)
 	r.placed[spotOf(e)] = e
 	r.back = append(r.back, spotOf(e))
