@@ -121,6 +121,13 @@ type Config struct {
 	// Remember, if set, is handed the good addresses whenever they change: at most
 	// 256 peers of at most 8 addresses. It is called from one goroutine.
 	Remember func([]peer.AddrInfo)
+	// Classify says what is to be known of a frame, from the frame alone and without
+	// checking it: it must be cheap, and the same on every device. nil means that
+	// everything is routine. It is called from many goroutines.
+	Classify func(frame []byte) Label
+	// Score, if set, is what the node holds against a neighbour: 0 or less, on
+	// gossipsub's scale. It is called from gossipsub's loop and must not block.
+	Score func(p peer.ID) float64
 	// PeerChange, if set, is told when a first connection to a peer was admitted and
 	// when the last one has ended. It must return at once.
 	PeerChange func(p peer.ID, connected bool)

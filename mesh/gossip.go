@@ -25,10 +25,17 @@ import (
 // is not spoken.
 const GossipProtocol protocol.ID = "/tocsin/gossip/1"
 
-// Topic returns the name of the one topic of a mesh. There is one only: a
-// topic for each group would announce who talks to whom.
+// Topic returns the name of the topic of a mesh for what is routine or bulk.
+// A topic for each group would announce who talks to whom; there are two only,
+// by urgency, which every header tells anyway.
 func Topic(id identity.MeshID) string {
 	return "tocsin/" + hex.EncodeToString(derive("topic", id))
+}
+
+// UrgentTopic returns the name of the topic for control and what is urgent.
+// Everybody is in it, also who has left the other for a thin link.
+func UrgentTopic(id identity.MeshID) string {
+	return "tocsin/" + hex.EncodeToString(derive("urgent topic", id))
 }
 
 // GossipParams returns the gossipsub parameters in force. Against the
@@ -87,55 +94,35 @@ func messageID(m *pb.Message) string {
 	return string(sum[:])
 }
 
-// scoring returns how neighbours are judged. Only what an honest device never
-// does counts: invalid frames (P4), and breaking gossipsub's own rules (P7).
-// Deliveries (P2, P3, P3b) do not, for on a quiet ward there is nothing to
-// deliver; nor does sharing an address (P6), for a hospital is one address.
-// The second valid-looking but invalid frame within minutes costs a neighbour gossip, the
-// fourth everything.
-func scoring(topic string, admitted func(peer.ID) bool) (*pubsub.PeerScoreParams, *pubsub.PeerScoreThresholds) {
-	params := &pubsub.PeerScoreParams{
-		SkipAtomicValidation: true,
-		Topics: map[string]*pubsub.TopicScoreParams{topic: {
-			SkipAtomicValidation:           true,
-			TopicWeight:                    1,
-			TimeInMeshQuantum:              time.Second,
-			InvalidMessageDeliveriesWeight: -30,
-			InvalidMessageDeliveriesDecay:  pubsub.ScoreParameterDecay(10 * time.Minute),
-		}},
-		AppSpecificScore: func(p peer.ID) float64 {
-			if admitted(p) {
-				return 0
-			}
-			return -1000
-		},
-		AppSpecificWeight:         1,
-		BehaviourPenaltyWeight:    -1,
-		BehaviourPenaltyThreshold: 6,
-		BehaviourPenaltyDecay:     pubsub.ScoreParameterDecay(10 * time.Minute),
-		DecayInterval:             pubsub.DefaultDecayInterval,
-		DecayToZero:               pubsub.DefaultDecayToZero,
-		RetainScore:               30 * time.Minute,
-	}
-	return params, &pubsub.PeerScoreThresholds{
-		GossipThreshold: -100, PublishThreshold: -200, GraylistThreshold: -400,
-		AcceptPXThreshold: 0, OpportunisticGraftThreshold: 0,
-	}
-}
-
-// gossip runs one topic.
+// gossip runs the two topics.
 type gossip struct {
 	self     peer.ID
 	receiver Receiver
 	clock    Clock
 	counts   *counters
-	// owe tells the syncer that p may have missed a frame of gossip. Must not block.
-	owe func(p peer.ID)
+	label    func(frame []byte) Label
+	holders  *holders
+	budgets  *budgets
+	post     *post
+	// owe tells the syncer that p may have missed a frame of gossip, lack that we
+	// may have missed one of p's, blame that p did wrong. Must not block.
+	owe   func(p peer.ID)
+	lack  func(p peer.ID)
+	blame func(p peer.ID, word string)
 
-	topic  *pubsub.Topic
-	events *pubsub.TopicEventHandler
-	leave  pubsub.RelayCancelFunc
-	scores atomic.Pointer[map[peer.ID]float64]
+	// routine and urgent are the topics; leaveRoutine is nil while we are not in
+	// the first.
+	names           [2]string
+	routine, urgent *pubsub.Topic
+	events          *pubsub.TopicEventHandler
+	leaveUrgent     pubsub.RelayCancelFunc
+	scores          atomic.Pointer[map[peer.ID]float64]
+	verifying       atomic.Int64 // routine frames
+
+	thriftMu     sync.Mutex
+	leaveRoutine pubsub.RelayCancelFunc
+	thrift       atomic.Bool
+	favoured     atomic.Pointer[map[peer.ID]bool] // who is sent our own routine frames in thrift
 
 	mu sync.Mutex
 	// unsettled holds the connected peers that may not yet hear all that we
@@ -148,60 +135,109 @@ type unsettledPeer struct {
 	joined bool
 }
 
-func newGossip(ctx context.Context, h host.Host, cfg *Config, l *links, counts *counters, owe func(peer.ID)) (*gossip, error) {
+// gossipLinks is what gossip needs of the rest of the mesh.
+type gossipLinks struct {
+	admitted  func(peer.ID) bool
+	score     func(peer.ID) float64
+	owe, lack func(peer.ID)
+	blame     func(p peer.ID, word string)
+	pace      func(p peer.ID) *pace
+}
+
+func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, counts *counters) (*gossip, error) {
 	g := &gossip{
-		self: h.ID(), receiver: cfg.Receiver, clock: cfg.Clock, counts: counts, owe: owe,
+		self: h.ID(), receiver: cfg.Receiver, clock: cfg.Clock, counts: counts, label: cfg.labelOf,
+		owe: l.owe, lack: l.lack, blame: l.blame,
+		holders: newHolders(h.ID()), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
+		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
 		unsettled: make(map[peer.ID]*unsettledPeer),
 	}
-	name := Topic(cfg.Trust.MeshID())
-	params, thresholds := scoring(name, l.admitted)
+	o := g.post
+	o.label, o.holds, o.own, o.spare = g.label, g.holders.has, g.holders.own, g.spare
+	o.owe, o.blame, o.pace = l.owe, l.blame, l.pace
+	params, thresholds := scoring(g.names[:], l.score)
 	options := append(GossipOptions(),
 		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(
-			pubsub.NewAllowlistSubscriptionFilter(name), maxSubscriptions)),
+			pubsub.NewAllowlistSubscriptionFilter(g.names[:]...), maxSubscriptions)),
 		pubsub.WithPeerFilter(func(p peer.ID, _ string) bool { return l.admitted(p) }),
 		pubsub.WithPeerScore(params, thresholds),
 		pubsub.WithPeerScoreInspect(g.inspect, 10*time.Second),
+		pubsub.WithAppSpecificRpcInspector(g.inspectRPC),
 		pubsub.WithRawTracer(&gossipTracer{g: g}),
 		pubsub.WithLogger(cfg.Logger),
 		// Its lines hold the start of every frame.
 		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)),
 	)
-	ps, err := pubsub.NewGossipSub(ctx, h, append(options, cfg.GossipOptions...)...)
+	ps, err := pubsub.NewGossipSub(ctx, gossipHost{Host: h, post: o}, append(options, cfg.GossipOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: gossip: %w", err)
 	}
-	if err := ps.RegisterTopicValidator(name, g.validate, pubsub.WithValidatorConcurrency(validateConcurrency)); err != nil {
-		return nil, fmt.Errorf("mesh: gossip: %w", err)
-	}
-	if g.topic, err = ps.Join(name); err != nil {
-		return nil, fmt.Errorf("mesh: gossip: %w", err)
-	}
-	if g.events, err = g.topic.EventHandler(); err != nil {
-		return nil, fmt.Errorf("mesh: gossip: %w", err)
-	}
-	// The validator hands every frame to the Receiver, so there is no
-	// subscription to read, and none that could overflow: we only relay.
-	if g.leave, err = g.topic.Relay(); err != nil {
+	if err := g.join(ps); err != nil {
 		return nil, fmt.Errorf("mesh: gossip: %w", err)
 	}
 	return g, nil
 }
 
-// validate implements pubsub.ValidatorEx: the node's verdict decides.
-func (g *gossip) validate(ctx context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+// join enters both topics. The validator hands every frame to the Receiver, so
+// there is no subscription to read, and none that could overflow: we only relay.
+func (g *gossip) join(ps *pubsub.PubSub) (err error) {
+	for i, name := range g.names {
+		urgent := i == 1
+		validate := func(ctx context.Context, from peer.ID, m *pubsub.Message) pubsub.ValidationResult {
+			return g.validate(ctx, from, m, urgent)
+		}
+		if err := ps.RegisterTopicValidator(name, validate, pubsub.WithValidatorConcurrency(validateConcurrency)); err != nil {
+			return err
+		}
+	}
+	if g.routine, err = ps.Join(g.names[0]); err != nil {
+		return err
+	}
+	if g.urgent, err = ps.Join(g.names[1]); err != nil {
+		return err
+	}
+	if g.events, err = g.urgent.EventHandler(); err != nil {
+		return err
+	}
+	if g.leaveUrgent, err = g.urgent.Relay(); err != nil {
+		return err
+	}
+	g.leaveRoutine, err = g.routine.Relay()
+	return err
+}
+
+// validate implements pubsub.ValidatorEx: the node's verdict decides, once the
+// budgets have let the frame through.
+func (g *gossip) validate(ctx context.Context, from peer.ID, m *pubsub.Message, urgent bool) pubsub.ValidationResult {
 	if from == g.self {
 		return pubsub.ValidationAccept // our own, from Publish
 	}
 	if n := len(m.GetData()); n == 0 || n > MaxFrame {
 		g.counts.oversized.Add(1)
+		g.blame(from, blameRejected)
 		return pubsub.ValidationReject
 	}
-	switch g.receiver.Receive(ctx, from, m.GetData()) {
+	label := g.label(m.GetData())
+	if label.urgent() != urgent {
+		// Whoever handed it on should have seen it too.
+		g.counts.rejected.Add(1)
+		g.blame(from, blameTopic)
+		return pubsub.ValidationReject
+	}
+	if over := g.admit(from, label); over != "" {
+		g.counts.overBudget(over)
+		g.lack(from)
+		return pubsub.ValidationIgnore
+	}
+	v := g.receiver.Receive(ctx, from, m.GetData())
+	g.discharge(from, label, v)
+	switch v {
 	case Accept:
 		g.counts.accepted.Add(1)
 		return pubsub.ValidationAccept
 	case Reject:
 		g.counts.rejected.Add(1)
+		g.blame(from, blameRejected)
 		return pubsub.ValidationReject
 	default:
 		g.counts.ignored.Add(1)
@@ -209,12 +245,52 @@ func (g *gossip) validate(ctx context.Context, from peer.ID, m *pubsub.Message) 
 	}
 }
 
+// admit lets a frame in to verification, or names the budget that it is over.
+func (g *gossip) admit(from peer.ID, l Label) string {
+	if !l.urgent() && g.verifying.Add(1) > maxRoutine {
+		g.verifying.Add(-1)
+		return budgetWaiting
+	}
+	over := g.budgets.enter(from, l)
+	if over != "" && !l.urgent() {
+		g.verifying.Add(-1)
+	}
+	return over
+}
+
+func (g *gossip) discharge(from peer.ID, l Label, v Verdict) {
+	if !l.urgent() {
+		g.verifying.Add(-1)
+	}
+	g.budgets.leave(from, l, v)
+}
+
+// inspectRPC is asked by gossipsub before it looks at an RPC. It is called from
+// gossipsub's own loop and must not block.
+func (g *gossip) inspectRPC(from peer.ID, rpc *pubsub.RPC) error {
+	over := g.budgets.rpc(from, usage(rpc))
+	if over == "" {
+		return nil
+	}
+	g.counts.overBudget(over)
+	g.blame(from, blameFlood)
+	if len(rpc.GetPublish()) > 0 {
+		g.lack(from)
+	}
+	return errBudget
+}
+
 // publish spreads a frame, and notes the neighbours who may not hear it.
 func (g *gossip) publish(ctx context.Context, frame []byte) error {
 	if len(frame) == 0 || len(frame) > MaxFrame {
 		return fmt.Errorf("mesh: a frame of %d bytes cannot be published; 1 to %d are allowed", len(frame), MaxFrame)
 	}
-	if err := g.topic.Publish(ctx, frame); err != nil {
+	topic := g.routine
+	if g.label(frame).urgent() {
+		topic = g.urgent
+	}
+	g.holders.note(sha256.Sum256(frame), g.self)
+	if err := topic.Publish(ctx, frame); err != nil {
 		return fmt.Errorf("mesh: publish: %w", err)
 	}
 	g.counts.published.Add(1)
@@ -222,66 +298,6 @@ func (g *gossip) publish(ctx context.Context, frame []byte) error {
 		g.owe(p)
 	}
 	return nil
-}
-
-// mayMiss returns the connected peers that may not have been sent what was just
-// published. gossipsub loses for ever what is published while the two sides
-// still open their streams to each other, and says nothing.
-func (g *gossip) mayMiss() []peer.ID {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.unsettled) == 0 {
-		return nil
-	}
-	now := g.clock.Now()
-	out := make([]peer.ID, 0, len(g.unsettled))
-	for p, u := range g.unsettled {
-		// Abs: a clock that was set back must not keep a peer unsettled for ever.
-		if u.joined && now.Sub(u.since).Abs() > settleTime {
-			delete(g.unsettled, p)
-			continue
-		}
-		out = append(out, p)
-	}
-	return out
-}
-
-// peer is told of connections.
-func (g *gossip) peer(p peer.ID, up bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if up {
-		g.unsettled[p] = &unsettledPeer{since: g.clock.Now()}
-	} else {
-		delete(g.unsettled, p)
-	}
-}
-
-// run follows who has joined the topic, until ctx ends.
-func (g *gossip) run(ctx context.Context, connected func(peer.ID) bool) error {
-	for {
-		e, err := g.events.NextPeerEvent(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("mesh: gossip events: %w", err)
-		}
-		g.joined(e.Peer, e.Type == pubsub.PeerJoin, connected(e.Peer))
-	}
-}
-
-func (g *gossip) joined(p peer.ID, in, connected bool) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if u := g.unsettled[p]; u != nil {
-		u.joined = in
-		return
-	}
-	if !in && connected {
-		// It left the topic but not us: a stream broke.
-		g.unsettled[p] = &unsettledPeer{since: g.clock.Now()}
-	}
 }
 
 // inspect keeps gossipsub's scores for Peers.
@@ -297,53 +313,18 @@ func (g *gossip) score(p peer.ID) float64 {
 // close leaves the topic; the context given to newGossip ends the rest.
 func (g *gossip) close() error {
 	g.events.Cancel()
-	g.leave()
-	if err := g.topic.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("mesh: gossip: %w", err)
+	g.leaveUrgent()
+	g.thriftMu.Lock()
+	if g.leaveRoutine != nil {
+		g.leaveRoutine()
+		g.leaveRoutine = nil
 	}
-	return nil
-}
-
-// gossipTracer counts what gossipsub drops in silence. It is called from
-// gossipsub's own loop and must not block.
-type gossipTracer struct {
-	noTrace
-	g *gossip
-}
-
-// DropRPC implements pubsub.RawTracer.
-func (t *gossipTracer) DropRPC(rpc *pubsub.RPC, p peer.ID) {
-	t.g.counts.droppedRPCs.Add(1)
-	if len(rpc.GetPublish()) > 0 {
-		t.g.owe(p)
+	g.thriftMu.Unlock()
+	var errs []error
+	for _, t := range []*pubsub.Topic{g.routine, g.urgent} {
+		if err := t.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			errs = append(errs, fmt.Errorf("mesh: gossip: %w", err))
+		}
 	}
+	return errors.Join(errs...)
 }
-
-// UndeliverableMessage implements pubsub.RawTracer.
-func (t *gossipTracer) UndeliverableMessage(*pubsub.Message) { t.g.counts.undeliverable.Add(1) }
-
-// RejectMessage implements pubsub.RawTracer.
-func (t *gossipTracer) RejectMessage(_ *pubsub.Message, reason string) {
-	if reason == pubsub.RejectValidationQueueFull || reason == pubsub.RejectValidationThrottled {
-		t.g.counts.throttled.Add(1)
-	}
-}
-
-// noTrace ignores every event.
-type noTrace struct{}
-
-func (noTrace) OnNewOutboundStream(peer.ID, protocol.ID) {}
-func (noTrace) OnClosedOutboundStream(peer.ID)           {}
-func (noTrace) Join(string)                              {}
-func (noTrace) Leave(string)                             {}
-func (noTrace) Graft(peer.ID, string)                    {}
-func (noTrace) Prune(peer.ID, string)                    {}
-func (noTrace) ValidateMessage(*pubsub.Message)          {}
-func (noTrace) DeliverMessage(*pubsub.Message)           {}
-func (noTrace) RejectMessage(*pubsub.Message, string)    {}
-func (noTrace) DuplicateMessage(*pubsub.Message)         {}
-func (noTrace) ThrottlePeer(peer.ID)                     {}
-func (noTrace) RecvRPC(*pubsub.RPC)                      {}
-func (noTrace) SendRPC(*pubsub.RPC, peer.ID)             {}
-func (noTrace) DropRPC(*pubsub.RPC, peer.ID)             {}
-func (noTrace) UndeliverableMessage(*pubsub.Message)     {}

@@ -93,11 +93,56 @@ const (
 	validateQueue       = 512
 	validateThrottle    = 512
 	validateConcurrency = 512
+	// maxVerifying bounds the frames of one neighbour that wait for or are in the
+	// Receiver, maxRoutine those of the classes from routine of all: the rest of
+	// validateThrottle is kept for what is urgent.
+	maxVerifying = 320
+	maxRoutine   = 384
+	// maxAuthors bounds the authors whose frames are counted.
+	maxAuthors = 4096
+	// throttledPull is how long after a frame was turned away for a budget its
+	// neighbour is pulled from; the frame was not looked at.
+	throttledPull = 3 * time.Second
+	// maxMarked bounds the peers against which something is held, and those that
+	// are cut off; maxBlameWords the words of one; maxCuts the list of cuts.
+	maxMarked     = 1024
+	maxBlameWords = 16
+	maxCuts       = 64
+	// banMin is how long a neighbour is cut off at first; it doubles up to banMax
+	// for each further time within banMemory. Short on purpose: it may be the only
+	// way to somebody.
+	banMin    = 30 * time.Second
+	banMax    = 10 * time.Minute
+	banMemory = time.Hour
+	// maxOutbox bounds the bytes that wait to be written to one neighbour: at
+	// 64 kb/s two minutes. Where more than maxOutboxes wait for all of them together, as
+	// when many do not read, each may have minOutbox only.
+	maxOutbox   = 1 << 20
+	maxOutboxes = 16 << 20
+	minOutbox   = 128 << 10
+	// writeBatch is about how many bytes of waiting frames are written at once.
+	writeBatch = 16 << 10
+	// readBuffer is what is read ahead of one neighbour, in bytes.
+	readBuffer = 4 << 10
+	// holdTime is how long a routine frame that is handed on waits before it is
+	// written. A neighbour that sends the same frame meanwhile is not sent it, and
+	// what gathers is written at once.
+	holdTime = 4 * time.Millisecond
+	// holdersKept and maxHolders bound the memory of who has which frame: frames
+	// of one of two generations, and neighbours of a frame.
+	holdersKept = 2048
+	maxHolders  = 32
 	// settleTime is how young a connection may be while gossipsub on both sides is
 	// not certain to know each other. Frames published meanwhile are followed by a nudge.
 	settleTime = 5 * time.Second
-	// nudgeDelay is the wait before a nudge, in which further reasons coalesce.
-	nudgeDelay = time.Second
+	// nudgeDelay is the wait before a nudge, in which further reasons coalesce;
+	// on a thin link thriftNudgeDelay.
+	nudgeDelay       = time.Second
+	thriftNudgeDelay = 10 * time.Second
+	// thriftPeers is how many neighbours are sent our own routine frames on a thin link;
+	// they hand them on. thriftRounds stretches the wait between two pulls there.
+	thriftPeers  = 2
+	thriftRounds = 4
 )
 
 // Synchronisation.

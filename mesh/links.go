@@ -53,6 +53,9 @@ type links struct {
 	// watch is told of the first connection to a peer and of the end of the last. Set before
 	// the host listens. Called under watchMu without mu, must not block.
 	watch func(p peer.ID, up bool)
+	// barred reports whether a peer was cut off. Set before the host listens; must
+	// not block.
+	barred func(p peer.ID) bool
 }
 
 func newLinks(d *desk) *links {
@@ -97,7 +100,7 @@ func (l *links) isOnline() bool {
 // The connection gater.
 
 // InterceptPeerDial implements connmgr.ConnectionGater.
-func (l *links) InterceptPeerDial(peer.ID) bool { return l.isOnline() }
+func (l *links) InterceptPeerDial(p peer.ID) bool { return l.isOnline() && !l.isBarred(p) }
 
 // InterceptAddrDial implements connmgr.ConnectionGater.
 func (l *links) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return l.isOnline() }
@@ -119,6 +122,7 @@ func (l *links) InterceptSecured(network.Direction, peer.ID, network.ConnMultiad
 // InterceptUpgraded implements connmgr.ConnectionGater: the last gate, through
 // which every connection passes before anybody is told of it.
 func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReason) {
+	barred := l.isBarred(c.RemotePeer())
 	at := placeOf(c, c.RemotePeer())
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -132,6 +136,9 @@ func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 	switch {
 	case !l.online:
 		l.desk.counts.refuse(reasonOffline)
+		return false, 0
+	case barred:
+		l.desk.counts.refuse(reasonCut)
 		return false, 0
 	case !ok && l.desk.open:
 		p = &proof{peer: c.RemotePeer()}

@@ -24,18 +24,19 @@ import (
 // Mesh is one device's place in the mesh. All methods are safe for concurrent
 // use.
 type Mesh struct {
-	host   host.Host
-	log    *slog.Logger
-	clock  Clock
-	counts *counters
-	links  *links
-	change func(p peer.ID, connected bool) // Config.PeerChange, may be nil
-	gossip *gossip
-	syncer *syncer
-	blobs  *blobs // nil without Config.Blobs
-	finder *finder
-	mdns   mdns.Service       // nil without multicast
-	known  event.Subscription // of finder.follow
+	host    host.Host
+	log     *slog.Logger
+	clock   Clock
+	counts  *counters
+	links   *links
+	change  func(p peer.ID, connected bool) // Config.PeerChange, may be nil
+	gossip  *gossip
+	syncer  *syncer
+	blobs   *blobs // nil without Config.Blobs
+	finder  *finder
+	defence *defence
+	mdns    mdns.Service       // nil without multicast
+	known   event.Subscription // of finder.follow
 
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
@@ -56,6 +57,14 @@ type Peer struct {
 	Latency time.Duration
 	// Score is gossipsub's: 0 for a good neighbour, below for a bad one.
 	Score float64
+	// Goodput is how many bytes a second its link took or gave while it was busy;
+	// 0 while it never was.
+	Goodput float64
+	// Loss is the share of packets lost, from 0 to 1; 0 where that is not known
+	// (anything but QUIC).
+	Loss float64
+	// Queued is how many bytes of gossip wait to be written to it.
+	Queued int
 }
 
 // New starts a Mesh. It listens and dials until Close; ctx ends it too, but Close must be
@@ -115,8 +124,15 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 		m.loops.Go(func() { m.blobs.run(ctx) })
 	}
 	m.syncer = newSyncer(m.host, cfg, m.counts)
-	owe := func(p peer.ID) { m.syncer.mail.put(syncEvent{kind: syncOwed, peer: p}) }
-	if m.gossip, err = newGossip(ctx, m.host, cfg, m.links, m.counts, owe); err != nil {
+	m.defence = newDefence(cfg, m.links, m.counts)
+	m.syncer.blame, m.syncer.pace = m.defence.blame, m.defence.pace
+	tell := func(kind syncEventKind) func(peer.ID) {
+		return func(p peer.ID) { m.syncer.mail.put(syncEvent{kind: kind, peer: p}) }
+	}
+	if m.gossip, err = newGossip(ctx, m.host, cfg, gossipLinks{
+		admitted: m.links.admitted, score: m.defence.score, owe: tell(syncOwed), lack: tell(syncLack),
+		blame: m.defence.blame, pace: m.defence.pace,
+	}, m.counts); err != nil {
 		return err
 	}
 	if m.finder, err = newFinder(m.host, cfg, m.counts); err != nil {
@@ -133,6 +149,7 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	m.loops.Go(func() { m.syncer.run(ctx) })
 	m.loops.Go(func() { m.finder.follow(ctx, m.known) })
 	m.loops.Go(func() { m.recheckLoop(ctx) })
+	m.loops.Go(func() { m.defence.run(ctx) })
 	m.loops.Go(func() {
 		if err := m.gossip.run(ctx, m.links.admitted); err != nil {
 			m.log.Error("gossip ended", "error", err)
@@ -168,6 +185,11 @@ func (m *Mesh) listen(addrs []listenAddr) error {
 // onPeer is told of the first connection to a peer and of the end of the last.
 func (m *Mesh) onPeer(p peer.ID, up bool) {
 	m.gossip.peer(p, up)
+	if !up {
+		m.gossip.budgets.forget(p)
+		m.defence.forget(p)
+	}
+	m.refavour()
 	if m.blobs != nil {
 		m.blobs.onPeer(p, up)
 	}
@@ -243,6 +265,7 @@ func (m *Mesh) Peers() []Peer {
 			ID: k.proof.peer, Addr: k.conn.RemoteMultiaddr().String(), Transport: transportOf(k.conn),
 			Inbound: k.conn.Stat().Direction == network.DirInbound, Since: k.since,
 			Latency: latency(k.conn), Score: m.gossip.score(k.proof.peer),
+			Goodput: m.defence.pace(k.proof.peer).goodput(), Loss: loss(k.conn), Queued: m.gossip.post.queued(k.proof.peer),
 		}
 		if k.proof.adm != nil {
 			p.Org = k.proof.adm.Org
@@ -325,5 +348,8 @@ func (m *Mesh) shutdown() error {
 	}
 	// 5. Every goroutine of ours is waited for.
 	m.loops.Wait()
+	if m.gossip != nil {
+		m.gossip.post.work.Wait()
+	}
 	return errors.Join(errs...)
 }

@@ -448,9 +448,15 @@ func TestMayMiss(t *testing.T) {
 }
 
 func TestScoring(t *testing.T) {
-	params, _ := scoring("topic", func(p peer.ID) bool { return p == "in" })
-	if params.AppSpecificScore("in") != 0 || params.AppSpecificScore("out") >= -400 {
-		t.Error("the score does not follow admission")
+	params, _ := scoring([]string{"topic", "other"}, func(peer.ID) float64 { return 0 })
+	l := newLinks(&desk{})
+	l.peers["in"] = 1
+	d := newDefence(&Config{Clock: &testClock{}, Score: func(peer.ID) float64 { return -7 }}, l, newCounters())
+	if d.score("in") != -7 || d.score("out") >= -400 {
+		t.Error("the score does not follow admission and the node")
+	}
+	if d.conduct.blame("in", "", "x", d.clock.Now()); d.score("in") > -16.9 {
+		t.Errorf("the score of who was blamed is %v", d.score("in"))
 	}
 	p := params.Topics["topic"]
 	if p.MeshMessageDeliveriesWeight != 0 || p.MeshFailurePenaltyWeight != 0 || params.IPColocationFactorWeight != 0 || p.InvalidMessageDeliveriesWeight >= 0 {
@@ -590,9 +596,9 @@ func TestPublishLimits(t *testing.T) {
 func TestDerived(t *testing.T) {
 	var a, b identity.MeshID
 	b[31] = 1
-	names := []string{Topic(a), Topic(b), serviceName(a), serviceName(b)}
+	names := []string{Topic(a), Topic(b), UrgentTopic(a), UrgentTopic(b), serviceName(a), serviceName(b)}
 	slices.Sort(names)
-	if len(slices.Compact(names)) != 4 {
+	if len(slices.Compact(names)) != 6 {
 		t.Errorf("not distinct: %v", names)
 	}
 	label, _, _ := strings.Cut(serviceName(a), ".")

@@ -179,6 +179,13 @@ func (s *session) moved() bool {
 	return s.receive.frames > 0
 }
 
+// received returns how many bytes of frames have come.
+func (s *session) received() int {
+	s.receive.Lock()
+	defer s.receive.Unlock()
+	return s.receive.bytes
+}
+
 // finish ends the session: in good order if err is nil or only says that enough
 // has been moved, else at once, which discards what is still under way.
 func (s *session) finish(err error) error {

@@ -29,6 +29,19 @@ type Stats struct {
 	// DroppedRPCs counts RPCs dropped because a neighbour's queue was full;
 	// Undeliverable frames dropped inside gossipsub before its subscriber.
 	DroppedRPCs, Undeliverable uint64
+	// Duplicates counts frames that came again.
+	Duplicates uint64
+	// Dropped counts RPCs dropped from a neighbour's outbox because it was full, by
+	// class; Suppressed those left out because the neighbour turned out to have
+	// the frame; Spared those not sent to save a thin link.
+	Dropped            [4]uint64
+	Suppressed, Spared uint64
+	// Malformed counts streams of gossip ended because what came was none.
+	Malformed uint64
+	// Budget counts what was dropped unseen because a neighbour or author was over
+	// a budget, by its word; Blamed what neighbours were blamed for, and Cut the
+	// neighbours that were cut off for it, by word.
+	Budget, Blamed, Cut map[string]uint64
 	// Nudges counts neighbours told to pull because gossip may have missed them.
 	Nudges uint64
 
@@ -66,6 +79,9 @@ type counters struct {
 	pulls, pullsFailed, serves, servesFailed, servesRefused atomic.Uint64
 	syncIn, syncOut, dials, dialsFailed                     atomic.Uint64
 	stalled, yielded                                        atomic.Uint64
+	duplicates, suppressed, spared, malformed               atomic.Uint64
+	dropped                                                 [classes]atomic.Uint64
+	budget, blamed, cut                                     words
 	blobIn, blobOut, blobChunksIn, blobChunksOut            atomic.Uint64
 	blobsBad, blobServesRefused                             atomic.Uint64
 }
@@ -83,15 +99,16 @@ func (c *counters) refuse(reason string) uint64 {
 }
 
 // refuseSync counts a session that ended in err, if that was the other side's
-// doing.
-func (c *counters) refuseSync(err error) {
+// doing, and reports whether it was.
+func (c *counters) refuseSync(err error) bool {
 	var r *refusedError
 	if !errors.As(err, &r) {
-		return
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.syncRefused[r.reason]++
+	return true
 }
 
 func (c *counters) stats() Stats {
@@ -100,6 +117,10 @@ func (c *counters) stats() Stats {
 	c.mu.Unlock()
 	return Stats{
 		Refused: refused, SyncRefused: syncRefused,
+		Duplicates: c.duplicates.Load(), Suppressed: c.suppressed.Load(), Spared: c.spared.Load(),
+		Dropped:   [classes]uint64{c.dropped[0].Load(), c.dropped[1].Load(), c.dropped[2].Load(), c.dropped[3].Load()},
+		Malformed: c.malformed.Load(),
+		Budget:    c.budget.all(), Blamed: c.blamed.all(), Cut: c.cut.all(),
 		Stalled: c.stalled.Load(), Yielded: c.yielded.Load(),
 		Published: c.published.Load(), Accepted: c.accepted.Load(),
 		Ignored: c.ignored.Load(), Rejected: c.rejected.Load(), Oversized: c.oversized.Load(),
@@ -112,4 +133,34 @@ func (c *counters) stats() Stats {
 		BlobsBad: c.blobsBad.Load(), BlobServesRefused: c.blobServesRefused.Load(),
 		Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
 	}
+}
+
+// overBudget counts what was dropped for a budget.
+func (c *counters) overBudget(word string) { c.budget.add(word) }
+
+// words counts by word. There are at most maxWords of them; further ones are
+// counted as "other", for some come from outside this package.
+type words struct {
+	mu sync.Mutex
+	n  map[string]uint64
+}
+
+const maxWords = 64
+
+func (w *words) add(word string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.n == nil {
+		w.n = make(map[string]uint64)
+	}
+	if _, ok := w.n[word]; !ok && len(w.n) >= maxWords {
+		word = "other"
+	}
+	w.n[word]++
+}
+
+func (w *words) all() map[string]uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.n)
 }

@@ -38,6 +38,7 @@ const (
 	syncDown                       // last connection gone
 	syncSoon                       // pull soon
 	syncOwed                       // gossip may have missed something: nudge
+	syncLack                       // gossip of this peer was turned away unseen: pull in a while
 	syncEnded                      // a pull ended
 	syncFreed                      // a nudge ended
 )
@@ -66,6 +67,10 @@ type syncer struct {
 	elapsed    time.Duration // since the start, as far as run has waited
 
 	waiting atomic.Int64 // how many pulls wait for a slot
+	thrift  atomic.Bool  // on a thin link: less often
+	// blame holds a word against a neighbour, pace is what is known of its link.
+	blame func(p peer.ID, word string)
+	pace  func(p peer.ID) *pace
 
 	serveMu sync.Mutex
 	serving map[peer.ID]int // sessions being served
@@ -155,7 +160,11 @@ func (s *syncer) handle(e syncEvent) {
 		s.soon(e.peer)
 	case syncOwed:
 		if n != nil {
-			s.nudges.sooner(e.peer, nudgeDelay)
+			s.nudges.sooner(e.peer, s.nudgeDelay())
+		}
+	case syncLack:
+		if n != nil && !n.pulling {
+			s.pulls.sooner(e.peer, throttledPull)
 		}
 	case syncEnded:
 		s.running--
@@ -185,7 +194,7 @@ func (s *syncer) soon(p peer.ID) {
 // ended plans the next pull after one has ended.
 func (s *syncer) ended(n *neighbour, e syncEvent) {
 	n.pulling = false
-	next := jitter(s.interval)
+	next := jitter(s.round())
 	switch {
 	case e.err == nil:
 		n.retry, n.fails = 0, 0
@@ -236,7 +245,7 @@ func (s *syncer) start(ctx context.Context) {
 		cs[i] = candidate{news: n.news, waited: s.elapsed - n.asked, failures: n.fails}
 	}
 	begun := make(map[peer.ID]bool)
-	for _, i := range choose(cs, s.interval, s.running, maxPulls-s.running) {
+	for _, i := range choose(cs, s.round(), s.running, maxPulls-s.running) {
 		p := s.ready[i]
 		begun[p] = true
 		s.begin(ctx, p, s.neighbours[p])
@@ -260,11 +269,13 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved bool, err error) {
 	defer cancel()
 	stream, err := s.open(ctx, p)
 	if err == nil {
+		begun := s.clock.Now()
 		ses := newSession(stream, s.counts)
 		err = s.watched(ctx, ses, s.crowded, func(ctx context.Context) error {
 			return ses.finish(s.peers.Pull(ctx, p, ses))
 		})
 		moved = ses.moved()
+		s.pace(p).session(ses.received(), max(s.clock.Now().Sub(begun), 0))
 	}
 	if err != nil {
 		if !errors.Is(err, errYielded) {
@@ -303,7 +314,9 @@ func (s *syncer) watched(ctx context.Context, ses *session, yield func() bool,
 	case errors.Is(err, errYielded):
 		s.counts.yielded.Add(1)
 	}
-	s.counts.refuseSync(err)
+	if s.counts.refuseSync(err) && !errors.Is(err, errStalled) {
+		s.blame(ses.stream.Conn().RemotePeer(), blameSync)
+	}
 	return err
 }
 
@@ -343,7 +356,7 @@ func (s *syncer) nudge(ctx context.Context, p peer.ID) {
 		return
 	}
 	if s.running >= maxPulls {
-		s.nudges.set(p, nudgeDelay) // sessions are under way; come back
+		s.nudges.set(p, s.nudgeDelay()) // sessions are under way; come back
 		return
 	}
 	s.running++

@@ -146,6 +146,7 @@ type frameStore struct {
 	serves   int           // of Serve
 	changed  chan struct{} // closed and replaced at each change
 	soon     func(peer.ID)
+	fresh    func(frame []byte) // if set, told of each new frame
 }
 
 func newFrameStore() *frameStore {
@@ -166,6 +167,9 @@ func (s *frameStore) put(frame []byte) bool {
 	}
 	s.frames[id] = frame
 	s.touch()
+	if s.fresh != nil {
+		s.fresh(frame)
+	}
 	return true
 }
 

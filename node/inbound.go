@@ -30,7 +30,7 @@ import (
 const earlyWait = 500 * time.Millisecond
 
 // Receive implements [mesh.Receiver].
-func (n *Node) Receive(ctx context.Context, _ peer.ID, frame []byte) mesh.Verdict {
+func (n *Node) Receive(ctx context.Context, from peer.ID, frame []byte) mesh.Verdict {
 	if bytes.HasPrefix(frame, frameReceipt) {
 		return n.receiveReceipt(frame)
 	}
@@ -38,6 +38,7 @@ func (n *Node) Receive(ctx context.Context, _ peer.ID, frame []byte) mesh.Verdic
 	if r.outcome != ledger.Penned || !n.people.Known(r.entry.Header.Author) {
 		return r.verdict
 	}
+	n.hurry(from, r.entry)
 	h := &r.entry.Header
 	reached := n.due.reach(h.Log(), h.Seq)
 	defer n.due.giveUp(h.Log(), reached)

@@ -182,7 +182,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 func (n *Node) startMesh() error {
 	m, err := mesh.New(n.ctx, mesh.Config{
 		Transport: n.cfg.Relay.Transport, Trust: n.trust, Chain: n.cfg.Admission, Ticket: n.currentTicket,
-		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n,
+		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n, Classify: classify,
 		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
 		PeerChange:  func(peer.ID, bool) { n.events.publish(Event{Type: EventPeers}) },

@@ -1,0 +1,132 @@
+package mesh
+
+import (
+	"context"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/quic-go/quic-go"
+)
+
+// reasonCut is why a peer that was cut off is not let in.
+const reasonCut = "cut"
+
+// defence joins what is held against neighbours to the connections: who goes too
+// far is cut off for a time. It keeps the pace of links too.
+type defence struct {
+	clock   Clock
+	counts  *counters
+	links   *links
+	conduct *conduct
+	extra   func(peer.ID) float64 // Config.Score, may be nil
+	mail    *mailbox[peer.ID]     // to be closed
+
+	mu    sync.Mutex
+	paces map[peer.ID]*pace
+}
+
+func newDefence(cfg *Config, l *links, counts *counters) *defence {
+	d := &defence{
+		clock: cfg.Clock, counts: counts, links: l, conduct: newConduct(), extra: cfg.Score,
+		mail: newMailbox[peer.ID](), paces: make(map[peer.ID]*pace),
+	}
+	l.barred = func(p peer.ID) bool { return d.conduct.barred(p, cfg.Clock.Now()) }
+	return d
+}
+
+// isBarred reports whether p was cut off for now.
+func (l *links) isBarred(p peer.ID) bool { return l.barred != nil && l.barred(p) }
+
+// blame holds word against p, and cuts it off if that is enough. It never blocks.
+func (d *defence) blame(p peer.ID, word string) {
+	d.counts.blamed.add(word)
+	if !d.conduct.blame(p, d.links.orgOf(p), word, d.clock.Now()) {
+		return
+	}
+	d.counts.cut.add(d.conduct.list()[0].Reason)
+	d.mail.put(p)
+}
+
+// orgOf returns the organisation of a connected peer.
+func (l *links) orgOf(p peer.ID) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.open {
+		if k.proof.peer == p && k.proof.adm != nil {
+			return k.proof.adm.Org
+		}
+	}
+	return ""
+}
+
+// score is what gossipsub adds to its own: a stranger is worth nothing.
+func (d *defence) score(p peer.ID) float64 {
+	if !d.links.admitted(p) {
+		return -1000
+	}
+	s := d.conduct.score(p, d.clock.Now())
+	if d.extra != nil {
+		s += min(d.extra(p), 0)
+	}
+	return s
+}
+
+// run closes the connections of those who were cut off, until ctx ends.
+func (d *defence) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.mail.wake:
+		}
+		for _, p := range d.mail.take() {
+			for _, k := range d.links.snapshot() {
+				if k.proof.peer == p {
+					k.conn.CloseWithError(network.ConnGated)
+				}
+			}
+		}
+	}
+}
+
+// pace returns what is known of p's link. It is kept until the last connection
+// ends.
+func (d *defence) pace(p peer.ID) *pace {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.paces[p]
+	if k == nil {
+		k = new(pace)
+		if d.links.admitted(p) {
+			d.paces[p] = k
+		}
+	}
+	return k
+}
+
+func (d *defence) forget(p peer.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.paces, p)
+}
+
+// Blame tells the mesh that a neighbour did wrong. word is one without content
+// by which [Stats].Blamed counts it. It lowers the neighbour's score; enough of
+// it within minutes cuts it off ([Mesh.Cuts]).
+func (m *Mesh) Blame(p peer.ID, word string) { m.defence.blame(p, word) }
+
+// Cuts returns the last neighbours that were cut off, at most 64, newest first.
+func (m *Mesh) Cuts() []Cut { return m.defence.conduct.list() }
+
+// loss returns the share of packets that were lost on a QUIC connection.
+func loss(c network.Conn) float64 {
+	var q *quic.Conn
+	if !c.As(&q) {
+		return 0
+	}
+	if s := q.ConnectionStats(); s.PacketsSent > 0 {
+		return min(float64(s.PacketsLost)/float64(s.PacketsSent), 1)
+	}
+	return 0
+}

@@ -1,0 +1,416 @@
+package mesh
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// gossipsub's queue to a neighbour is first in, first out, whatever is in it. So
+// gossipsub is given a host whose gossip streams take every RPC at once: what it
+// writes goes into an outbox of ours, from which a writer sends by class. Its own
+// queue stays empty, and what waits for a slow link can be overtaken, counted and
+// dropped by class.
+
+// gossipHost is the host that gossipsub sees.
+type gossipHost struct {
+	host.Host
+	post *post
+}
+
+// NewStream implements host.Host: gossipsub opens one stream to each neighbour.
+func (h gossipHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID) (network.Stream, error) {
+	s, err := h.Host.NewStream(ctx, p, ids...)
+	if err != nil {
+		return nil, err
+	}
+	return h.post.out(s), nil
+}
+
+// SetStreamHandler implements host.Host.
+func (h gossipHost) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
+	h.Host.SetStreamHandler(id, func(s network.Stream) { handle(h.post.in(s)) })
+}
+
+// post is what all gossip streams share.
+type post struct {
+	clock  Clock
+	counts *counters
+	label  func(frame []byte) Label
+	// holds reports whether a neighbour is known to have a frame; own whether we
+	// wrote it.
+	holds func(id frameID, p peer.ID) bool
+	own   func(id frameID) bool
+	// spare reports whether a frame need not go to p at all (thrift).
+	spare func(p peer.ID, l Label, own bool) bool
+	owe   func(p peer.ID)                // may have missed a frame
+	blame func(p peer.ID, reason string) // did wrong
+	pace  func(p peer.ID) *pace
+
+	work sync.WaitGroup // writers
+
+	mu      sync.Mutex
+	waiting int // bytes in all outboxes
+	writers map[peer.ID]*writer
+	readers map[peer.ID]*reader
+}
+
+func newPost(clock Clock, counts *counters) *post {
+	return &post{
+		clock: clock, counts: counts,
+		writers: make(map[peer.ID]*writer), readers: make(map[peer.ID]*reader),
+	}
+}
+
+// limit is how many bytes may wait for one neighbour now: where much waits for
+// others too, less.
+func (o *post) limit() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.waiting > maxOutboxes {
+		return minOutbox
+	}
+	return maxOutbox
+}
+
+// queued returns how many bytes wait for p.
+func (o *post) queued(p peer.ID) int {
+	o.mu.Lock()
+	w := o.writers[p]
+	o.mu.Unlock()
+	if w == nil {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.box.bytes
+}
+
+// weigh counts bytes that came to wait or have left.
+func (o *post) weigh(n int) {
+	o.mu.Lock()
+	o.waiting += n
+	o.mu.Unlock()
+}
+
+// writer is a gossip stream to one neighbour. gossipsub writes one RPC a call.
+type writer struct {
+	network.Stream
+	post *post
+	peer peer.ID
+
+	mu     sync.Mutex
+	box    outbox
+	held   []*parcel // wait a moment before they join the box
+	err    error     // the stream is broken or closed
+	urgent chan struct{}
+	lazy   chan struct{}
+}
+
+// out wraps a stream to a neighbour and starts its writer, which ends with the
+// stream.
+func (o *post) out(s network.Stream) network.Stream {
+	w := &writer{
+		Stream: s, post: o, peer: s.Conn().RemotePeer(),
+		urgent: make(chan struct{}, 1), lazy: make(chan struct{}, 1),
+	}
+	o.mu.Lock()
+	o.writers[w.peer] = w
+	o.mu.Unlock()
+	o.work.Go(w.run)
+	return w
+}
+
+// errStreamClosed ends a writer in good order.
+var errStreamClosed = errors.New("mesh: the gossip stream is closed")
+
+// Write implements network.Stream. It never blocks.
+func (w *writer) Write(b []byte) (int, error) {
+	// gossipsub takes its buffer back.
+	p := scanRPC(append(make([]byte, 0, len(b)), b...), w.post.label)
+	own := len(p.ids) > 0 && w.post.own(p.ids[0])
+	if !p.control && w.post.spare(w.peer, p.Label, own) {
+		w.post.counts.spared.Add(1)
+		return len(b), nil
+	}
+	// Better classes and our own frames never wait.
+	p.held = !p.control && !own && p.Class >= ClassRoutine
+	if err := w.enqueue(p); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (w *writer) enqueue(p *parcel) error {
+	limit := w.post.limit()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return w.err
+	}
+	if p.held {
+		w.held = append(w.held, p)
+		w.post.weigh(len(p.data))
+		ring(w.lazy)
+		return nil
+	}
+	w.post.weigh(len(p.data))
+	if err := w.stow(p, limit); err != nil {
+		return err
+	}
+	ring(w.urgent)
+	return nil
+}
+
+// stow puts p into the box. w.mu is held.
+func (w *writer) stow(p *parcel, limit int) error {
+	dropped, ok := w.box.put(p, limit)
+	for _, d := range dropped {
+		w.post.weigh(-len(d.data))
+		w.post.counts.dropped[d.Class].Add(1)
+		w.post.owe(w.peer)
+	}
+	if !ok {
+		return w.fail(errors.New("mesh: a neighbour does not read even what keeps gossip going"))
+	}
+	return nil
+}
+
+// fail ends the writer. w.mu is held.
+func (w *writer) fail(err error) error {
+	if w.err == nil {
+		w.err = err
+		ring(w.urgent)
+	}
+	return w.err
+}
+
+func ring(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Close implements network.Stream: what waits is still written.
+func (w *writer) Close() error { return w.end(errStreamClosed) }
+
+// Reset implements network.Stream.
+func (w *writer) Reset() error {
+	err := w.Stream.Reset()
+	return errors.Join(err, w.end(network.ErrReset))
+}
+
+// ResetWithError implements network.Stream.
+func (w *writer) ResetWithError(code network.StreamErrorCode) error {
+	err := w.Stream.ResetWithError(code)
+	return errors.Join(err, w.end(network.ErrReset))
+}
+
+func (w *writer) end(why error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fail(why)
+	return nil
+}
+
+// SetWriteDeadline implements network.Stream: the deadline is the writer's.
+func (w *writer) SetWriteDeadline(time.Time) error { return nil }
+
+// run writes until the stream ends.
+func (w *writer) run() {
+	defer w.leave()
+	for {
+		data, n, err := w.gather()
+		if n > 0 && (err == nil || errors.Is(err, errStreamClosed)) {
+			if werr := w.send(data); werr != nil {
+				w.mu.Lock()
+				w.fail(werr)
+				w.mu.Unlock()
+				w.Stream.Reset() // gossipsub sees it, and opens another
+				return
+			}
+			continue
+		}
+		if err != nil {
+			if errors.Is(err, errStreamClosed) {
+				w.Stream.Close()
+			} else {
+				w.Stream.Reset()
+			}
+			return
+		}
+		w.wait()
+	}
+}
+
+// wait blocks until something waits to be written. What is held joins the box
+// after holdTime.
+func (w *writer) wait() {
+	select {
+	case <-w.urgent:
+		return
+	case <-w.lazy:
+	}
+	select {
+	case <-w.urgent:
+	case <-w.post.clock.After(holdTime):
+	}
+	limit := w.post.limit()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	held := w.held
+	w.held = nil
+	for _, p := range held {
+		if w.stow(p, limit) != nil {
+			return
+		}
+	}
+}
+
+// gather takes what is to be written next, at most about one batch, and says
+// whether the stream has ended. What the neighbour has got meanwhile is left out.
+func (w *writer) gather() (data []byte, n int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(data) < writeBatch {
+		p := w.box.next()
+		if p == nil {
+			break
+		}
+		w.post.weigh(-len(p.data))
+		if w.known(p) {
+			w.post.counts.suppressed.Add(1)
+			continue
+		}
+		if n++; n == 1 {
+			data = p.data
+		} else {
+			data = append(data, p.data...)
+		}
+	}
+	return data, n, w.err
+}
+
+// known reports whether the neighbour is known to have all of p.
+func (w *writer) known(p *parcel) bool {
+	if p.control {
+		return false
+	}
+	for _, id := range p.ids {
+		if !w.post.holds(id, w.peer) {
+			return false
+		}
+	}
+	return true
+}
+
+func (w *writer) send(data []byte) error {
+	if err := w.Stream.SetWriteDeadline(deadline(frameTimeout)); err != nil {
+		return err
+	}
+	pace := w.post.pace(w.peer)
+	begun := w.post.clock.Now()
+	_, err := w.Stream.Write(data)
+	pace.moved(len(data), w.post.clock.Now().Sub(begun), w.queuedNow() > 0)
+	return err
+}
+
+func (w *writer) queuedNow() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.box.bytes
+}
+
+// leave gives up what is left.
+func (w *writer) leave() {
+	w.mu.Lock()
+	left := w.box.bytes
+	for _, p := range w.held {
+		left += len(p.data)
+	}
+	frames := w.box.count + len(w.held)
+	w.box, w.held = outbox{}, nil
+	w.mu.Unlock()
+	w.post.weigh(-left)
+	o := w.post
+	o.mu.Lock()
+	if o.writers[w.peer] == w {
+		delete(o.writers, w.peer)
+	}
+	o.mu.Unlock()
+	if frames > 0 {
+		o.owe(w.peer)
+	}
+}
+
+// reader is a gossip stream from one neighbour.
+type reader struct {
+	network.Stream
+	post *post
+	peer peer.ID
+	r    *bufio.Reader
+
+	mu     sync.Mutex
+	failed bool // the network ended it
+	ousted bool // another stream took its place
+	blamed bool
+}
+
+// in wraps a stream from a neighbour. gossipsub reads lengths byte by byte, so
+// it is buffered.
+func (o *post) in(s network.Stream) network.Stream {
+	r := &reader{Stream: s, post: o, peer: s.Conn().RemotePeer(), r: bufio.NewReaderSize(s, readBuffer)}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if old := o.readers[r.peer]; old != nil {
+		old.mu.Lock()
+		old.ousted = true
+		old.mu.Unlock()
+	}
+	o.readers[r.peer] = r
+	return r
+}
+
+// Read implements network.Stream.
+func (r *reader) Read(b []byte) (int, error) {
+	n, err := r.r.Read(b)
+	if err != nil {
+		r.mu.Lock()
+		r.failed = true
+		r.mu.Unlock()
+		r.gone()
+	}
+	return n, err
+}
+
+// Reset implements network.Stream. gossipsub resets a stream that has not ended
+// when what it read is no RPC of its kind.
+func (r *reader) Reset() error {
+	r.mu.Lock()
+	wrong := !r.failed && !r.ousted && !r.blamed
+	r.blamed = r.blamed || wrong
+	r.mu.Unlock()
+	r.gone()
+	if wrong {
+		r.post.counts.malformed.Add(1)
+		r.post.blame(r.peer, blameMalformed)
+	}
+	return r.Stream.Reset()
+}
+
+func (r *reader) gone() {
+	o := r.post
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.readers[r.peer] == r {
+		delete(o.readers, r.peer)
+	}
+}
