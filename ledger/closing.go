@@ -30,6 +30,7 @@ const (
 	ClosedForked      ClosingReason = 2 // two entries at one place
 	ClosedReinstalled ClosingReason = 3 // the device was set up again with its keys
 	ClosedKeyRoll     ClosingReason = 4 // the author has a new signing key
+	ClosedReissued    ClosingReason = 5 // the device has a new credential for its key
 )
 
 // String returns words that follow "closed: ".
@@ -43,6 +44,9 @@ func (r ClosingReason) String() string {
 		return "set up again"
 	case ClosedKeyRoll:
 		return "the device has a new signing key"
+	}
+	if r == ClosedReissued {
+		return "the device has a new credential"
 	}
 	return fmt.Sprintf("reason %d", uint8(r))
 }
@@ -80,7 +84,7 @@ func SignClosing(oldKey ed25519.PrivateKey, mesh identity.MeshID, old LogID, siz
 func (c *Closing) check() error {
 	old, next := c.Checkpoint.Log, c.Next
 	switch {
-	case c.Reason < ClosedRestored || c.Reason > ClosedKeyRoll:
+	case c.Reason < ClosedRestored || c.Reason > ClosedReissued:
 		return fmt.Errorf("%w: reason %d does not exist", ErrClosing, c.Reason)
 	case c.Reason == ClosedKeyRoll && old.Author == next.Author:
 		return fmt.Errorf("%w: a new signing key is another key", ErrClosing)

@@ -46,9 +46,9 @@ const (
 // MaxIncarnations is the number of logs beyond incarnation 0 that are held of
 // one author, whichever come first. A device opens one when it was restored;
 // without a limit its key could open thousands a day, each of which costs every
-// device memory for good. More of them are [OverBudget] until the issuer signs
-// for more, which comes with the issuer's log of trust.
-const MaxIncarnations = 3
+// device memory for good. How many it may open in a month is for [Authors] to
+// say, who know its credential: the node lets pass three under one (protocol §3).
+const MaxIncarnations = 32
 
 // What is kept of each branch of a forked log, from the forked place on.
 const (

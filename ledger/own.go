@@ -118,6 +118,14 @@ func (g *Log) state() (logState, error) {
 	return st, nil
 }
 
+// Stopped says why the log takes no more entries of this device, nil if it does.
+// The error matches [ErrRollback] or [ErrForked] where another incarnation must go
+// on for it.
+func (g *Log) Stopped() error {
+	_, err := g.state()
+	return err
+}
+
 // Reserve returns the place for the next entry at the present time of our
 // clock. A place that is not used is given out again: what must never be used
 // twice, such as a generation of a sender chain, is the caller's to count.

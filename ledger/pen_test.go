@@ -354,7 +354,7 @@ func TestIncarnations(t *testing.T) {
 	store := memstore.New()
 	l := open(t, store, everyone(), ledger.Limits{})
 	var firsts []ledger.Verified
-	for i := range uint32(10) {
+	for i := range uint32(ledger.MaxIncarnations + 7) {
 		firsts = append(firsts, further("a", i+1).chain(t, 1)[0])
 	}
 	out, err := l.AppendBatch(ctx, firsts, noon)
@@ -367,8 +367,8 @@ func TestIncarnations(t *testing.T) {
 		}
 	}
 	l = open(t, store.Reopen(), everyone(), ledger.Limits{})
-	add(t, l, firsts[9], ledger.OverBudget)
-	late := further("a", 10)
+	add(t, l, firsts[ledger.MaxIncarnations+6], ledger.OverBudget)
+	late := further("a", ledger.MaxIncarnations+7)
 	add(t, l, late.entry(t, 5, ledger.ID{1}, "x"), ledger.OverBudget)
 	add(t, l, late.entry(t, 5, ledger.ID{1}, "y"), ledger.OverBudget)
 	if s := l.Stats(); s.Forks != 0 || s.Penned != 0 {
@@ -391,7 +391,7 @@ func TestForkProofsCountAsIncarnations(t *testing.T) {
 		add(t, l, d.entry(t, 5, ledger.ID{1}, "x"), ledger.Penned)
 		add(t, l, d.entry(t, 5, ledger.ID{1}, "y"), ledger.Forked)
 	}
-	add(t, l, further("a", 9).chain(t, 1)[0], ledger.OverBudget)
+	add(t, l, further("a", ledger.MaxIncarnations+9).chain(t, 1)[0], ledger.OverBudget)
 }
 
 // TestEachLogIsAdmitted: an author who is known from one log still has to begin

@@ -129,7 +129,7 @@ func (n *Node) sealBroadcast(payload []byte, p ledger.Priority) (ledger.Header, 
 	if err != nil {
 		return h, nil, nil, err
 	}
-	if err := n.saveGroup(nil, secretChange(outKey(h.Seq), raw)); err != nil {
+	if err := n.saveGroup(nil, secretChange(outKey(h.Log(), h.Seq), raw)); err != nil {
 		return h, nil, nil, err
 	}
 	h.Commit = s.Commit

@@ -131,7 +131,7 @@ func (n *Node) bundleTables(ctx context.Context, theirs ledger.Frontier) ([][]by
 func (n *Node) bundleOptions(plan *bundle.Plan, readers []*identity.Credential, spec BundleSpec) bundle.Options {
 	now := n.cfg.Clock.Now()
 	o := bundle.Options{
-		Rand: rand.Reader, Mesh: n.trust.MeshID(), Creator: n.self, Witness: n.cfg.Relay.Witness,
+		Rand: rand.Reader, Mesh: n.trust.MeshID(), Creator: n.selfLog(), Witness: n.cfg.Relay.Witness,
 		Created: now, Planned: plan.Counts(), Limit: spec.Limit,
 	}
 	if spec.Days > 0 {

@@ -16,10 +16,12 @@ import (
 type controlType uint8
 
 const (
-	controlCredential controlType = 1 // identity.Credential in wire form; seq 0 of every log
+	controlCredential controlType = 1 // identity.Credential in wire form; seq 0 of a device's first log
 	controlPreKeys    controlType = 2 // group's published prekeys
 	controlStatement  controlType = 3 // a statement of identity, of whoever signed it: any device may carry it
 	controlUnreadable controlType = 4 // group's request to seal anew what a member cannot open
+	controlRestart    controlType = 5 // ledger.Closing ‖ identity.Credential; seq 0 of a later incarnation
+	controlRoll       controlType = 6 // ledger.Closing ‖ identity.KeyRoll; seq 0 of the first log of another key
 )
 
 var errControl = errors.New("node: malformed control entry")

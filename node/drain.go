@@ -116,6 +116,7 @@ func (n *Node) drainLoop() {
 		}
 		n.mu.Lock()
 		err := n.drainAll(n.ctx)
+		n.goOn(n.ctx)
 		n.mu.Unlock()
 		pause := drainPause
 		if err != nil && n.ctx.Err() == nil {
@@ -296,12 +297,12 @@ func (n *Node) drainEntry(b *batch, e *ledger.Entry) error {
 	case ledger.KindEpoch:
 		return n.drainEpoch(b, e)
 	case ledger.KindData:
-		if e.Header.Author == n.cred.SigningKey {
+		if n.mine(e.Header.Log()) {
 			return n.drainOwn(b, e)
 		}
 		return n.drainData(b, e)
 	case ledger.KindBroadcast:
-		if e.Header.Author == n.cred.SigningKey {
+		if n.mine(e.Header.Log()) {
 			return n.drainOwn(b, e)
 		}
 		return n.drainBroadcast(b, e)
@@ -313,6 +314,9 @@ func (n *Node) drainControl(b *batch, e *ledger.Entry) error {
 	t, content, err := parseControl(e.Body)
 	if err == nil && t == controlUnreadable {
 		return n.drainAsked(b, e, content)
+	}
+	if err == nil && (t == controlRestart || t == controlRoll) || t == controlCredential {
+		b.people = true // somebody may go on in another log, or what waited for a credential can be judged
 	}
 	if err != nil || t != controlPreKeys {
 		return nil // the others were read when the entry was appended
@@ -360,7 +364,7 @@ func (n *Node) fold(b *batch, changes []group.Change) error {
 
 // drainOwn shows a message of ours once its entry stands in the log.
 func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
-	key := outKey(e.Header.Seq)
+	key := outKey(e.Header.Log(), e.Header.Seq)
 	raw, ok, err := n.cfg.Vault.Get(key)
 	if err != nil {
 		return err
@@ -369,13 +373,19 @@ func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
 		if erased, err := n.wasErased(e.ID()); err != nil || erased {
 			return err
 		}
-		// The message is saved before its entry is, so this vault is older than
-		// the log: it would use generations of its chains twice.
-		n.count(func(m *Metrics) { m.Unopened++ })
-		n.log.Error("the log holds an entry of this device that its vault does not know: the vault was restored from a copy", "seq", e.Header.Seq)
-		b.put(keyRestored, []byte{1})
-		n.open.restored = true
-		return nil
+		if e.Header.Log() == n.self {
+			// The message is saved before its entry is, so this vault is older than
+			// the log: it would use generations of its chains twice.
+			n.log.Error("the log holds an entry of this device that its vault does not know: the vault was restored from a copy", "seq", e.Header.Seq)
+			b.put(keyRestored, restoredValue(n.self))
+			n.open.restored = true
+		}
+		// What this device said itself, before it was restored, is opened as what
+		// others say.
+		if e.Header.Kind == ledger.KindBroadcast {
+			return n.drainBroadcast(b, e)
+		}
+		return n.drainData(b, e)
 	}
 	rec, err := parseOpenedRecord(raw)
 	if err != nil {
@@ -460,7 +470,7 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 		return nil
 	}
 	b.opened = append(b.opened, opened{e.Header.Log(), e.Header.Seq, rec, msg})
-	if e.Header.Author != n.cred.SigningKey && msg.Shown() && !rec.flags.has(flagBroadcast) {
+	if !n.mine(e.Header.Log()) && msg.Shown() && !rec.flags.has(flagBroadcast) {
 		b.put(receiptKey(rec.group, rec.id), []byte{oweDelivered})
 	}
 	return nil
@@ -496,6 +506,9 @@ func (n *Node) show(b *batch) {
 		n.events.publish(Event{Type: EventGroup, Group: g.String()})
 	}
 	if b.people {
+		if err := n.followSuccessions(); err != nil {
+			n.log.Error("groups do not know yet of a device that goes on in another log; it is tried again at the next unlock", "err", err)
+		}
 		if err := n.retryGroups(); err != nil { // some wait for the credential of an admin
 			n.log.Error("announcements that waited could not be taken; it is tried again within the hour", "err", err)
 		}
@@ -510,7 +523,7 @@ func (n *Node) show(b *batch) {
 			}
 		})
 		n.present(o)
-		owed = owed || (o.log.Author != n.cred.SigningKey && o.msg.Shown())
+		owed = owed || (!n.mine(o.log) && o.msg.Shown())
 	}
 	if owed {
 		n.receiptsSoon()

@@ -106,7 +106,7 @@ func (n *Node) eraseChanges(id ledger.ID, it inbox.Item) ([]vault.Change, error)
 		out = append(out, vault.Change{Key: handedKey(id, from)})
 	}
 	if it.Own {
-		out = append(out, vault.Change{Key: outKey(it.Seq)})
+		out = append(out, vault.Change{Key: outKey(log, it.Seq)})
 	}
 	return out, nil
 }

@@ -379,7 +379,7 @@ func (n *Node) waitingSince(ctx context.Context, l lost) ([][32]byte, error) {
 // drainAsked takes a request of another device. The announcer answers, once the
 // batch is on disk.
 func (n *Node) drainAsked(b *batch, e *ledger.Entry, content []byte) error {
-	if e.Header.Author == n.cred.SigningKey {
+	if n.mine(e.Header.Log()) {
 		return nil
 	}
 	asked, changes, err := n.open.keyring.LearnUnreadable(e.Header.Log(), content, n.cfg.Clock.Now())
@@ -390,7 +390,7 @@ func (n *Node) drainAsked(b *batch, e *ledger.Entry, content []byte) error {
 	if err := n.fold(b, changes); err != nil {
 		return err
 	}
-	if asked.Creator == n.self && len(asked.Groups) > 0 {
+	if n.mine(asked.Creator) && len(asked.Groups) > 0 {
 		b.asked = append(b.asked, asked)
 	}
 	return nil

@@ -133,11 +133,14 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 		n.count(func(m *Metrics) { m.Penned++ })
 	case ledger.Forked:
 		n.count(func(m *Metrics) { m.Forked++ })
+		n.due.ring() // it may be our own log that was cloned
 		n.forkSeen(e.Header.Log())
 	case ledger.OverBudget:
 		n.count(func(m *Metrics) { m.OverLimit++ })
 	case ledger.OwnAhead:
-		n.log.Error("others hold entries of this device that it does not hold itself: it was restored from a backup or copied, and must be enrolled again", "seq", e.Header.Seq)
+		n.log.Warn("others hold entries of this device that it does not hold itself: it was restored from a backup or copied", "log", e.Header.Log(), "seq", e.Header.Seq)
+		n.seen(e.Header.Log())
+		n.due.ring() // goOn follows the drain
 	}
 	return mesh.Ignore
 }

@@ -32,8 +32,8 @@ type session struct {
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
 	trialEnd  time.Time                                 // when the next sponsored credential ends; zero for none
 
-	// restored: this vault is older than the log beside it. What is in it can be
-	// read, and nothing can be sent.
+	// restored: this vault is older than the log beside it, which is therefore not
+	// written to any more (succession.go).
 	restored bool
 }
 
@@ -98,6 +98,9 @@ func (n *Node) startSession(ctx context.Context) error {
 	if n.cred.Claims.Relay {
 		return nil
 	}
+	if err := n.followSuccessions(); err != nil {
+		n.log.Error("groups do not know yet of devices that go on in other logs; it is tried again within the hour", "err", err)
+	}
 	if err := n.upkeep(ctx, 0); err != nil {
 		n.log.Error("some of what an unlock does was not done; it is tried again within the hour", "err", err)
 	}
@@ -130,7 +133,7 @@ func (n *Node) reload() error {
 	for _, v := range keyring.Groups() {
 		n.showGroup(v.ID)
 	}
-	if _, s.restored, err = n.cfg.Vault.Get(keyRestored); err != nil {
+	if s.restored, err = n.wasRestored(); err != nil {
 		return err
 	}
 	return errors.Join(
@@ -230,6 +233,7 @@ func (n *Node) upkeepLoop() {
 // what has lived its time and publishes prekeys that are due. running is the
 // time since the last call. n.mu is held.
 func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
+	n.goOn(ctx)
 	if err := n.writable(); err != nil {
 		n.log.Warn("nothing can be sent", "err", err)
 		return nil
@@ -247,6 +251,9 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 	n.reexamine()
 	if head, ok := n.logs.Head(n.self); !ok || head.Next == 0 {
 		if err := n.commitControl(ctx, controlCredential, n.cfg.Credential); err != nil {
+			return err
+		}
+		if err := n.readOwn(ctx); err != nil {
 			return err
 		}
 		n.events.publish(Event{Type: EventPeople})

@@ -29,7 +29,8 @@ type Node struct {
 	events *hub
 	rand   io.Reader
 	cred   *identity.Credential
-	self   identity.LogID
+	self   identity.LogID // guarded by selfMu; changed under mu too, so that whoever holds mu reads it
+	selfMu sync.RWMutex   // taken last
 	ticket atomic.Pointer[[]byte]
 	start  time.Time
 	online atomic.Bool
@@ -39,6 +40,11 @@ type Node struct {
 	mu   sync.Mutex
 	open *session    // nil while locked
 	own  *ledger.Log // this device's log; nothing can be signed while locked
+
+	goes    *going        // guarded by mu: the log that this device is about to go on for
+	stalled error         // guarded by mu: why it cannot
+	issued  [32]byte      // guarded by mu: SHA-256 of the credential that its log began with
+	seenOwn atomic.Uint32 // the highest incarnation of its author that others were seen to hold
 
 	// sendMu keeps the messages of this device in the order in which they were
 	// given, also where one waits for an epoch. It is taken before mu.
@@ -61,10 +67,10 @@ type Node struct {
 
 	testimony *testimony // what this device and others say as witnesses
 
-	due   *due     // work for drainLoop
-	sync  *syncing // what sessions of synchronisation share
-	forks *forkWatch
-	owed  chan struct{} // one pending wake-up of receiptLoop
+	due    *due      // work for drainLoop
+	sync   *syncing  // what sessions of synchronisation share
+	forks  *forkWatch
+	owed   chan struct{} // one pending wake-up of receiptLoop
 
 	countMu  sync.Mutex
 	counters Metrics // guarded by countMu
@@ -157,8 +163,12 @@ func (n *Node) openLogs(ctx context.Context) error {
 		return fmt.Errorf("node: opening the logs: %w", err)
 	}
 	n.logs = logs
+	n.setSelf(n.newestOwn(n.cred.SigningKey))
 	if n.own, err = logs.Own(ctx, n.self); err != nil {
 		return fmt.Errorf("node: this device's log: %w", err)
+	}
+	if err := n.readOwn(ctx); err != nil {
+		n.log.Error("how this device's log began cannot be read", "err", err)
 	}
 	for _, head := range logs.Frontier() {
 		if head.Log == n.self || head.Next == 0 {
@@ -168,10 +178,13 @@ func (n *Node) openLogs(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
 		}
-		if err := n.people.Admit(first); err != nil {
+		f, err := n.people.readFirst(first) // it was admitted when it came
+		if err != nil {
 			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
 		}
+		n.people.admitted(head.Log, f)
 	}
+	n.people.checkRolls()
 	n.retryLater()
 	for _, head := range logs.Frontier() {
 		n.readControl(ctx, head.Log)

@@ -3,8 +3,6 @@ package node
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -184,37 +182,6 @@ func TestRestartKeepsEverything(t *testing.T) {
 			t.Fatalf("the logs do not verify: %+v", report)
 		}
 	})
-}
-
-// TestRestoredVaultRefusesToSend: an older copy of the vault beside the log would
-// use generations of its chains twice.
-func TestRestoredVaultRefusesToSend(t *testing.T) {
-	m := newWorld(t).enrol("Amal", orgHospital)
-	copied := filepath.Join(t.TempDir(), "vault")
-	var g string
-	t.Run("copy", func(t *testing.T) {
-		g = makeGroup(t, m.start(t, m.onDisk(t)))
-	})
-	check(t, os.CopyFS(copied, os.DirFS(filepath.Join(m.dir, "vault"))))
-	t.Run("send", func(t *testing.T) {
-		a := m.start(t, m.onDisk(t))
-		say(t, a, g, "one")
-		shows(t, a, g, "one")
-	})
-	check(t, os.RemoveAll(filepath.Join(m.dir, "vault")))
-	check(t, os.CopyFS(filepath.Join(m.dir, "vault"), os.DirFS(copied)))
-	for range 2 { // it is remembered
-		t.Run("restored", func(t *testing.T) {
-			a := m.start(t, m.onDisk(t))
-			_, err := a.Send(t.Context(), g, message.NewText("two", time.Time{}), "routine")
-			if !errors.Is(err, ErrReadOnly) {
-				t.Fatalf("a restored vault sends: %v", err)
-			}
-			if a.Status().Problem == "" {
-				t.Fatal("the status does not say so")
-			}
-		})
-	}
 }
 
 func TestLateMemberReadsWhatIsSentAfter(t *testing.T) {

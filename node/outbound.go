@@ -95,6 +95,7 @@ func (n *Node) meetFirst(ctx context.Context) error {
 
 // sendPayload runs the flow for one encoded message. n.mu is held.
 func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p ledger.Priority) (*ledger.Entry, error) {
+	n.goOn(ctx)
 	if err := n.writable(); err != nil {
 		return nil, err
 	}
@@ -294,7 +295,7 @@ func (n *Node) seal(m *outgoing) (ledger.Header, []byte, *openedRecord, error) {
 	if err != nil {
 		return h, nil, nil, err
 	}
-	if err := n.saveGroup(s.Changes, secretChange(outKey(h.Seq), raw)); err != nil {
+	if err := n.saveGroup(s.Changes, secretChange(outKey(h.Log(), h.Seq), raw)); err != nil {
 		return h, nil, nil, err
 	}
 	n.cfg.Step("outbound:state")
@@ -363,10 +364,13 @@ func (n *Node) writable() error {
 	if n.ctx.Err() != nil {
 		return errors.New("node: closed")
 	}
-	if n.open.restored {
-		return fmt.Errorf("%w: this device's vault was restored from a copy that is older than its log: read what is here, then enrol this device again with `tocsin init` in an empty directory", ErrReadOnly)
+	if err := n.clockProblem(); err != nil {
+		return err
 	}
-	return n.clockProblem()
+	if n.stalled != nil {
+		return fmt.Errorf("%w: %w", ErrReadOnly, n.stalled)
+	}
+	return nil
 }
 
 func storeError(err error) error {

@@ -26,6 +26,8 @@ type directory struct {
 	creds map[identity.Key]*identity.Credential // guarded by mu
 	logs  map[identity.LogID]struct{}           // guarded by mu: logs whose seq 0 is held
 
+	closings map[identity.LogID]*closed // guarded by mu: by the log that goes on; an entry in it is replaced, or changed under mu
+
 	witnesses map[identity.Key]identity.Key // guarded by mu: from witness key to signing key
 }
 
@@ -35,6 +37,7 @@ func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directo
 		self:      own.SigningKey,
 		creds:     map[identity.Key]*identity.Credential{own.SigningKey: own},
 		logs:      map[identity.LogID]struct{}{{Author: own.SigningKey}: {}},
+		closings:  make(map[identity.LogID]*closed),
 		witnesses: map[identity.Key]identity.Key{own.Claims.Witness: own.SigningKey},
 	}
 }
@@ -50,28 +53,42 @@ func (d *directory) Known(k identity.Key) bool {
 
 // Admit implements [ledger.Authors].
 func (d *directory) Admit(first *ledger.Entry) error {
-	t, content, err := parseControl(first.Body)
+	f, err := d.readFirst(first)
 	if err != nil {
 		return err
 	}
-	if t != controlCredential {
-		return errNoCredential
+	if c := f.closed; c != nil {
+		if _, held := d.held(c.next); !held {
+			d.mu.RLock()
+			n, _ := d.restarts(c.next, c.cred, c.at())
+			d.mu.RUnlock()
+			if n >= maxRestarts {
+				return errRestarts
+			}
+		}
 	}
-	c, err := d.trust.ReadCredential(content)
-	if err != nil {
-		return err
-	}
-	if c.SigningKey != first.Header.Author {
-		return errNoCredential
-	}
+	d.admitted(first.Header.Log(), f)
+	d.checkRolls()
+	return nil
+}
+
+// held returns how a log took over, and false if its first entry is not here.
+func (d *directory) held(log identity.LogID) (*closed, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, ok := d.logs[log]
+	return d.closings[log], ok
+}
+
+// admitted takes what the first entry of a log says, which counts.
+func (d *directory) admitted(log identity.LogID, f *firstEntry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	log := first.Header.Log()
 	if d.newest(log) && log.Author != d.self {
-		d.creds[c.SigningKey], d.witnesses[c.Claims.Witness] = c, c.SigningKey
+		d.creds[log.Author], d.witnesses[f.cred.Claims.Witness] = f.cred, log.Author
 	}
+	d.note(f)
 	d.logs[log] = struct{}{}
-	return nil
 }
 
 // newest reports whether no later incarnation of the log's author is known,
@@ -97,12 +114,15 @@ type device struct {
 	cred *identity.Credential
 }
 
-// devices returns the newest incarnation of every known device, ordered by
-// name, then log.
+// devices returns the newest log of every known device, ordered by name, then
+// log.
 func (d *directory) devices() []device {
 	d.mu.RLock()
-	newest := make(map[identity.Key]uint32)
+	newest, rolled := make(map[identity.Key]uint32), d.rolledAway()
 	for id := range d.logs {
+		if _, gone := rolled[id.Author]; gone {
+			continue // it is known by its new key
+		}
 		if inc, ok := newest[id.Author]; !ok || id.Incarnation > inc {
 			newest[id.Author] = id.Incarnation
 		}
@@ -196,6 +216,7 @@ func (n *Node) personOf(log identity.LogID, near map[peer.ID]bool) Person {
 	p.Valid = p.Standing.good()
 	p.Sponsored = sponsoredOf(c, now)
 	p.Wipe = n.wipeOf(c, standing)
+	n.people.closingsOf(log).describe(&p)
 	if n.open != nil {
 		p.Ready = n.open.keyring.HasPreKey(log, now)
 		p.VerifiedAt = n.verifiedAt(c.SigningKey)

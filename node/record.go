@@ -21,9 +21,9 @@ import (
 const (
 	keyVaultKeys  = "identity/vault-keys" // identity.VaultKeys; written at enrolment
 	keyCompacted  = "node/compacted"      // when the journal was last rewritten, Unix seconds
-	keyRestored   = "node/restored"       // set once this vault proved older than the log beside it
+	keyRestored   = "node/restored"       // the log beside which this vault proved too old
 	prefixMessage = "msg/"                // msg/<log>/<seq>: an opened message
-	prefixOut     = "out/"                // out/<seq>: sealed by us, not yet drained from our own log
+	prefixOut     = "out/"                // out/<log>/<seq>: sealed by us, not yet drained from our own log
 	prefixCursor  = "cursor/"             // cursor/<log>: the next sequence number to drain
 	prefixWait    = "wait/"               // wait/<tag>/<log>/<seq>: sealed under an epoch we do not hold
 	prefixReceipt = "receipt/"            // receipt/<group>/<entry id>: a receipt that we owe
@@ -35,7 +35,9 @@ func messageKey(log identity.LogID, seq uint64) string {
 	return fmt.Sprintf("%s%s/%016x", prefixMessage, log, seq)
 }
 
-func outKey(seq uint64) string { return fmt.Sprintf("%s%016x", prefixOut, seq) }
+func outKey(log identity.LogID, seq uint64) string {
+	return fmt.Sprintf("%s%s/%016x", prefixOut, log, seq)
+}
 
 func absentKey(log identity.LogID, seq uint64) string {
 	return fmt.Sprintf("%s%s/%016x", prefixAbsent, log, seq)

@@ -81,6 +81,16 @@ type Person struct {
 	Sponsored  *Sponsored `json:"sponsored,omitempty"`  // colleagues vouched for it
 	VerifiedAt time.Time  `json:"verified_at,omitzero"` // in person, on this device; zero while locked
 	Wipe       *WipeState `json:"wipe,omitempty"`       // it was ordered to wipe itself
+
+	// Replaces is the log that this one goes on for, with the reason, in words that
+	// follow "closed: ", and the time; ReplacedBy is the log that goes on for this one.
+	Replaces    string    `json:"replaces,omitempty"`
+	ReplacedWhy string    `json:"replaced_why,omitempty"`
+	ReplacedAt  time.Time `json:"replaced_at,omitzero"`
+	ReplacedBy  string    `json:"replaced_by,omitempty"`
+	// Cloned: somebody else wrote to its log before; it goes on in another one under
+	// the same credential, and is to be given a new one.
+	Cloned bool `json:"cloned,omitempty"`
 }
 
 // GroupSpec asks for a new group. Each member is a person

@@ -99,9 +99,23 @@ func (n *Node) clockProblem() error {
 	return nil
 }
 
-// authorOf is the person behind a log as the inbox shows them.
+// nameOf is the name of the person behind a log, empty where it is not known.
+func (n *Node) nameOf(log identity.LogID) string {
+	c := n.people.credential(log.Author)
+	if c == nil {
+		return ""
+	}
+	return c.Claims.Name
+}
+
+// authorOf is the person behind a log as the inbox shows them. n.mu is held.
 func (n *Node) authorOf(log identity.LogID, witnessed time.Time) inbox.Author {
 	a := inbox.Author{Log: log.String()}
+	if n.open != nil {
+		if now := n.open.keyring.Newest(log); now != log {
+			a.Now = now.String()
+		}
+	}
 	c := n.people.credential(log.Author)
 	if c == nil {
 		return a
@@ -241,7 +255,7 @@ func (n *Node) LogEntries(ctx context.Context, log string, from uint64, limit in
 		return nil, nil
 	}
 	to := min(head.Next, from+uint64(limit))
-	name := n.authorOf(id, n.cfg.Clock.Now()).Name
+	name := n.nameOf(id)
 	var out []EntryInfo
 	err = n.logs.Entries(ctx, id, from, to, func(e *ledger.Entry) error {
 		h := &e.Header
@@ -259,7 +273,7 @@ func (n *Node) Logs() ([]LogInfo, error) {
 	var out []LogInfo
 	for _, h := range n.logs.Frontier() {
 		out = append(out, LogInfo{
-			Log: h.Log.String(), Author: n.authorOf(h.Log, n.cfg.Clock.Now()).Name,
+			Log: h.Log.String(), Author: n.nameOf(h.Log),
 			Entries: h.Next, Head: h.ID.String(), Own: h.Log.Author == n.cred.SigningKey,
 		})
 	}

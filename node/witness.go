@@ -232,15 +232,15 @@ func (n *Node) remark(ctx context.Context, id identity.LogID) error {
 func (n *Node) cutOwn(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.open == nil || n.writable() != nil || n.logs.Closed(n.self) {
+	if n.open == nil || n.writable() != nil || n.logs.Closed(n.selfLog()) {
 		return nil
 	}
-	if h, ok := n.logs.Head(n.self); !ok || h.Next == 0 {
+	if h, ok := n.logs.Head(n.selfLog()); !ok || h.Next == 0 {
 		return nil
 	}
-	_, made, err := n.testimony.table.Cut(ctx, n.open.keys.Signing, n.self, n.cfg.Clock.Now())
+	_, made, err := n.testimony.table.Cut(ctx, n.open.keys.Signing, n.selfLog(), n.cfg.Clock.Now())
 	if made {
-		n.testimony.grew(n.self)
+		n.testimony.grew(n.selfLog())
 	}
 	return err
 }
@@ -249,7 +249,7 @@ func (n *Node) cutOwn(ctx context.Context) error {
 // gap: as far back as the last one that is absent or erased.
 func (n *Node) promise(ctx context.Context, id identity.LogID, now time.Time) error {
 	head, ok := n.logs.Head(id)
-	if !ok || head.Next == 0 || id == n.self { // that an author holds its own entries helps nobody
+	if !ok || head.Next == 0 || id == n.selfLog() { // that an author holds its own entries helps nobody
 		return nil
 	}
 	w := n.testimony
@@ -385,7 +385,7 @@ func (n *Node) countCarriers(items []inbox.Item) {
 	for i := range items {
 		it := &items[i]
 		if it.Own && it.State == inbox.StateSaved {
-			it.Carried = n.carriers(n.self, it.Seq)
+			it.Carried = n.carriers(n.selfLog(), it.Seq)
 		}
 	}
 }
@@ -451,8 +451,8 @@ func (n *Node) provable(id string) (identity.LogID, uint64, *openedRecord, error
 	if err != nil {
 		return log, 0, nil, err
 	}
-	if !ok && log == n.self { // not drained yet
-		value, ok, err = n.cfg.Vault.Get(outKey(it.Seq))
+	if !ok && n.mine(log) { // not drained yet
+		value, ok, err = n.cfg.Vault.Get(outKey(log, it.Seq))
 	}
 	if err != nil {
 		return log, 0, nil, err

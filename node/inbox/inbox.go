@@ -24,8 +24,10 @@ type GroupID [32]byte
 
 // Author is who wrote a message, as their credential says.
 type Author struct {
-	// Log is the author's log id, in the text form that the node uses everywhere. Devices are told apart by it.
+	// Log is the author's log id, in the text form that the node uses everywhere. Devices are told apart by it, and by Now.
 	Log string
+	// Now is the log in which the device goes on, where that is another one; empty otherwise. What is said in either is of one device.
+	Now string
 	// Name, Org and Role come from the credential, never from the message.
 	Name, Org, Role string
 	// Verified: the credential was valid when the message was witnessed.
@@ -44,6 +46,14 @@ const (
 	BadgeRevoked     = "revoked"     // taken back by its issuer
 	BadgeWiped       = "wiped"       // ordered to destroy its keys
 )
+
+// device is what a device is told apart by.
+func (a Author) device() string {
+	if a.Now != "" {
+		return a.Now
+	}
+	return a.Log
+}
 
 // out reports whether a device gets no keys any more.
 func (a Author) out() bool { return a.Badge == BadgeRevoked || a.Badge == BadgeWiped }
@@ -269,11 +279,11 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 			m = &marks{by: map[string]bool{}}
 			in.receipts[key] = m
 		}
-		was, had := m.by[it.From.Log]
+		was, had := m.by[it.From.device()]
 		if had && (was || !read) {
 			continue // says nothing new
 		}
-		m.by[it.From.Log] = read
+		m.by[it.From.device()] = read
 		newlyRead := it.Own && read && !m.own
 		m.own = m.own || (it.Own && read)
 		at := in.seen[entry]
@@ -367,12 +377,12 @@ func (in *Inbox) Message(id EntryID) (Item, bool) {
 func (in *Inbox) fill(c *conversation, it Item) Item {
 	m := in.receipts[receiptKey{it.Group, it.ID}]
 	for _, member := range c.group.Members {
-		if member.Log == it.From.Log {
+		if member.device() == it.From.device() {
 			continue
 		}
 		read, delivered := false, false
 		if m != nil {
-			read, delivered = m.by[member.Log]
+			read, delivered = m.by[member.device()]
 		}
 		if !delivered && member.out() {
 			continue // nobody waits for a device that gets no keys any more

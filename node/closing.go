@@ -1,0 +1,293 @@
+package node
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+)
+
+// A device goes on in another log when it was restored, set up again, cloned or
+// given a new credential or signing key (protocol §3). The first entry of that
+// log says so in one of two controls:
+//
+//	struct { Closing closing; opaque credential[…]; } Restart;   // a later incarnation
+//	struct { Closing closing; opaque key_roll[…]; } Roll;        // another signing key
+//
+// The closing is ledger's; the rest, to the end, is a credential or a key roll in
+// identity's wire form.
+
+// maxRestarts is how many logs a device may begin under one credential within
+// restartSpan (protocol §3). What a thief of a key, or a clone, can cost everybody
+// is bounded by it; a new credential of the issuer starts the count again.
+const (
+	maxRestarts = 3
+	restartSpan = 30 * 24 * time.Hour
+)
+
+var (
+	errNoClosing = errors.New("node: the first entry of a later log closes the one before it")
+	errRestarts  = errors.New("node: too many new logs")
+)
+
+// closed is how a log took over from another, as its first entry says.
+type closed struct {
+	old, next identity.LogID
+	size      uint64 // of old, in entries, when it was closed
+	reason    ledger.ClosingReason
+	cred      [32]byte // SHA-256 of the credential that next began with
+	hlc       uint64   // of the first entry of next
+
+	roll    []byte // of a key roll: the identity.KeyRoll
+	checked bool   // the roll was held to the credential of the old key
+	good    bool   // it goes on: always for a later incarnation, else if the roll is right
+}
+
+func (c *closed) at() time.Time { return time.UnixMilli(int64(c.hlc >> 16)).UTC() }
+
+// firstEntry is what seq 0 of a log says.
+type firstEntry struct {
+	raw    []byte // the credential, in wire form
+	cred   *identity.Credential
+	closed *closed // nil for the first log of a device
+}
+
+// readFirst reads the entry at seq 0 of a log: its author's credential, and the
+// closing of the log before where there is one. It must be there for every later
+// incarnation.
+func (d *directory) readFirst(first *ledger.Entry) (*firstEntry, error) {
+	t, content, err := parseControl(first.Body)
+	if err != nil {
+		return nil, err
+	}
+	f := &firstEntry{raw: content}
+	log := first.Header.Log()
+	switch {
+	case t == controlCredential && log.Incarnation == 0:
+	case t == controlCredential:
+		return nil, errNoClosing
+	case t == controlRestart && log.Incarnation > 0, t == controlRoll && log.Incarnation == 0:
+		if f.closed, f.raw, err = readClosed(d.trust.MeshID(), t, content, first); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, errNoCredential
+	}
+	if f.cred, err = d.trust.ReadCredential(f.raw); err != nil {
+		return nil, err
+	}
+	if f.cred.SigningKey != log.Author {
+		return nil, errNoCredential
+	}
+	if f.closed != nil {
+		f.closed.cred = sha256.Sum256(f.raw)
+	}
+	return f, nil
+}
+
+// readClosed reads a restart or roll and returns the credential in it.
+func readClosed(mesh identity.MeshID, t controlType, content []byte, first *ledger.Entry) (*closed, []byte, error) {
+	if len(content) <= ledger.ClosingSize {
+		return nil, nil, errControl
+	}
+	c, err := ledger.ParseClosing(content[:ledger.ClosingSize])
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := c.Verify(mesh, first); err != nil {
+		return nil, nil, err
+	}
+	out := &closed{
+		old: c.Checkpoint.Log, next: c.Next, size: c.Checkpoint.Size, reason: c.Reason, hlc: first.Header.HLC,
+	}
+	rest := bytes.Clone(content[ledger.ClosingSize:])
+	if (t == controlRoll) != (c.Reason == ledger.ClosedKeyRoll) {
+		return nil, nil, fmt.Errorf("%w: closed because %s", errControl, c.Reason)
+	}
+	if t == controlRestart {
+		out.checked, out.good = true, true
+		return out, rest, nil
+	}
+	out.roll = rest
+	credential, err := rolledCredential(rest)
+	return out, credential, err
+}
+
+// rolledCredential finds the new credential in an identity.KeyRoll, which is
+// checked once the old one is known.
+func rolledCredential(roll []byte) ([]byte, error) {
+	s := cryptobyte.String(roll)
+	var credential cryptobyte.String
+	if !s.Skip(1+len(identity.Key{})) || !s.ReadUint16LengthPrefixed(&credential) {
+		return nil, errControl
+	}
+	return credential, nil
+}
+
+// restarts counts the later incarnations below log that its author began under one
+// credential within [restartSpan] before at, and says when the first of them was.
+// d.mu is held.
+func (d *directory) restarts(log identity.LogID, cred [32]byte, at time.Time) (n int, first time.Time) {
+	for next, c := range d.closings {
+		age := at.Sub(c.at())
+		if next.Author != log.Author || next.Incarnation >= log.Incarnation || c.cred != cred || age > restartSpan || age < -restartSpan {
+			continue
+		}
+		if n++; first.IsZero() || c.at().Before(first) {
+			first = c.at()
+		}
+	}
+	return n, first
+}
+
+// mayRestart says when a device may not begin another log yet under this
+// credential.
+func (d *directory) mayRestart(log identity.LogID, credential []byte, at time.Time) error {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	n, first := d.restarts(log, sha256.Sum256(credential), at)
+	if n < maxRestarts {
+		return nil
+	}
+	return fmt.Errorf("%w: this device has been restored or cloned %d times in 30 days, and may begin no further log before %s: read what is here; to go on sooner, ask your authority for a new answer to `tocsin enrol --request` and import it with `tocsin enrol`",
+		errRestarts, n, first.Add(restartSpan).Format("2 January 2006 15:04 MST"))
+}
+
+// note keeps how a log began. d.mu is held.
+func (d *directory) note(f *firstEntry) {
+	if f.closed == nil {
+		return
+	}
+	if held := d.closings[f.closed.next]; held != nil && held.checked {
+		return
+	}
+	d.closings[f.closed.next] = f.closed
+}
+
+// checkRolls holds key rolls to the credential of the old key, where that is known
+// now.
+func (d *directory) checkRolls() {
+	d.mu.RLock()
+	var rolls []*closed
+	for _, c := range d.closings {
+		if !c.checked && d.creds[c.old.Author] != nil {
+			rolls = append(rolls, c)
+		}
+	}
+	d.mu.RUnlock()
+	for _, c := range rolls {
+		old := d.credential(c.old.Author)
+		good := d.goodRoll(c, old)
+		d.mu.Lock()
+		c.checked, c.good = true, good
+		d.mu.Unlock()
+	}
+}
+
+// successions returns every succession that is proved by what is held here, in
+// order.
+func (d *directory) successions() []group.Succession {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []group.Succession
+	for next, c := range d.closings {
+		if c.good {
+			out = append(out, group.Succession{Old: c.old, New: next})
+		}
+	}
+	slices.SortFunc(out, func(a, b group.Succession) int { return a.New.Compare(b.New) })
+	return out
+}
+
+// goodRoll reports that a key roll is right: signed by both keys, for the same
+// person, to a credential of an issuer. The verdict must be the same everywhere and
+// for ever, so that a revocation of the old key has no part in it: the issuer that
+// certified the new key, for the same person, has said that it counts. A credential
+// that colleagues vouch for does not carry a membership over.
+func (d *directory) goodRoll(c *closed, old *identity.Credential) bool {
+	_, err := d.trust.VerifyKeyRoll(c.roll, old)
+	if err != nil && !errors.Is(err, identity.ErrRevoked) {
+		return false
+	}
+	next := d.credential(c.next.Author)
+	return next != nil && len(next.Sponsors) == 0
+}
+
+// rolledAway returns the keys that went on as other keys. d.mu is held.
+func (d *directory) rolledAway() map[identity.Key]identity.LogID {
+	var out map[identity.Key]identity.LogID
+	for next, c := range d.closings {
+		if c.good && c.old.Author != next.Author {
+			if out == nil {
+				out = make(map[identity.Key]identity.LogID)
+			}
+			out[c.old.Author] = next
+		}
+	}
+	return out
+}
+
+// closings is how the log of a device came about and how it ended.
+type closings struct {
+	before *closed // it goes on from there
+	after  *closed // another goes on for it: the highest, if there are several
+	// forked: the device was cloned, goes on under the credential that it had then,
+	// and has not been given another since.
+	forked bool
+}
+
+// closingsOf returns what is known of one log.
+func (d *directory) closingsOf(log identity.LogID) closings {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out closings
+	now := d.closings[log]
+	if now != nil && now.good {
+		out.before = now
+	}
+	for next, c := range d.closings {
+		if !c.good {
+			continue
+		}
+		if c.old == log && (out.after == nil || c.next.Compare(out.after.next) > 0) {
+			out.after = c
+		}
+		if next.Author == log.Author && now != nil && c.reason == ledger.ClosedForked && c.cred == now.cred {
+			out.forked = true
+		}
+	}
+	return out
+}
+
+// describe says in p how its log came about.
+func (c closings) describe(p *Person) {
+	if b := c.before; b != nil {
+		p.Replaces, p.ReplacedWhy, p.ReplacedAt = b.old.String(), b.reason.String(), b.at()
+	}
+	if c.after != nil {
+		p.ReplacedBy = c.after.next.String()
+	}
+	p.Cloned = c.forked
+}
+
+// closedAt says when, at what size and why a log was closed; nil while it goes on.
+func (d *directory) closedAt(log identity.LogID) *closed {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var first *closed
+	for _, c := range d.closings {
+		if c.good && c.old == log && (first == nil || cmp.Compare(c.size, first.size) < 0) {
+			first = c
+		}
+	}
+	return first
+}
