@@ -68,6 +68,7 @@ type Node struct {
 	testimony *testimony // what this device and others say as witnesses
 
 	due    *due      // work for drainLoop
+	checks *checking // of proved ranges
 	sync   *syncing  // what sessions of synchronisation share
 	forks  *forkWatch
 	owed   chan struct{} // one pending wake-up of receiptLoop
@@ -88,8 +89,9 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(err, cfg.closeOwned())
 	}
-	n.wg.Add(7)
+	n.wg.Add(8)
 	go n.witnessLoop()
+	go n.checkLoop()
 	go n.scrubLoop()
 	n.keeper.ring()
 	go n.trustLoop()
@@ -116,6 +118,7 @@ func join(ctx context.Context, cfg *Config) (*Node, error) {
 	}
 	err = n.openLogs(ctx)
 	if err == nil {
+		n.openChecking()
 		n.startForks()
 		n.resumeWipe()
 		err = n.startMesh()
@@ -135,7 +138,7 @@ func prepare(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), forks: newForkWatch(), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(), forks: newForkWatch(), owed: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	if err := n.loadTrust(); err != nil {

@@ -39,6 +39,8 @@ func (n *Node) scrub() {
 // storeProblem is one sentence for what is wrong with the store, if anything is.
 func (n *Node) storeProblem() string {
 	h := n.logs.Health()
+	spoilt := n.logs.Stats().Spoilt
+	h.LostEntries -= min(h.LostEntries, spoilt)
 	switch {
 	case h.Store.ReadOnly != "":
 		return "Nothing more is saved: " + h.Store.ReadOnly
@@ -46,6 +48,8 @@ func (n *Node) storeProblem() string {
 		return "An entry on this disk cannot be read. It is fetched again from other devices; look at the disk."
 	case h.LostEntries > 1:
 		return fmt.Sprintf("%d entries on this disk cannot be read. They are fetched again from other devices; look at the disk.", h.LostEntries)
+	case spoilt > 0:
+		return fmt.Sprintf("%d entries came with spoilt signatures (`tocsin status` names who brought them). They are asked for elsewhere: meet another device.", spoilt)
 	}
 	return ""
 }

@@ -54,6 +54,8 @@ type Status struct {
 	BundleNumber    uint32          `json:"bundle_number"`
 	// Refused counts refused connections by reason.
 	Refused map[string]uint64 `json:"refused,omitempty"`
+	// Spoilers are the neighbours that handed us entries with spoilt signatures.
+	Spoilers []Spoiler `json:"spoilers,omitempty"`
 	// Problem is empty, or one sentence that says what is wrong and what to do.
 	Problem string `json:"problem,omitempty"`
 }
@@ -140,6 +142,7 @@ type Metrics struct {
 	Logs, Entries                              uint64
 	Appended, Known, Penned, Forked, OverLimit uint64
 	Refused                                    uint64 // failed [ledger.Verify]
+	Proved, Checked, Spoilt                    uint64 // entries of proved ranges: stored, signatures checked, of them wrong
 	StoreErrors                                uint64
 	Opened, Unopened, Unprovable               uint64
 	Sent, PublishFailed                        uint64

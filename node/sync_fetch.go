@@ -182,8 +182,17 @@ func (p *puller) accept(ctx context.Context, run []item) error {
 	for i, it := range run {
 		frames[i] = it.Data
 	}
+	if run[0].Piece == ledger.PieceHeader && p.gap != nil {
+		p.gap.frames = append(p.gap.frames, frames...)
+		return nil
+	}
+	return p.acceptFrames(ctx, run[0].Piece, frames)
+}
+
+// acceptFrames takes whole entries, or headers.
+func (p *puller) acceptFrames(ctx context.Context, piece ledger.Piece, frames [][]byte) error {
 	var results []received
-	if run[0].Piece == ledger.PieceEntry {
+	if piece == ledger.PieceEntry {
 		results = p.n.accept(ctx, frames...)
 	} else {
 		results, _ = p.n.acceptHeaders(ctx, frames...)

@@ -38,7 +38,8 @@ type puller struct {
 	later    bool // the other side ended ranges because the session is full
 	more     bool // bodies are left that this session did not plan for
 
-	batch []item // what came and is not stored yet, in order
+	gap   *collected // headers of a proved range that are gathered; nil while there is none
+	batch []item     // what came and is not stored yet, in order
 	bytes int
 }
 
@@ -204,6 +205,12 @@ func (p *puller) entries(ctx context.Context, wants []ledger.Want) (skipped bool
 			skipped = true
 			continue
 		}
+		if w, err = p.proved(ctx, w); err != nil {
+			return skipped, err
+		}
+		if w.From == w.To {
+			continue
+		}
 		mine = append(mine, w)
 		missing += w.To - w.From
 	}
@@ -231,7 +238,7 @@ func (p *puller) entries(ctx context.Context, wants []ledger.Want) (skipped bool
 // lost fetches again what the store lost.
 func (p *puller) lost(ctx context.Context) error {
 	var requests []ledger.Request
-	for _, w := range ledger.Cut(p.n.logs.Lost()) {
+	for _, w := range ledger.Cut(p.spoiltHere(p.n.logs.Lost())) {
 		if p.n.sync.claim(p, w.Log, p.n.cfg.Clock.Now()) {
 			requests = append(requests, ledger.Request{Want: w, Class: ledger.ClassUrgent, Piece: ledger.PieceEntry})
 		}
@@ -278,25 +285,28 @@ func (p *puller) bodies(ctx context.Context) error {
 // the others, which came or were erased, out of the set.
 func (p *puller) absent(ctx context.Context, w ledger.Want) ([]*ledger.Entry, error) {
 	var found []*ledger.Entry
-	err := p.n.logs.Bodyless(ctx, w.Log, w.From, w.To, func(e *ledger.Entry) error {
-		found = append(found, e)
-		return nil
-	})
-	if errors.Is(err, ledger.ErrNotFound) {
-		return nil, nil // it waits in the pen
-	}
-	if err != nil {
-		return nil, err
-	}
-	head, _ := p.n.logs.Head(w.Log)
 	var gone []uint64
-	i := 0
-	for seq := w.From; seq < min(w.To, head.Next); seq++ {
-		if i < len(found) && found[i].Header.Seq == seq {
-			i++
-			continue
+	next := w.From
+	take := func(e *ledger.Entry) error {
+		if next = e.Header.Seq + 1; e.Absent {
+			found = append(found, e)
+		} else {
+			gone = append(gone, e.Header.Seq)
 		}
-		gone = append(gone, seq)
+		return nil
+	}
+	for next < w.To {
+		err := p.n.logs.Entries(ctx, w.Log, next, w.To, take)
+		switch {
+		case errors.Is(err, ledger.ErrNotFound):
+			return nil, nil // it waits in the pen
+		case errors.Is(err, ledger.ErrDamaged) && ctx.Err() == nil:
+			next++ // it is fetched again as a whole
+			continue
+		case err != nil:
+			return nil, err
+		}
+		break
 	}
 	p.n.sync.bodies(func(a *ledger.Absence) { a.Remove(w.Log, gone...) })
 	return found, nil

@@ -28,6 +28,7 @@ func (n *Node) Status() Status {
 		BundleNumber: uint32(n.trust.Bundle().Number()), IdleLockSeconds: int(max(n.cfg.IdleLock, 0) / time.Second),
 	}
 	s.Refused = n.mesh.Stats().Refused
+	s.Spoilers = n.Spoilers()
 	for _, h := range n.logs.Frontier() {
 		s.Logs++
 		s.Entries += h.Next
