@@ -16,6 +16,12 @@ type Quota struct {
 	Group  uint64 // under one group tag, over all authors
 }
 
+// Low returns the quota to come down to once one is exceeded: seven eighths, so
+// that not every body that comes makes room for itself.
+func (q Quota) Low() Quota {
+	return Quota{q.Total - q.Total/8, q.Author - q.Author/8, q.Group - q.Group/8}
+}
+
 // DefaultQuota returns the quota of a phone: 2 GiB, of which one author or one
 // group takes an eighth at most.
 func DefaultQuota() Quota { return Quota{Total: 2 << 30, Author: 256 << 20, Group: 256 << 20} }
@@ -67,13 +73,47 @@ func (l *Load) Add(h *Held) {
 	}
 }
 
-func (l *Load) take(h *Held) {
-	l.total -= h.Bytes
-	l.author[h.Log.Author] -= h.Bytes
+// Remove takes a body off again, at most as much as is there.
+func (l *Load) Remove(h *Held) {
+	if h.Wanted {
+		return
+	}
+	l.total -= min(l.total, h.Bytes)
+	less(l.author, h.Log.Author, h.Bytes)
 	if h.Group != [16]byte{} {
-		l.group[h.Group] -= h.Bytes
+		less(l.group, h.Group, h.Bytes)
 	}
 }
+
+func less[K comparable](m map[K]uint64, k K, n uint64) {
+	if m[k] -= min(m[k], n); m[k] == 0 {
+		delete(m, k)
+	}
+}
+
+// Total returns the bytes of all bodies.
+func (l *Load) Total() uint64 { return l.total }
+
+// Over reports whether any part of what is held is beyond q.
+func (l *Load) Over(q Quota) bool {
+	if l.total > q.Total {
+		return true
+	}
+	for _, n := range l.author {
+		if n > q.Author {
+			return true
+		}
+	}
+	for _, n := range l.group {
+		if n > q.Group {
+			return true
+		}
+	}
+	return false
+}
+
+// Touches reports whether giving up the body would help to come within q.
+func (l *Load) Touches(q Quota, h *Held) bool { return !h.Wanted && l.over(q, h) }
 
 // over reports whether an author's or group's part, or the whole, is beyond q.
 func (l *Load) over(q Quota, h *Held) bool {
@@ -82,10 +122,14 @@ func (l *Load) over(q Quota, h *Held) bool {
 }
 
 // Admits reports whether the body fits as things are. A body that does not fit
-// is not fetched: its header is held all the same, and others carry it.
+// is not fetched: its header is held all the same, and others carry it. What is
+// urgent may take a quarter more.
 func (q Quota) Admits(l *Load, h *Held) bool {
 	if h.Wanted {
 		return true
+	}
+	if h.Priority >= Urgent {
+		q = Quota{q.Total + q.Total/4, q.Author + q.Author/4, q.Group + q.Group/4}
 	}
 	return l.total+h.Bytes <= q.Total && l.author[h.Log.Author]+h.Bytes <= q.Author &&
 		(h.Group == [16]byte{} || l.group[h.Group]+h.Bytes <= q.Group)
@@ -98,10 +142,28 @@ func (q Quota) Admits(l *Load, h *Held) bool {
 // the custody of two others, expired or not. What may not go stays, even beyond the quota:
 // [Quota.Admits] then refuses more of it.
 func (q Quota) Evict(held []Held, now time.Time) []Held {
-	load := NewLoad(held)
+	return q.Relieve(NewLoad(held), held, now)
+}
+
+// Relieve is [Quota.Evict] where load is all that is held and held a part of it,
+// the first to go of it. What it returns is taken off load.
+func (q Quota) Relieve(load *Load, held []Held, now time.Time) []Held {
+	var out []Held
+	for _, h := range FirstToGo(held, now, len(held)) {
+		if load.over(q, &h) {
+			load.Remove(&h)
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// FirstToGo returns what of held may be given up, the first to go first, at most
+// so many.
+func FirstToGo(held []Held, now time.Time, most int) []Held {
 	var may []Held
 	for _, h := range held {
-		if h.evictable(now) {
+		if h.Evictable(now) {
 			may = append(may, h)
 		}
 	}
@@ -118,19 +180,13 @@ func (q Quota) Evict(held []Held, now time.Time) []Held {
 		}
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(b.Bytes, a.Bytes))
 	})
-	var out []Held
-	for _, h := range may {
-		if load.over(q, &h) {
-			load.take(&h)
-			out = append(out, h)
-		}
-	}
-	return out
+	return may[:min(len(may), most)]
 }
 
 func (h *Held) expired(now time.Time) bool { return !h.Expires.IsZero() && !h.Expires.After(now) }
 
-func (h *Held) evictable(now time.Time) bool {
+// Evictable reports whether a carrier may give the body up at now.
+func (h *Held) Evictable(now time.Time) bool {
 	switch {
 	case h.Wanted || h.Promised.After(now):
 		return false

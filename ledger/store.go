@@ -24,8 +24,11 @@ const (
 	// Two places for each sequence number, at seq*2 and seq*2+1: see [Branch].
 	TableEvidence Table = 7
 
+	// TableCustody says what this device has promised to keep, and until when.
+	TableCustody Table = 8
+
 	// TableLast is the highest table.
-	TableLast = TableEvidence
+	TableLast = TableCustody
 )
 
 // Single reports whether t has one record for each log, at number 0.

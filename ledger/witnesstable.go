@@ -339,6 +339,16 @@ func (w *WitnessTable) Promise(ctx context.Context, id LogID, from, to uint64, u
 				id, time.Unix(int64(o.Until), 0).UTC().Format(time.RFC3339))
 		}
 	}
+	// The one before may have promised more, and still holds.
+	list, err := w.promises(ctx, id)
+	if errors.Is(err, ErrDamaged) {
+		// What it said is not known any more: all of the log, for as long as this.
+		list, err = []Promise{{0, c.To, c.Until}}, nil
+	}
+	if err != nil {
+		return Custody{}, err
+	}
+	b.more = append(b.more, Record{Table: TableCustody, Log: id, Value: marshalPromises(id, addPromise(list, Promise{c.From, c.To, c.Until}))})
 	b.add(l, c, org)
 	return c, b.commitIf(ctx, 1)
 }
@@ -364,6 +374,7 @@ type testimonyBatch struct {
 	w       *WitnessTable
 	sets    map[LogID]*LogTestimony
 	changed map[LogID]bool
+	more    []Record // to be written with them
 }
 
 func (w *WitnessTable) begin() *testimonyBatch {
@@ -409,9 +420,10 @@ func (b *testimonyBatch) commitIf(ctx context.Context, least int) error {
 	if len(records) < least {
 		return nil
 	}
-	if err := b.w.logs.store.Commit(ctx, records); err != nil {
+	if err := b.w.logs.store.Commit(ctx, append(records, b.more...)); err != nil {
 		return fmt.Errorf("ledger: cannot store testimony: %w", err)
 	}
+	b.more = nil
 	clear(b.changed)
 	clear(b.sets)
 	return nil
