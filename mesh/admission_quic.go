@@ -109,7 +109,7 @@ func (t *quicTransport) admit(ctx context.Context, conn transport.CapableConn, d
 		err = interrupted(ctx)
 	}
 	if err != nil {
-		t.desk.refuse(err, "quic", dialler)
+		t.desk.refuse(err, carriedByQUIC, dialler)
 		conn.CloseWithError(network.ConnGated)
 		return nil, err
 	}
@@ -246,7 +246,7 @@ func (l *quicListener) run() {
 		case l.slots <- struct{}{}:
 		default:
 			conn.CloseWithError(network.ConnRateLimited)
-			l.transport.desk.refuse(refused(reasonBusy, errors.New("too many handshakes")), "quic", false)
+			l.transport.desk.refuse(refused(reasonBusy, errors.New("too many handshakes")), carriedByQUIC, false)
 			continue
 		}
 		wg.Go(func() {

@@ -61,7 +61,11 @@ func (s *security) secure(ctx context.Context, insecure net.Conn, p peer.ID, dia
 	defer cancel()
 	conn, err := s.handshake(ctx, insecure, p, dialler)
 	if err != nil {
-		s.desk.refuse(err, "tcp", dialler)
+		word := carriedByTCP
+		if at, known := placeOfNet(insecure, p); known == nil {
+			word = transportOfPlace(at)
+		}
+		s.desk.refuse(err, word, dialler)
 		insecure.Close()
 		return nil, err
 	}

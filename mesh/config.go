@@ -116,6 +116,18 @@ type Config struct {
 	Listen []string
 	// Static holds peers to keep dialling for ever: multiaddrs that end in /p2p/<peer id>.
 	Static []string
+	// Via holds relays to be reached through, as Static is written: they are dialled
+	// for ever and asked for a reservation before other relays that we meet.
+	Via []string
+	// Announce holds addresses to tell others beside those of the interfaces, without
+	// /p2p/: where a router forwards a port to this device.
+	Announce []string
+	// Relay carries the connections of other admitted devices, which stay sealed from
+	// end to end, and raises the limits for that.
+	Relay bool
+	// DHT says when the directory of all devices (a private Kademlia table) is used:
+	// [DHTAuto] or "", [DHTOn] or [DHTOff].
+	DHT string
 	// Remembered holds good addresses of earlier runs, as Remember got them.
 	Remembered []peer.AddrInfo
 	// Remember, if set, is handed the good addresses whenever they change: at most
@@ -166,6 +178,8 @@ func (c *Config) validate() error {
 		return errors.New("mesh: Config.Receiver and Config.Syncer must be set")
 	case c.SyncInterval < 0:
 		return fmt.Errorf("mesh: a sync interval of %v makes no sense; give a positive one, or 0 for %v", c.SyncInterval, defaultSyncInterval)
+	case c.DHT != "" && c.DHT != DHTAuto && c.DHT != DHTOn && c.DHT != DHTOff:
+		return fmt.Errorf("mesh: %q does not say when to use the directory; write %s, %s or %s", c.DHT, DHTAuto, DHTOn, DHTOff)
 	}
 	return nil
 }
@@ -205,10 +219,10 @@ func (c *Config) listenAddrs() ([]listenAddr, error) {
 	return out, nil
 }
 
-// staticPeers parses Static, merging the addresses of one peer.
-func (c *Config) staticPeers() ([]peer.AddrInfo, error) {
-	addrs := make([]ma.Multiaddr, 0, len(c.Static))
-	for _, text := range c.Static {
+// peersToDial parses Static or Via, merging the addresses of one peer.
+func peersToDial(texts []string) ([]peer.AddrInfo, error) {
+	addrs := make([]ma.Multiaddr, 0, len(texts))
+	for _, text := range texts {
 		a, err := ma.NewMultiaddr(text)
 		if err == nil {
 			_, err = peer.AddrInfoFromP2pAddr(a)
@@ -220,7 +234,27 @@ func (c *Config) staticPeers() ([]peer.AddrInfo, error) {
 	}
 	infos, err := peer.AddrInfosFromP2pAddrs(addrs...)
 	if err != nil {
-		return nil, fmt.Errorf("mesh: static peers: %w", err)
+		return nil, fmt.Errorf("mesh: peers to dial: %w", err)
 	}
 	return infos, nil
+}
+
+// announced parses Announce.
+func (c *Config) announced() ([]ma.Multiaddr, error) {
+	out := make([]ma.Multiaddr, 0, len(c.Announce))
+	for _, text := range c.Announce {
+		a, err := ma.NewMultiaddr(text)
+		if err == nil {
+			if _, id := peer.SplitAddr(a); id != "" {
+				err = errors.New("it names a peer")
+			} else if !usable(a, "") {
+				err = errors.New("it is neither an IP address with a port nor one of a transport that devices speak")
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("mesh: %q is no address to announce (%w); write for example /ip4/192.0.2.7/tcp/4750", text, err)
+		}
+		out = append(out, a)
+	}
+	return out, nil
 }

@@ -1,53 +1,70 @@
 package mesh
 
 import (
-	"bytes"
 	"context"
-	"encoding/base32"
-	"errors"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
+	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	circuit "github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
 	ma "github.com/multiformats/go-multiaddr"
-
-	"tocsin/crypto/identity"
+	manet "github.com/multiformats/go-multiaddr/net"
 )
-
-// serviceName returns the multicast DNS service of a mesh. It is a hash, so that
-// a listener on the local network learns neither the mesh nor the program from it. It has
-// 14 characters; RFC 6335 §5.1 allows 15.
-func serviceName(id identity.MeshID) string {
-	text := base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(derive("mdns", id)[:8])
-	return "_t" + strings.ToLower(text) + "._udp"
-}
 
 // findEvent is what the rest of the mesh tells discovery.
 type findEvent struct {
 	kind   findEventKind
 	peer   peer.ID
 	addrs  []ma.Multiaddr
-	dialed error
+	relays bool // findKnown: it carries for others
+	err    error
+	direct bool // findDialed: it was a dial past a relay
 	online bool
+	heard  heard
 }
 
 type findEventKind uint8
 
 const (
-	findSeen   findEventKind = iota // multicast told of a peer and its addresses
-	findUp                          // first connection to peer
-	findDown                        // last connection gone
-	findKnown                       // an admitted peer told us where it listens
-	findDialed                      // a dial ended
-	findOnline                      // SetOnline
+	findSeen     findEventKind = iota // multicast or the directory told of a peer and its addresses
+	findListed                        // the directory did
+	findUp                            // first connection to peer
+	findDown                          // last connection gone
+	findKnown                         // an admitted peer told us where it listens
+	findDialed                        // a dial ended
+	findOnline                        // SetOnline
+	findHeard                         // an exchange brought records
+	findReserved                      // a relay answered
+	findMoved                         // the network of this machine changed
+)
+
+// task is something to be done for a peer at a time of its own.
+type task struct {
+	kind taskKind
+	peer peer.ID // "" where it concerns nobody alone
+}
+
+type taskKind uint8
+
+const (
+	toDial     taskKind = iota
+	toExchange          // ask a neighbour for addresses
+	toReserve           // ask a relay for a reservation, or for its renewal
+	toUpgrade           // find a way past the relay
+	toExplore           // dial somebody although there are neighbours enough
+	toTell              // our own record has changed
+	toLookUp            // use the directory
+	taskKinds
 )
 
 // finder dials. It keeps an address book of static, remembered and discovered peers
@@ -55,174 +72,320 @@ const (
 // goroutine run owns the book; everybody else talks to it through the mailbox.
 type finder struct {
 	host     host.Host
+	links    *links
 	clock    Clock
 	log      *slog.Logger
 	counts   *counters
 	remember func([]peer.AddrInfo)
+	reach    *reach
+	exchange *exchanger
+	sign     func(issued time.Time, addrs []ma.Multiaddr) ([]byte, error)
+	// admissible reports whether we have a ticket to show. A device that was never unlocked
+	// has none.
+	admissible func() bool
+	carries    bool // we are a relay ourselves
+	dhtMode    string
+	dhtName    protocol.ID // the prefix of its protocols
 
 	mail  *mailbox[findEvent]
 	dials sync.WaitGroup
 
+	lonely  atomic.Bool                        // no neighbour at all
+	origins atomic.Pointer[map[peer.ID]origin] // of Peers
+	size    atomic.Int64                       // of the book
+	listing atomic.Pointer[directory]
+
 	// Owned by run.
-	book    map[peer.ID]*contact
-	redial  *agenda[peer.ID]
-	dialing int
-	queue   []peer.ID // due, waiting for a slot
-	online  bool
-	changed bool // the good addresses differ from what was last remembered
+	book          map[peer.ID]*contact
+	tasks         *agenda[task]
+	ups           int // contacts that are connected
+	dialing       int
+	queue         []peer.ID // due, waiting for a slot
+	online        bool
+	loopback      bool // nobody but this machine can reach us: then its addresses count
+	changed       bool // the good addresses differ from what was last remembered
+	offersChanged bool
+	issued        time.Time      // of our last record
+	told          []ma.Multiaddr // what it said
+	records       int            // that were heard in all
 }
 
-// contact is one peer of the address book.
-type contact struct {
-	addrs []ma.Multiaddr // newest first
-	fixed bool           // from the configuration: dialled for ever
-	good  bool           // was connected, in this run or an earlier one
-	up    bool
-	busy  bool // queued or being dialled
-	fails int
+// origin is how a neighbour was found.
+type origin struct {
+	found      string
+	introducer peer.ID
+	relays     bool
 }
 
-func newFinder(h host.Host, cfg *Config, counts *counters) (*finder, error) {
-	static, err := cfg.staticPeers()
-	if err != nil {
-		return nil, err
-	}
+func newFinder(h host.Host, l *links, cfg *Config, r *reach, counts *counters) (*finder, error) {
 	f := &finder{
-		host: h, clock: cfg.Clock, log: cfg.Logger, counts: counts, remember: cfg.Remember,
+		host: h, links: l, clock: cfg.Clock, log: cfg.Logger, counts: counts, remember: cfg.Remember, reach: r,
+		carries: cfg.Relay, dhtMode: cfg.DHT, admissible: func() bool { return true },
 		mail: newMailbox[findEvent](), book: make(map[peer.ID]*contact),
-		redial: newAgenda[peer.ID](), online: true,
+		tasks: newAgenda[task](), online: true,
 	}
-	for _, info := range static {
-		f.learn(info.ID, info.Addrs, func(c *contact) { c.fixed = true })
+	f.lonely.Store(true)
+	for _, set := range []struct {
+		texts []string
+		found string
+		mark  func(*contact)
+	}{
+		{cfg.Static, foundStatic, func(c *contact) { c.fixed = true }},
+		{cfg.Via, foundVia, func(c *contact) { c.fixed, c.via, c.relay, c.found = true, true, true, foundVia }},
+	} {
+		infos, err := peersToDial(set.texts)
+		if err != nil {
+			return nil, err
+		}
+		for _, info := range infos {
+			f.learn(info.ID, info.Addrs, set.found, set.mark)
+		}
 	}
 	for _, info := range cfg.Remembered {
-		f.learn(info.ID, info.Addrs, func(c *contact) { c.good = true })
+		f.learn(info.ID, dialable(info.Addrs, h.ID()), foundRemembered, func(c *contact) { c.good = true })
 	}
 	return f, nil
 }
 
-// learn adds addresses of a peer to the book and plans a dial.
-func (f *finder) learn(p peer.ID, addrs []ma.Multiaddr, mark func(*contact)) {
-	if p == f.host.ID() || p == "" {
-		return
+// newDiscovery puts the finder and its exchanger together.
+func (m *Mesh) newDiscovery(cfg *Config) (*finder, error) {
+	f, err := newFinder(m.host, m.links, cfg, m.reach, m.counts)
+	if err != nil {
+		return nil, err
 	}
-	c := f.book[p]
-	if c == nil {
-		if len(f.book) >= maxContacts && !f.makeRoom() {
-			return
-		}
-		c = &contact{}
-		f.book[p] = c
+	tag := m.links.desk.tag
+	f.dhtName = directoryName(derive("directory", cfg.Trust.MeshID()))
+	f.sign = func(issued time.Time, addrs []ma.Multiaddr) ([]byte, error) {
+		return signRecord(cfg.Transport, tag, issued, cfg.Relay, addrs)
 	}
-	if mark != nil {
-		mark(c)
+	f.exchange = &exchanger{
+		host: m.host, tag: tag, clock: cfg.Clock, log: cfg.Logger, counts: m.counts,
+		hear:   func(h heard) { f.mail.put(findEvent{kind: findHeard, heard: h}) },
+		blame:  m.defence.blame,
+		purses: make(map[peer.ID]*purse),
 	}
-	if c.add(addrs) && c.good {
-		f.changed = true
+	if !cfg.Unsafe.NoAdmission {
+		f.admissible = func() bool { return len(cfg.Ticket()) > 0 }
 	}
-	if !c.up && !c.busy {
-		f.redial.sooner(p, jitter(redialMin/2))
-	}
-}
-
-// add puts the addresses that are new in front and reports whether there were
-// any. Known ones keep their places: a peer tells of its addresses in any order, and
-// that is no change worth writing down.
-func (c *contact) add(addrs []ma.Multiaddr) bool {
-	var fresh []ma.Multiaddr
-	for _, a := range addrs {
-		if len(fresh) < maxAddrsPerContact && !ma.Contains(c.addrs, a) && !ma.Contains(fresh, a) {
-			fresh = append(fresh, a)
-		}
-	}
-	if len(fresh) == 0 {
-		return false
-	}
-	all := append(fresh, c.addrs...)
-	c.addrs = all[:min(len(all), maxAddrsPerContact)]
-	return true
-}
-
-// makeRoom forgets one peer that was never any good.
-func (f *finder) makeRoom() bool {
-	for p, c := range f.book {
-		if !c.fixed && !c.good && !c.up && !c.busy {
-			delete(f.book, p)
-			f.redial.drop(p)
-			return true
-		}
-	}
-	return false
+	// Without a record of our own nobody could be asked.
+	return f, f.renew()
 }
 
 // run dials until ctx ends, then waits for the dials under way.
 func (f *finder) run(ctx context.Context) {
-	defer f.dials.Wait()
+	defer f.close()
+	f.look()
+	f.tasks.set(task{toExplore, ""}, jitter(explorePause))
+	f.tasks.set(task{toTell, ""}, 0)
 	for ctx.Err() == nil {
-		passed := f.redial.wait(f.clock, f.mail.wake, ctx.Done())
-		for _, p := range f.redial.advance(passed) {
-			f.due(p)
+		passed := f.tasks.wait(f.clock, f.mail.wake, ctx.Done())
+		for _, t := range f.tasks.advance(passed) {
+			f.due(ctx, t)
 		}
 		for _, e := range f.mail.take() {
 			f.handle(e)
 		}
 		f.start(ctx)
-		if f.changed && f.remember != nil {
-			f.changed = false
-			f.remember(f.good())
+		f.publish()
+	}
+}
+
+// close waits for what run began.
+func (f *finder) close() {
+	f.dials.Wait()
+	if d := f.listing.Swap(nil); d != nil {
+		if err := d.close(); err != nil {
+			f.log.Warn("the directory did not end well", "error", err)
 		}
+	}
+}
+
+// publish hands on what changed in this turn.
+func (f *finder) publish() {
+	f.size.Store(int64(len(f.book)))
+	f.lonely.Store(f.ups == 0)
+	if f.offersChanged {
+		f.offersChanged = false
+		f.offer()
+	}
+	if f.changed && f.remember != nil {
+		f.changed = false
+		f.remember(f.good())
+	}
+}
+
+// due does a task whose time has come.
+func (f *finder) due(ctx context.Context, t task) {
+	if !f.online && t.kind != toExplore {
+		return // setOnline plans it again
+	}
+	c := f.book[t.peer]
+	switch t.kind {
+	case toDial:
+		if !f.admissible() {
+			f.tasks.set(t, jitter(ticketPause)) // everybody would refuse us
+			return
+		}
+		f.enqueue(t.peer)
+	case toExchange:
+		if c != nil && c.up {
+			f.askFor(ctx, t.peer)
+		}
+	case toReserve:
+		if c != nil && c.up {
+			f.reserve(ctx, t.peer, c)
+		}
+	case toUpgrade:
+		if c != nil && c.up {
+			f.upgrade(ctx, t.peer, c)
+		}
+	case toExplore:
+		f.tasks.set(t, jitter(explorePause))
+		if f.online {
+			f.explore()
+		}
+	case toTell:
+		f.tell()
+	case toLookUp:
+		f.lookUp(ctx)
 	}
 }
 
 func (f *finder) handle(e findEvent) {
 	switch e.kind {
 	case findSeen:
-		f.learn(e.peer, e.addrs, nil)
+		f.learn(e.peer, f.dialable(e.addrs), foundMulticast, nil)
+	case findListed:
+		f.learn(e.peer, f.dialable(e.addrs), foundDirectory, nil)
 	case findKnown:
-		f.learn(e.peer, e.addrs, f.markGood)
-	case findUp:
-		f.learn(e.peer, nil, func(c *contact) { c.up, c.fails = true, 0; f.markGood(c) })
-		f.redial.drop(e.peer)
-	case findDown:
-		if c := f.book[e.peer]; c != nil {
-			c.up = false
-			f.redial.set(e.peer, jitter(redialMin))
+		if c := f.learn(e.peer, f.dialable(e.addrs), foundCaller, f.markGood); c != nil && c.up {
+			c.relay = c.relay || e.relays
+			f.considerRelay(e.peer, c)
 		}
+	case findUp:
+		f.up(e.peer)
+	case findDown:
+		f.down(e.peer)
 	case findDialed:
+		if e.direct {
+			f.upgraded(e.peer, e.err)
+			return
+		}
 		f.dialing--
-		f.dialed(e.peer, e.dialed)
+		f.dialed(e.peer)
 	case findOnline:
 		f.setOnline(e.online)
+	case findHeard:
+		f.heard(e.heard)
+	case findReserved:
+		f.reserved(e.peer, e.addrs, e.err)
+	case findMoved:
+		f.moved()
 	}
+}
+
+// dialable drops the addresses that cannot or must not be dialled, and those of the
+// machine itself unless that is all the network there is.
+func (f *finder) dialable(addrs []ma.Multiaddr) []ma.Multiaddr {
+	out := dialable(addrs, f.host.ID())
+	if f.loopback {
+		return out
+	}
+	return slices.DeleteFunc(out, manet.IsIPLoopback)
+}
+
+// up takes a peer in as a neighbour.
+func (f *finder) up(p peer.ID) {
+	c := f.learn(p, nil, foundCaller, func(c *contact) {
+		if !c.up {
+			f.ups++
+		}
+		c.up, c.fails, c.upgradeTry = true, 0, 0
+		f.markGood(c)
+	})
+	if c == nil {
+		return
+	}
+	f.offersChanged = true
+	f.tasks.drop(task{toDial, p})
+	f.tasks.set(task{toExchange, p}, jitter(exchangeSoon))
+	f.tasks.set(task{toUpgrade, p}, jitter(upgradeMin))
+	f.noteOrigins()
+	f.considerDirectory()
+}
+
+// down plans how a neighbour is found again.
+func (f *finder) down(p peer.ID) {
+	c := f.book[p]
+	if c == nil || !c.up {
+		return
+	}
+	c.up = false
+	f.ups--
+	f.offersChanged = true
+	for _, k := range []taskKind{toExchange, toUpgrade, toReserve} {
+		f.tasks.drop(task{k, p})
+	}
+	f.noteOrigins()
+	f.lostRelay(p, c)
+	f.exchange.prune()
+	if f.ups == wantPeers-1 {
+		f.fill() // there are too few again
+	}
+	f.plan(p, c, jitter(redialMin))
+}
+
+// fill plans dials of everybody who is not connected, spread over a while.
+func (f *finder) fill() {
+	for p, c := range f.book {
+		f.plan(p, c, rand.N(redialMax))
+	}
+}
+
+// noteOrigins tells Peers how its neighbours were found.
+func (f *finder) noteOrigins() {
+	m := make(map[peer.ID]origin, f.ups)
+	for p, c := range f.book {
+		if c.up {
+			m[p] = origin{c.found, c.introducer, c.relay}
+		}
+	}
+	f.origins.Store(&m)
+}
+
+// origin returns how p was found; the zero value while that is not noted yet.
+func (f *finder) origin(p peer.ID) origin {
+	if m := f.origins.Load(); m != nil {
+		return (*m)[p]
+	}
+	return origin{}
 }
 
 func (f *finder) markGood(c *contact) {
 	if !c.good {
-		c.good, f.changed = true, true
+		c.good, f.changed, f.offersChanged = true, true, true
 	}
 }
 
 // dialed plans the next dial after one has ended.
-func (f *finder) dialed(p peer.ID, err error) {
+func (f *finder) dialed(p peer.ID) {
 	c := f.book[p]
 	if c == nil {
 		return
 	}
 	c.busy = false
-	if err == nil || c.up {
+	if c.up {
 		c.fails = 0
-		if !c.up {
-			// It may have gone again before we were told that it came.
-			f.redial.sooner(p, redialMax)
-		}
 		return
 	}
+	// Without an error it was there and has gone again: it refused us, for a QUIC
+	// dialler is told so only after the dial.
 	c.fails++
 	if !c.fixed && !c.good && c.fails >= maxStrangerFailures {
-		delete(f.book, p) // multicast will tell of it again
+		f.drop(p) // whoever told of it will do so again
 		return
 	}
-	f.redial.set(p, jitter(backoff(c.fails)))
+	f.plan(p, c, jitter(f.backoff(c.fails)))
 }
 
 // backoff returns the wait after the given number of failures in a row.
@@ -236,23 +399,69 @@ func backoff(fails int) time.Duration {
 	return d
 }
 
+// backoff is the same where so many contacts are away that dialling all of them
+// every redialMax would cost too much.
+func (f *finder) backoff(fails int) time.Duration {
+	d := backoff(fails)
+	if d < redialMax {
+		return d
+	}
+	return max(d, time.Duration(len(f.book)-f.ups)*redialSpacing)
+}
+
 // setOnline stops dialling, or dials everybody afresh.
 func (f *finder) setOnline(online bool) {
 	f.online = online
-	for p, c := range f.book {
-		if !online {
-			f.redial.drop(p)
-			continue
+	if online {
+		f.afresh()
+		f.tasks.set(task{toTell, ""}, 0)
+		f.considerDirectory()
+		return
+	}
+	for _, p := range f.queue { // not begun
+		if c := f.book[p]; c != nil {
+			c.busy = false
 		}
-		c.fails = 0
-		if !c.up && !c.busy {
-			f.redial.set(p, jitter(redialMin/2))
+	}
+	f.queue = nil
+	for p := range f.book {
+		f.tasks.drop(task{toDial, p})
+	}
+}
+
+// afresh dials everybody who is away, at once and as if nothing had failed.
+func (f *finder) afresh() {
+	for p, c := range f.book {
+		c.fails, c.upgradeTry = 0, 0
+		if !c.up {
+			f.plan(p, c, jitter(redialMin/2))
+		} else {
+			f.tasks.sooner(task{toUpgrade, p}, jitter(upgradeMin))
 		}
 	}
 }
 
-// due queues a dial.
-func (f *finder) due(p peer.ID) {
+// moved is called when the machine has other addresses, or another network.
+func (f *finder) moved() {
+	f.look()
+	f.counts.networks.Add(1)
+	f.tasks.set(task{toTell, ""}, 0)
+	if f.online {
+		f.afresh()
+	}
+}
+
+// look sees whether there is a network beside the machine itself.
+func (f *finder) look() {
+	addrs, err := f.reach.direct()
+	if err != nil {
+		f.log.Warn("cannot enumerate the network interfaces", "error", err)
+	}
+	f.loopback = len(addrs) > 0 && !slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) })
+}
+
+// enqueue queues a dial.
+func (f *finder) enqueue(p peer.ID) {
 	c := f.book[p]
 	if c == nil || c.up || c.busy || !f.online || len(c.addrs) == 0 {
 		return
@@ -266,10 +475,14 @@ func (f *finder) start(ctx context.Context) {
 	for len(f.queue) > 0 && f.dialing < maxDials {
 		p := f.queue[0]
 		f.queue = f.queue[1:]
-		info := peer.AddrInfo{ID: p, Addrs: slices.Clone(f.book[p].addrs)}
+		c := f.book[p]
+		if c == nil {
+			continue
+		}
+		info := peer.AddrInfo{ID: p, Addrs: slices.Clone(c.addrs)}
 		f.dialing++
 		f.dials.Go(func() {
-			f.mail.put(findEvent{kind: findDialed, peer: p, dialed: f.dial(ctx, info)})
+			f.mail.put(findEvent{kind: findDialed, peer: p, err: f.dial(ctx, info)})
 		})
 	}
 }
@@ -291,25 +504,106 @@ func (f *finder) dial(ctx context.Context, info peer.AddrInfo) error {
 	return err
 }
 
-// good returns the addresses worth keeping, in a stable order.
-func (f *finder) good() []peer.AddrInfo {
-	var out []peer.AddrInfo
+// explore dials one contact at random although there are neighbours enough: two
+// parts of a large mesh that have enough within themselves find each other only
+// so. Where that makes too many, another neighbour at random is let go.
+func (f *finder) explore() {
+	if f.ups < wantPeers {
+		return
+	}
+	away := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
+		c := f.book[p]
+		return c.up || c.busy || len(c.addrs) == 0
+	})
+	if len(away) > 0 {
+		f.enqueue(away[rand.N(len(away))])
+	}
+	if f.ups <= wantPeers+sparePeers || f.carries {
+		return
+	}
+	spare := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
+		c := f.book[p]
+		return !c.up || c.fixed || c.relay || c.reserved
+	})
+	if len(spare) > 0 {
+		p := spare[rand.N(len(spare))]
+		f.dials.Go(func() {
+			if err := f.host.Network().ClosePeer(p); err != nil {
+				f.log.Debug("letting a neighbour go", "error", err)
+			}
+		})
+	}
+}
+
+// askFor runs an exchange with a neighbour and plans the next.
+func (f *finder) askFor(ctx context.Context, p peer.ID) {
+	want := maxExchanged
+	next := jitter(exchangeInterval)
+	if f.ups < minPeers {
+		next = jitter(exchangeLonely)
+	}
+	f.tasks.set(task{toExchange, p}, next)
+	// What went wrong is counted there, and the next one is planned.
+	f.dials.Go(func() { _ = f.exchange.ask(ctx, p, want) })
+}
+
+// tell makes a new record of our own when our addresses have changed, and has the
+// neighbours told.
+func (f *finder) tell() {
+	f.tasks.set(task{toTell, ""}, jitter(recordRefresh))
+	before := f.exchange.own.Load()
+	if err := f.renew(); err != nil {
+		f.log.Error("cannot sign our own addresses", "error", err)
+		return
+	}
+	if f.exchange.own.Load() == before {
+		return
+	}
 	for p, c := range f.book {
-		if c.good && len(c.addrs) > 0 {
-			out = append(out, peer.AddrInfo{ID: p, Addrs: slices.Clone(c.addrs)})
+		if c.up {
+			f.tasks.sooner(task{toExchange, p}, jitter(exchangeSoon))
 		}
 	}
-	// Connected ones first: they are the last to lose.
-	slices.SortFunc(out, func(a, b peer.AddrInfo) int {
-		if x, y := f.book[a.ID].up, f.book[b.ID].up; x != y {
-			if x {
-				return -1
-			}
-			return 1
+}
+
+// renew signs a new record of our own if the last says something else than is so,
+// or is getting old.
+func (f *finder) renew() error {
+	addrs, err := f.reach.toTell()
+	if err != nil {
+		f.log.Warn("cannot enumerate the network interfaces", "error", err)
+	}
+	addrs = chooseOwn(addrs, f.host.ID())
+	now := f.clock.Now()
+	same := f.exchange.own.Load() != nil && slices.EqualFunc(addrs, f.told, ma.Multiaddr.Equal)
+	if same && now.Sub(f.issued).Abs() < recordLife/4 {
+		return nil
+	}
+	if now.Sub(f.issued) < time.Second {
+		now = f.issued.Add(time.Second) // the clock was set back, or it is too soon: the later record counts
+	}
+	raw, err := f.sign(now, addrs)
+	if err != nil {
+		return err
+	}
+	f.issued, f.told = now, addrs
+	f.exchange.own.Store(&raw)
+	return nil
+}
+
+// chooseOwn returns what fits of our addresses: circuits last, but a place is kept
+// for them.
+func chooseOwn(addrs []ma.Multiaddr, self peer.ID) []ma.Multiaddr {
+	var direct, circuits []ma.Multiaddr
+	for _, a := range dialable(addrs, self) {
+		if isCircuit(a) {
+			circuits = append(circuits, a)
+		} else {
+			direct = append(direct, a)
 		}
-		return bytes.Compare([]byte(a.ID), []byte(b.ID))
-	})
-	return out[:min(len(out), maxRemembered)]
+	}
+	circuits = circuits[:min(len(circuits), maxCircuitAddrs)]
+	return append(direct[:min(len(direct), maxAddrsPerContact-len(circuits))], circuits...)
 }
 
 // HandlePeerFound implements mdns.Notifee. Anybody on the local network can say
@@ -334,36 +628,55 @@ func (f *finder) follow(ctx context.Context, sub event.Subscription) {
 				continue
 			}
 			addrs := done.ListenAddrs
-			if done.Conn.Stat().Direction == network.DirOutbound {
-				addrs = append([]ma.Multiaddr{done.Conn.RemoteMultiaddr()}, addrs...)
+			if at, ok := reachedAt(done.Conn); ok {
+				addrs = append([]ma.Multiaddr{at}, addrs...)
 			}
-			f.mail.put(findEvent{kind: findKnown, peer: done.Peer, addrs: dialable(addrs)})
+			f.mail.put(findEvent{
+				kind: findKnown, peer: done.Peer, addrs: addrs,
+				relays: slices.Contains(done.Protocols, circuit.ProtoIDv2Hop),
+			})
 		}
 	}
 }
 
-// dialable drops what cannot or must not be dialled: unspecified and relayed
-// addresses, and names (a device that is admitted could make us resolve any).
-func dialable(addrs []ma.Multiaddr) []ma.Multiaddr {
-	return slices.DeleteFunc(slices.Clone(addrs), func(a ma.Multiaddr) bool {
-		first, _ := ma.SplitFirst(a)
-		if first == nil || (first.Protocol().Code != ma.P_IP4 && first.Protocol().Code != ma.P_IP6) {
-			return true
-		}
-		if first.Value() == "0.0.0.0" || first.Value() == "::" {
-			return true
-		}
-		_, err := a.ValueForProtocol(ma.P_CIRCUIT)
-		return !errors.Is(err, ma.ErrProtocolNotFound)
+// onlyRelayed reports whether all connections to p run through relays.
+func (f *finder) onlyRelayed(p peer.ID) bool {
+	conns := f.host.Network().ConnsToPeer(p)
+	return len(conns) > 0 && !slices.ContainsFunc(conns, func(c network.Conn) bool { return !isCircuit(c.RemoteMultiaddr()) })
+}
+
+// upgrade looks for a way to a neighbour past the relay.
+func (f *finder) upgrade(ctx context.Context, p peer.ID, c *contact) {
+	direct := c.directAddrs()
+	if !f.onlyRelayed(p) || len(direct) == 0 {
+		return
+	}
+	f.dials.Go(func() {
+		err := f.dial(network.WithForceDirectDial(ctx, "past the relay"), peer.AddrInfo{ID: p, Addrs: direct})
+		f.mail.put(findEvent{kind: findDialed, peer: p, err: err, direct: true})
 	})
 }
 
-// startMDNS begins to announce and to look. libp2p takes the interfaces as they are now;
-// following a change of network means starting it again, which is not done yet.
-func startMDNS(h host.Host, id identity.MeshID, f *finder) (mdns.Service, error) {
-	s := mdns.NewMdnsService(h, serviceName(id), f)
-	if err := s.Start(); err != nil {
-		return nil, err
+// upgraded plans the next try. When it succeeded, the relayed connections were
+// closed by what closes all that a newer connection makes useless (links).
+func (f *finder) upgraded(p peer.ID, err error) {
+	c := f.book[p]
+	if c == nil || !c.up || err == nil {
+		return
 	}
-	return s, nil
+	c.upgradeTry++
+	d := upgradeMin << min(c.upgradeTry, 16)
+	f.tasks.set(task{toUpgrade, p}, jitter(min(d, upgradeMax)))
+}
+
+// state is said of the finder in Stats.
+func (f *finder) state(s *Stats) {
+	s.Contacts = int(f.size.Load())
+	s.Reservations = f.reach.relays()
+	if offers := f.exchange.offers.Load(); offers != nil {
+		s.Records = len(*offers)
+	}
+	if d := f.listing.Load(); d != nil {
+		s.DHT, s.DHTPeers = true, d.size()
+	}
 }

@@ -1,10 +1,12 @@
 package mesh
 
 import (
-	"errors"
+	"crypto/ed25519"
 	"fmt"
+	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -64,10 +66,12 @@ func addr(t *testing.T, s string) ma.Multiaddr {
 }
 
 func newBook(t *testing.T) *finder {
-	f, err := newFinder(namedHost{id: "self"}, &Config{}, newCounters())
+	cfg := &Config{Clock: &testClock{}, Logger: slog.New(slog.DiscardHandler)}
+	f, err := newFinder(namedHost{id: "self"}, nil, cfg, newReach(nil), newCounters())
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.exchange = &exchanger{clock: cfg.Clock, purses: make(map[peer.ID]*purse)}
 	return f
 }
 
@@ -75,15 +79,15 @@ func newBook(t *testing.T) *finder {
 // and what we know to be good stays in it.
 func TestAddressBookIsBounded(t *testing.T) {
 	f := newBook(t)
-	f.learn("static", []ma.Multiaddr{addr(t, "/ip4/10.0.0.1/tcp/1")}, func(c *contact) { c.fixed = true })
-	f.learn("good", []ma.Multiaddr{addr(t, "/ip4/10.0.0.2/tcp/1")}, f.markGood)
+	f.learn("static", []ma.Multiaddr{addr(t, "/ip4/10.0.0.1/tcp/1")}, foundStatic, func(c *contact) { c.fixed = true })
+	f.learn("good", []ma.Multiaddr{addr(t, "/ip4/10.0.0.2/tcp/1")}, foundCaller, f.markGood)
 	for i := range 2 * maxContacts {
-		f.learn(peer.ID(fmt.Sprintf("liar %d", i)), []ma.Multiaddr{addr(t, "/ip4/10.0.0.3/tcp/1")}, nil)
+		f.learn(peer.ID(fmt.Sprintf("liar %d", i)), []ma.Multiaddr{addr(t, "/ip4/10.0.0.3/tcp/1")}, foundMulticast, nil)
 	}
 	for i := range 3 * maxAddrsPerContact {
-		f.learn("good", []ma.Multiaddr{addr(t, fmt.Sprintf("/ip4/10.0.0.2/tcp/%d", i+1))}, nil)
+		f.learn("good", []ma.Multiaddr{addr(t, fmt.Sprintf("/ip4/10.0.0.2/tcp/%d", i+1))}, foundMulticast, nil)
 	}
-	f.learn("self", []ma.Multiaddr{addr(t, "/ip4/10.0.0.9/tcp/1")}, nil)
+	f.learn("self", []ma.Multiaddr{addr(t, "/ip4/10.0.0.9/tcp/1")}, foundMulticast, nil)
 	if len(f.book) > maxContacts || f.book["static"] == nil || f.book["good"] == nil || f.book["self"] != nil {
 		t.Errorf("%d contacts, static %v, good %v", len(f.book), f.book["static"], f.book["good"])
 	}
@@ -100,59 +104,109 @@ func TestAddressBookIsBounded(t *testing.T) {
 func TestStrangersAreForgotten(t *testing.T) {
 	f := newBook(t)
 	at := []ma.Multiaddr{addr(t, "/ip4/10.0.0.1/tcp/1")}
-	f.learn("static", at, func(c *contact) { c.fixed = true })
-	f.learn("known", at, f.markGood)
-	f.learn("stranger", at, nil)
+	f.learn("static", at, foundStatic, func(c *contact) { c.fixed = true })
+	f.learn("known", at, foundCaller, f.markGood)
+	f.learn("stranger", at, foundMulticast, nil)
 	for range maxStrangerFailures {
 		for _, p := range []peer.ID{"static", "known", "stranger"} {
-			f.dialed(p, errors.New("no answer"))
+			f.dialed(p)
 		}
 	}
 	if f.book["stranger"] != nil || f.book["static"] == nil || f.book["known"] == nil {
 		t.Errorf("book: %v", f.book)
 	}
-	if d, ok := f.redial.next(); !ok || d > redialMax*5/4 {
+	if d, ok := f.tasks.next(); !ok || d > redialMax*5/4 {
 		t.Errorf("next dial in %v", d)
 	}
 }
 
+// dialsDue lets time pass and returns whom to dial.
+func dialsDue(f *finder, d time.Duration) (due []peer.ID) {
+	for _, t := range f.tasks.advance(d) {
+		if t.kind == toDial {
+			due = append(due, t.peer)
+		}
+	}
+	return due
+}
+
 func TestDialsFollowState(t *testing.T) {
 	f := newBook(t)
-	f.learn("p", []ma.Multiaddr{addr(t, "/ip4/10.0.0.1/tcp/1")}, nil)
+	f.learn("p", []ma.Multiaddr{addr(t, "/ip4/10.0.0.1/tcp/1")}, foundMulticast, nil)
 	f.handle(findEvent{kind: findOnline, online: false})
-	if due := f.redial.advance(redialMax * 2); len(due) != 0 {
+	if due := dialsDue(f, redialMax*2); len(due) != 0 {
 		t.Errorf("due while offline: %v", due)
 	}
 	f.handle(findEvent{kind: findOnline, online: true})
-	if due := f.redial.advance(redialMin); len(due) != 1 {
+	if due := dialsDue(f, redialMin); len(due) != 1 {
 		t.Error("not redialled on coming online")
 	}
 	f.handle(findEvent{kind: findUp, peer: "p"})
-	f.due("p")
+	f.enqueue("p")
 	if len(f.queue) != 0 || !f.changed {
 		t.Error("dialled while connected, or not remembered")
 	}
 	f.handle(findEvent{kind: findDown, peer: "p"})
-	for _, p := range f.redial.advance(redialMin * 2) {
-		f.due(p)
+	for _, p := range dialsDue(f, redialMin*2) {
+		f.enqueue(p)
 	}
 	if len(f.queue) != 1 {
 		t.Error("not redialled after the connection ended")
 	}
 }
 
-func TestDialable(t *testing.T) {
+func TestUsable(t *testing.T) {
+	self, relay := testPeer(t, 1), testPeer(t, 2)
 	for text, want := range map[string]bool{
-		"/ip4/10.0.0.1/tcp/4750":          true,
-		"/ip6/fd00::2/udp/4750/quic-v1":   true,
-		"/ip4/0.0.0.0/tcp/4750":           false,
-		"/ip6/::/tcp/4750":                false,
-		"/dns4/evil.example/tcp/4750":     false,
-		"/dnsaddr/evil.example":           false,
-		"/ip4/10.0.0.1/tcp/1/p2p-circuit": false,
+		"/ip4/10.0.0.1/tcp/4750":                                                          true,
+		"/ip4/10.0.0.1/tcp/4750/ws":                                                       true,
+		"/ip6/fd00::2/udp/4750/quic-v1":                                                   true,
+		"/ip4/0.0.0.0/tcp/4750":                                                           false,
+		"/ip6/::/tcp/4750":                                                                false,
+		"/ip4/224.0.0.251/udp/5353/quic-v1":                                               false,
+		"/ip4/10.0.0.1/udp/4750":                                                          false,
+		"/ip4/10.0.0.1/tcp/4750/http":                                                     false,
+		"/dns4/evil.example/tcp/4750":                                                     false,
+		"/dnsaddr/evil.example":                                                           false,
+		"/ip4/10.0.0.1/tcp/1/p2p-circuit":                                                 false,
+		"/p2p-circuit":                                                                    false,
+		"/p2p/" + relay + "/p2p-circuit":                                                  false,
+		"/ip4/10.0.0.1/tcp/1/p2p/" + relay + "/p2p-circuit":                               true,
+		"/dns4/evil.example/tcp/1/p2p/" + relay + "/p2p-circuit":                          false,
+		"/ip4/10.0.0.1/tcp/1/p2p/" + self + "/p2p-circuit":                                false,
+		"/ip4/10.0.0.1/tcp/1/p2p/" + relay + "/p2p-circuit/p2p/" + self:                   false,
+		"/ip4/10.0.0.1/tcp/1/p2p/" + relay + "/p2p-circuit/ip4/10.0.0.2/tcp/1":            false,
+		"/ip4/10.0.0.1/udp/1/quic-v1/p2p/" + relay + "/p2p-circuit":                       true,
+		"/ip4/10.0.0.1/tcp/1/ws/p2p/" + relay + "/p2p-circuit":                            true,
+		"/ip4/10.0.0.1/tcp/1/p2p/" + relay + "/p2p-circuit/p2p/" + relay + "/p2p-circuit": false,
 	} {
-		if got := len(dialable([]ma.Multiaddr{addr(t, text)})) == 1; got != want {
+		id, err := peer.Decode(self)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(dialable([]ma.Multiaddr{addr(t, text)}, id)) == 1; got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
+}
+
+// testPeer returns a peer id as text.
+func testPeer(t testing.TB, n byte) string {
+	t.Helper()
+	return testPeerID(t, n).String()
+}
+
+func testPeerID(t testing.TB, n byte) peer.ID {
+	t.Helper()
+	_, id, err := hostKey(testKey(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// testKey returns a transport key that depends on n alone.
+func testKey(n byte) ed25519.PrivateKey {
+	seed := [ed25519.SeedSize]byte{n}
+	return ed25519.NewKeyFromSeed(seed[:])
 }

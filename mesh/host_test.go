@@ -16,7 +16,7 @@ func TestManyBehindOneAddress(t *testing.T) {
 		{"/ip4/198.51.100.7/tcp/40000", "/ip4/198.51.100.8/tcp/40000", connsPerIPv4},
 		{"/ip6/2001:db8::7/tcp/40000", "/ip6/2001:db8:1::7/tcp/40000", connsPerIPv6},
 	} {
-		rm, err := newResources()
+		rm, err := newResources(false)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,6 +46,16 @@ const (
 	// and in a burst; a ward that comes back from a power cut is a burst.
 	connRate  = 16
 	connBurst = 256
+	// relayConnsLow, relayConnsHigh and relayMaxConns are the same for a device that
+	// carries the connections of others (Config.Relay): a whole trust may depend on it.
+	relayConnsLow  = 900
+	relayConnsHigh = 1024
+	relayMaxConns  = 2048
+	// keepAlive is how often a stream connection is probed, keepAliveAnswer how long
+	// the answer may take: 64 kb/s with a full queue and 800 ms both ways needs more
+	// than libp2p's 10 s.
+	keepAlive       = 15 * time.Second
+	keepAliveAnswer = 15 * time.Second
 	// rateMemory is how long an address that has gone quiet is still counted.
 	rateMemory = time.Minute
 )
@@ -54,22 +64,103 @@ const (
 const (
 	// maxContacts bounds the address book; static peers are never pushed out.
 	maxContacts = 1024
-	// maxAddrsPerContact bounds the addresses kept of one peer.
-	maxAddrsPerContact = 8
+	// maxAddrBytes bounds one address in binary form; a circuit through a relay takes
+	// about 60.
+	maxAddrBytes = 256
+	// maxAddrsPerContact bounds the addresses kept of one peer, and those in a record:
+	// several interfaces, two or three transports, IPv4 and IPv6, and relays.
+	maxAddrsPerContact = 16
+	// maxCircuitAddrs are those of them that are through relays, maxAddrsPerRelay
+	// through one.
+	maxCircuitAddrs  = 6
+	maxAddrsPerRelay = 2
 	// maxRemembered bounds the peers handed to Config.Remember.
 	maxRemembered = 256
 	// maxDials bounds dials in flight.
-	maxDials = 8
+	maxDials = 32
 	// dialTimeout bounds one dial with its handshake, over all addresses.
 	dialTimeout = 15 * time.Second
 	// redialMin and redialMax bound the wait between two dials of one peer; it
-	// doubles on each failure. redialMax is short on purpose: after an outage
-	// the mesh must re-form by itself within a minute.
-	redialMin = 500 * time.Millisecond
-	redialMax = 30 * time.Second
+	// doubles on each failure. redialMax is short on purpose: when a way opens again
+	// the mesh must re-form within half a minute, the dials before it included.
+	// redialSpacing stretches it where many contacts are away, so that they are dialled
+	// one after the other: 64 contacts are dialled every 10 s, 1,024 every 2.5 minutes.
+	redialMin     = 500 * time.Millisecond
+	redialMax     = 10 * time.Second
+	redialSpacing = 150 * time.Millisecond
+	// ticketPause is the wait for a ticket to show, between two looks.
+	ticketPause = time.Second
+	// wantPeers is how many neighbours are looked for; sparePeers are kept beyond
+	// that. explorePause is the wait between two dials of somebody at random beyond it.
+	wantPeers    = 32
+	sparePeers   = 16
+	explorePause = 30 * time.Second
+	// staleAfter is how old a connection must be for a newer one of the same peer to
+	// say that it is dead: two that open at once are two dials that crossed.
+	staleAfter = 5 * time.Second
+	// upgradeMin and upgradeMax bound the wait between two looks for a way past a
+	// relay; it doubles.
+	upgradeMin = 10 * time.Second
+	upgradeMax = 5 * time.Minute
+	// lookInterval is how often the network interfaces are looked at.
+	lookInterval = 5 * time.Second
+	// multicastLonely and multicastAgain are after how long multicast is begun anew:
+	// where there is no neighbour, and else. libp2p tells of each device once only.
+	multicastLonely = 20 * time.Second
+	multicastAgain  = 5 * time.Minute
+	// exchangeInterval is the wait between two exchanges with one neighbour;
+	// exchangeLonely where there is one neighbour only; exchangeSoon after meeting, or
+	// when our own addresses have changed.
+	exchangeInterval = 20 * time.Minute
+	exchangeLonely   = 2 * time.Minute
+	exchangeSoon     = time.Second
+	exchangeTimeout  = 20 * time.Second
+	// A neighbour is answered exchangeBurst times at once and then once in
+	// exchangePause, maxExchanges of them at the same time.
+	exchangeBurst = 8
+	exchangePause = 15 * time.Second
+	maxExchanges  = 8
+	// maxExchanged bounds the records, maxAnswer the bytes of an answer.
+	maxExchanged = 32
+	maxAnswer    = 48 << 10
+	// maxIntroduced bounds the peers that one neighbour has named and that we have not
+	// met.
+	maxIntroduced = 64
+	// recordLife is how long a record is handed on, recordAhead how far from the future
+	// it may be (clocks are set wrong), recordRefresh how often our own is looked at.
+	recordLife    = 7 * 24 * time.Hour
+	recordAhead   = 48 * time.Hour
+	recordRefresh = 10 * time.Minute
+	// directoryFrom is from how many known devices on the directory is used by itself.
+	directoryFrom    = 100
+	directoryPause   = time.Minute
+	directoryRefresh = 20 * time.Minute
+	directoryQueries = 3
+	lookUpTimeout    = 30 * time.Second
 	// maxStrangerFailures is after how many failures in a row a peer that was
-	// only ever found by multicast is forgotten.
+	// only ever named by others is forgotten.
 	maxStrangerFailures = 8
+)
+
+// Relaying.
+const (
+	// maxCarried bounds the reservations of others at a relay.
+	maxCarried = 1024
+	// maxCircuitsPerPeer bounds the connections that are carried for one device.
+	maxCircuitsPerPeer = 128
+	// carryBuffer is the buffer of one carried direction, in bytes; carryMemory
+	// bounds all that relaying may take.
+	carryBuffer = 8 << 10
+	carryMemory = 128 << 20
+	// reservationLife is what a relay grants. Clocks may be days apart.
+	reservationLife = 31 * 24 * time.Hour
+	// maxReservations is at how many relays we reserve, those of the configuration
+	// beside; reserveRenewal how often that is renewed.
+	maxReservations = 3
+	reserveSoon     = 200 * time.Millisecond
+	reserveMin      = 2 * time.Second
+	reserveMax      = 2 * time.Minute
+	reserveRenewal  = 20 * time.Minute
 )
 
 // Gossip.
@@ -93,6 +184,26 @@ const (
 	validateQueue       = 512
 	validateThrottle    = 512
 	validateConcurrency = 512
+	// maxOutbox bounds the bytes that wait to be written to one neighbour: at
+	// 64 kb/s two minutes. Where more than maxOutboxes wait for all of them together, as
+	// when many do not read, each may have minOutbox only.
+	maxOutbox   = 1 << 20
+	maxOutboxes = 16 << 20
+	minOutbox   = 128 << 10
+	// writeBatch is about how many bytes of waiting frames are written at once.
+	writeBatch = 16 << 10
+	// pooledRPC is the size up to which copies of RPCs are used again, in bytes.
+	pooledRPC = 2 << 10
+	// readBuffer is what is read ahead of one neighbour, in bytes.
+	readBuffer = 4 << 10
+	// holdTime is how long a routine frame that is handed on waits before it is
+	// written. A neighbour that sends the same frame meanwhile is not sent it, and
+	// what gathers is written at once.
+	holdTime = 4 * time.Millisecond
+	// holdersKept and maxHolders bound the memory of who has which frame: frames
+	// of one of two generations, and neighbours of a frame.
+	holdersKept = 2048
+	maxHolders  = 32
 	// maxVerifying bounds the frames of one neighbour that wait for or are in the
 	// Receiver, maxRoutine those of the classes from routine of all: the rest of
 	// validateThrottle is kept for what is urgent.
@@ -114,24 +225,6 @@ const (
 	banMin    = 30 * time.Second
 	banMax    = 10 * time.Minute
 	banMemory = time.Hour
-	// maxOutbox bounds the bytes that wait to be written to one neighbour: at
-	// 64 kb/s two minutes. Where more than maxOutboxes wait for all of them together, as
-	// when many do not read, each may have minOutbox only.
-	maxOutbox   = 1 << 20
-	maxOutboxes = 16 << 20
-	minOutbox   = 128 << 10
-	// writeBatch is about how many bytes of waiting frames are written at once.
-	writeBatch = 16 << 10
-	// readBuffer is what is read ahead of one neighbour, in bytes.
-	readBuffer = 4 << 10
-	// holdTime is how long a routine frame that is handed on waits before it is
-	// written. A neighbour that sends the same frame meanwhile is not sent it, and
-	// what gathers is written at once.
-	holdTime = 4 * time.Millisecond
-	// holdersKept and maxHolders bound the memory of who has which frame: frames
-	// of one of two generations, and neighbours of a frame.
-	holdersKept = 2048
-	maxHolders  = 32
 	// settleTime is how young a connection may be while gossipsub on both sides is
 	// not certain to know each other. Frames published meanwhile are followed by a nudge.
 	settleTime = 5 * time.Second

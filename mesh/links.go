@@ -184,7 +184,7 @@ func (l *links) connect(c network.Conn) (p peer.ID, dead []network.Conn, ok bool
 	p = k.proof.peer
 	k.up = true
 	l.peers[p]++
-	dead = l.earlierRuns(k)
+	dead = l.useless(k)
 	l.mu.Unlock()
 	switch {
 	case len(dead) == 0:
@@ -213,17 +213,25 @@ func (l *links) tell(p peer.ID, up bool) {
 	l.watch(p, up)
 }
 
-// earlierRuns returns the connections that k's peer left behind when it was
-// killed: those of another run. A run of zeros is none: without admission
-// (Unsafe) some connections tell of no run. l.mu is held.
-func (l *links) earlierRuns(k *link) []network.Conn {
+// useless returns the connections of k's peer that are dead now that k is here. A
+// device dials only whom it is not connected to, or to get past a relay; so what
+// is older is a connection of an earlier run (it was killed), one that stood on an address
+// that it has no more, or a relayed one that is not needed any longer. Waiting
+// for such a connection to time out would cost half a minute in which we talk
+// to nobody. Two that open at about the same time are two dials that crossed. A run of
+// zeros is none: without admission (Unsafe) some connections tell of no run.
+// l.mu is held.
+func (l *links) useless(k *link) []network.Conn {
 	none := [runSize]byte{}
 	if k.proof.run == none {
 		return nil
 	}
 	var dead []network.Conn
 	for _, other := range l.open {
-		if other.up && other.proof.peer == k.proof.peer && other.proof.run != k.proof.run && other.proof.run != none {
+		if !other.up || other == k || other.proof.peer != k.proof.peer || other.proof.run == none {
+			continue
+		}
+		if other.proof.run != k.proof.run || k.since.Sub(other.since).Abs() > staleAfter {
 			dead = append(dead, other.conn)
 		}
 	}
@@ -306,12 +314,4 @@ func (l *links) recheck() int {
 		k.conn.CloseWithError(network.ConnGated)
 	}
 	return n
-}
-
-// transportOf returns "tcp", "quic" or what libp2p calls it.
-func transportOf(c network.Conn) string {
-	if t := c.ConnState().Transport; t != "quic-v1" {
-		return t
-	}
-	return "quic"
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 	"github.com/libp2p/go-yamux/v5"
 	"github.com/quic-go/quic-go"
 )
@@ -29,13 +28,15 @@ type Mesh struct {
 	clock   Clock
 	counts  *counters
 	links   *links
+	reach   *reach
 	change  func(p peer.ID, connected bool) // Config.PeerChange, may be nil
 	gossip  *gossip
 	syncer  *syncer
 	blobs   *blobs // nil without Config.Blobs
 	finder  *finder
+	watcher *watcher
 	defence *defence
-	mdns    mdns.Service       // nil without multicast
+	carry   *carrierService    // nil unless Config.Relay
 	known   event.Subscription // of finder.follow
 
 	cancel context.CancelFunc
@@ -50,9 +51,15 @@ type Peer struct {
 	ID        peer.ID
 	Org       string // of its admission chain
 	Addr      string // multiaddr of the other end
-	Transport string // "tcp" or "quic"
-	Inbound   bool
-	Since     time.Time
+	Transport string // "tcp", "quic", "ws" or "relay"
+	// Found is how we came to know it: "static", "via", "remembered", "multicast",
+	// "exchange", "dht", or empty if it came to us; Introducer is the neighbour that
+	// named it, where that is "exchange".
+	Found      string
+	Introducer peer.ID
+	Relay      bool // it carries connections for others
+	Inbound    bool
+	Since      time.Time
 	// Latency is the smoothed round trip of the connection; 0 while unknown.
 	Latency time.Duration
 	// Score is gossipsub's: 0 for a good neighbour, below for a bad one.
@@ -91,10 +98,15 @@ func New(ctx context.Context, cfg Config) (*Mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.links = newLinks(d)
-	if m.host, err = newHost(&cfg, key, d, m.links); err != nil {
+	announce, err := cfg.announced()
+	if err != nil {
 		return nil, err
 	}
+	m.links, m.reach = newLinks(d), newReach(announce)
+	if m.host, err = newHost(&cfg, key, d, m.links, m.reach); err != nil {
+		return nil, err
+	}
+	m.reach.setHost(m.host)
 	ctx, m.cancel = context.WithCancel(ctx)
 	if err := m.start(ctx, &cfg, listen); err != nil {
 		return nil, errors.Join(err, m.Close())
@@ -135,9 +147,10 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	}, m.counts); err != nil {
 		return err
 	}
-	if m.finder, err = newFinder(m.host, cfg, m.counts); err != nil {
+	if m.finder, err = m.newDiscovery(cfg); err != nil {
 		return err
 	}
+	m.watcher = newWatcher(m.host, m.links, cfg, m.finder)
 	m.known, err = m.host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted))
 	if err != nil {
 		return fmt.Errorf("mesh: events: %w", err)
@@ -146,6 +159,11 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	m.host.Network().Notify(m.links)
 	m.host.SetStreamHandler(SyncProtocol, m.syncer.handler(ctx))
 
+	if cfg.Relay {
+		if m.carry, err = newCarrier(m.host, m.links, m.counts); err != nil {
+			return err
+		}
+	}
 	m.loops.Go(func() { m.syncer.run(ctx) })
 	m.loops.Go(func() { m.finder.follow(ctx, m.known) })
 	m.loops.Go(func() { m.recheckLoop(ctx) })
@@ -158,12 +176,11 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	if err := m.listen(listen); err != nil {
 		return err
 	}
+	m.host.SetStreamHandler(PeersProtocol, m.finder.exchange.handle)
 	m.loops.Go(func() { m.finder.run(ctx) })
-	if cfg.MDNS {
-		if m.mdns, err = startMDNS(m.host, cfg.Trust.MeshID(), m.finder); err != nil {
-			// A device without a local network still has its other peers.
-			m.log.Warn("cannot look for devices by multicast", "error", err)
-		}
+	// A simulated network is not the machine's: its interfaces say nothing then.
+	if cfg.MDNS || len(cfg.HostOptions) == 0 {
+		m.loops.Go(func() { m.watcher.run(ctx) })
 	}
 	return nil
 }
@@ -185,14 +202,14 @@ func (m *Mesh) listen(addrs []listenAddr) error {
 // onPeer is told of the first connection to a peer and of the end of the last.
 func (m *Mesh) onPeer(p peer.ID, up bool) {
 	m.gossip.peer(p, up)
+	if m.blobs != nil {
+		m.blobs.onPeer(p, up)
+	}
 	if !up {
 		m.gossip.budgets.forget(p)
 		m.defence.forget(p)
 	}
 	m.refavour()
-	if m.blobs != nil {
-		m.blobs.onPeer(p, up)
-	}
 	if m.change != nil {
 		m.change(p, up)
 	}
@@ -248,6 +265,7 @@ func (m *Mesh) Nudge() {
 func (m *Mesh) SetOnline(online bool) error {
 	if m.links.setOnline(online) {
 		m.finder.mail.put(findEvent{kind: findOnline, online: online})
+		m.watcher.setOnline(online)
 	}
 	return nil
 }
@@ -267,6 +285,8 @@ func (m *Mesh) Peers() []Peer {
 			Latency: latency(k.conn), Score: m.gossip.score(k.proof.peer),
 			Goodput: m.defence.pace(k.proof.peer).goodput(), Loss: loss(k.conn), Queued: m.gossip.post.queued(k.proof.peer),
 		}
+		o := m.finder.origin(p.ID)
+		p.Found, p.Introducer, p.Relay = o.found, o.introducer, o.relays
 		if k.proof.adm != nil {
 			p.Org = k.proof.adm.Org
 		}
@@ -288,12 +308,13 @@ func latency(c network.Conn) time.Duration {
 	return 0
 }
 
-// Addrs returns the addresses that others can dial, each with /p2p/<our id>.
+// Addrs returns the addresses that others can dial, each with /p2p/<our id>: those
+// of the interfaces as they are now, what Config.Announce adds, and those through
+// relays.
 func (m *Mesh) Addrs() []string {
-	addrs, err := m.host.Network().InterfaceListenAddresses()
+	addrs, err := m.reach.addrs()
 	if err != nil {
 		m.log.Warn("cannot enumerate the network interfaces", "error", err)
-		addrs = m.host.Network().ListenAddresses()
 	}
 	full, err := peer.AddrInfoToP2pAddrs(&peer.AddrInfo{ID: m.host.ID(), Addrs: addrs})
 	if err != nil {
@@ -320,6 +341,7 @@ func (m *Mesh) Stats() Stats {
 		seen[k.proof.peer] = true
 	}
 	s.Peers = len(seen)
+	m.finder.state(&s)
 	return s
 }
 
@@ -331,22 +353,21 @@ func (m *Mesh) Close() error {
 
 func (m *Mesh) shutdown() error {
 	var errs []error
-	// 1. Nobody new is found.
-	if m.mdns != nil {
-		errs = append(errs, m.mdns.Close())
-	}
-	// 2. We leave the topic while there are still connections to say so on.
+	// 1. We leave the topic while there are still connections to say so on.
 	if m.gossip != nil {
 		errs = append(errs, m.gossip.close())
 	}
-	// 3. Dials, sessions and gossip end: their contexts do.
+	// 2. Multicast, dials, sessions and gossip end: their contexts do.
 	m.cancel()
-	// 4. Listeners and connections close, which ends every read that is left.
+	if m.carry != nil {
+		errs = append(errs, m.carry.close())
+	}
+	// 3. Listeners and connections close, which ends every read that is left.
 	errs = append(errs, m.host.Close())
 	if m.known != nil {
 		errs = append(errs, m.known.Close())
 	}
-	// 5. Every goroutine of ours is waited for.
+	// 4. Every goroutine of ours is waited for.
 	m.loops.Wait()
 	if m.gossip != nil {
 		m.gossip.post.work.Wait()

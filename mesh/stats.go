@@ -66,6 +66,23 @@ type Stats struct {
 
 	// Dials and DialsFailed count dials of discovery.
 	Dials, DialsFailed uint64
+	// Contacts is the size of the address book, Records how many signed address records
+	// are held to be handed on, Reservations at how many relays we can be reached;
+	// DHT says whether the directory is in use, with DHTPeers in our part of it.
+	Contacts, Records, Reservations, DHTPeers int
+	DHT                                       bool
+	// Exchanges and ExchangesFailed count address exchanges that we began,
+	// ExchangesRefused those with a neighbour that broke the rules or asked too often.
+	// RecordsStale and RecordsRefused count records that were not taken: too old or too
+	// far from the future; too many strangers of one neighbour.
+	Exchanges, ExchangesFailed, ExchangesRefused, RecordsStale, RecordsRefused uint64
+	// Networks counts changes of this machine's network addresses.
+	Networks uint64
+	// Carried counts connections that this device has carried for others as a relay,
+	// CarriedNow those of now, CarriedBytes what passed over them in both
+	// directions, and CarryRefused reservations and connections that it refused.
+	Carried, CarriedBytes, CarryRefused uint64
+	CarriedNow                          int
 }
 
 // counters are the live form of Stats. All methods are safe for concurrent use.
@@ -79,11 +96,15 @@ type counters struct {
 	pulls, pullsFailed, serves, servesFailed, servesRefused atomic.Uint64
 	syncIn, syncOut, dials, dialsFailed                     atomic.Uint64
 	stalled, yielded                                        atomic.Uint64
+	blobIn, blobOut, blobChunksIn, blobChunksOut            atomic.Uint64
+	blobsBad, blobServesRefused                             atomic.Uint64
 	duplicates, suppressed, spared, malformed               atomic.Uint64
 	dropped                                                 [classes]atomic.Uint64
 	budget, blamed, cut                                     words
-	blobIn, blobOut, blobChunksIn, blobChunksOut            atomic.Uint64
-	blobsBad, blobServesRefused                             atomic.Uint64
+	carried, carriedBytes, carryRefused                     atomic.Uint64
+	carriedNow                                              atomic.Int64
+	exchanges, exchangesFailed, exchangesRefused            atomic.Uint64
+	recordsStale, recordsRefused, networks                  atomic.Uint64
 }
 
 func newCounters() *counters {
@@ -132,6 +153,10 @@ func (c *counters) stats() Stats {
 		BlobIn: c.blobIn.Load(), BlobOut: c.blobOut.Load(), BlobChunksIn: c.blobChunksIn.Load(), BlobChunksOut: c.blobChunksOut.Load(),
 		BlobsBad: c.blobsBad.Load(), BlobServesRefused: c.blobServesRefused.Load(),
 		Dials: c.dials.Load(), DialsFailed: c.dialsFailed.Load(),
+		Exchanges: c.exchanges.Load(), ExchangesFailed: c.exchangesFailed.Load(), ExchangesRefused: c.exchangesRefused.Load(),
+		RecordsStale: c.recordsStale.Load(), RecordsRefused: c.recordsRefused.Load(), Networks: c.networks.Load(),
+		Carried: c.carried.Load(), CarriedBytes: c.carriedBytes.Load(),
+		CarryRefused: c.carryRefused.Load(), CarriedNow: int(c.carriedNow.Load()),
 	}
 }
 

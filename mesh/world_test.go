@@ -15,8 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
 
 	"tocsin/crypto/identity"
 )
@@ -368,6 +370,12 @@ func (w *world) config(t testing.TB, dev *device, c carrier) (Config, *station) 
 		// Long: what a test sees must come from events, not from the timer.
 		SyncInterval: time.Hour,
 	}, s
+}
+
+// hide keeps a station's addresses to itself: nobody but those who are told by
+// the test finds it, so that the test decides who is whose neighbour.
+func hide(cfg *Config) {
+	cfg.HostOptions = append(cfg.HostOptions, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return nil }))
 }
 
 func (w *world) start(t testing.TB, c carrier, change func(*Config)) *station {

@@ -42,6 +42,15 @@ type Config struct {
 	Listen []string
 	// Static are multiaddrs with /p2p/ of neighbours to keep dialling.
 	Static []string
+	// Via are multiaddrs with /p2p/ of relays to be reached through.
+	Via []string
+	// Announce are multiaddrs without /p2p/ at which this device is reached beside
+	// those of its interfaces.
+	Announce []string
+	// Relaying carries the connections of other admitted devices, sealed as they are.
+	Relaying bool
+	// DHT says when the directory of devices is used: auto (or empty), on or off.
+	DHT string
 	// MDNS finds neighbours on the local network.
 	MDNS bool
 	// SyncInterval is the pause between pulls from a neighbour; 0 is the

@@ -200,6 +200,7 @@ func (n *Node) startMesh() error {
 		Transport: n.cfg.Relay.Transport, Trust: n.trust, Chain: n.cfg.Admission, Ticket: n.currentTicket,
 		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n, Classify: classify,
 		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
+		Via: n.cfg.Via, Announce: n.cfg.Announce, Relay: n.cfg.Relaying, DHT: n.cfg.DHT,
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
 		PeerChange:  func(peer.ID, bool) { n.events.publish(Event{Type: EventPeers}) },
 		HostOptions: n.cfg.HostOptions, SyncInterval: n.cfg.SyncInterval,

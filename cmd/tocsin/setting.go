@@ -11,6 +11,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 	"github.com/spf13/pflag"
+
+	"tocsin/mesh"
 )
 
 // The settings by key, as they stand in the configuration file. The variable
@@ -20,6 +22,10 @@ const (
 	keyPassphrase = "passphrase_file"
 	keyListen     = "mesh.listen"
 	keyPeers      = "mesh.peers"
+	keyVia        = "mesh.via"
+	keyRelay      = "mesh.relay"
+	keyAnnounce   = "mesh.announce"
+	keyDHT        = "mesh.dht"
 	keyMDNS       = "mesh.mdns"
 	keyAPI        = "api.listen"
 	keyIdleLock   = "lock.idle"
@@ -73,6 +79,14 @@ func settings() []setting {
 			fixed(), each(checkListen)},
 		{keyPeers, "peer", "`address` of a device to connect to, as a multiaddr that ends in /p2p/<peer id> (may be repeated)", listKind, upOnly,
 			fixed(), each(checkPeer)},
+		{keyVia, "via", "`address` of a relay to be reached through, written like --peer (may be repeated); relays that are met are used too", listKind, upOnly,
+			fixed(), each(checkPeer)},
+		{keyRelay, "relay", "carry the connections of other devices of this mesh, which it cannot read", boolKind, upOnly,
+			fixed("false"), nil},
+		{keyAnnounce, "announce", "`address` to tell others beside this machine's own, as a multiaddr (may be repeated): for a router that forwards a port", listKind, upOnly,
+			fixed(), each(checkAnnounce)},
+		{keyDHT, "dht", "use the directory of devices: auto (in meshes of 100 or more), on or off", textKind, upOnly,
+			fixed(mesh.DHTAuto), each(checkDHT)},
 		{keyMDNS, "mdns", "find devices on the local network by multicast DNS", boolKind, upOnly,
 			fixed("true"), nil},
 		{keyAPI, "api", "loopback `address` of the web app and the local API", textKind, upOnly,
@@ -105,7 +119,7 @@ func each(check func(string) error) func([]string) error {
 
 func checkListen(s string) error {
 	if _, err := multiaddr.NewMultiaddr(s); err != nil {
-		return fail(exitInput, "Write an address such as /ip4/0.0.0.0/udp/4747/quic-v1 or /ip4/192.0.2.7/tcp/4747.",
+		return fail(exitInput, "Write an address such as /ip4/0.0.0.0/udp/4747/quic-v1, /ip4/192.0.2.7/tcp/4747 or /ip4/0.0.0.0/tcp/4751/ws.",
 			"%q is no address to listen on: %w", s, err)
 	}
 	return nil
@@ -117,6 +131,26 @@ func checkPeer(s string) error {
 			"%q is no address of a device: %w", s, err)
 	}
 	return nil
+}
+
+func checkAnnounce(s string) error {
+	const next = "Write an address such as /ip4/192.0.2.7/tcp/4747, without /p2p/."
+	a, err := multiaddr.NewMultiaddr(s)
+	if err != nil {
+		return fail(exitInput, next, "%q is no address to announce: %w", s, err)
+	}
+	if _, id := peer.SplitAddr(a); id != "" {
+		return fail(exitInput, next, "%q is no address to announce: it names a device", s)
+	}
+	return nil
+}
+
+func checkDHT(s string) error {
+	switch s {
+	case mesh.DHTAuto, mesh.DHTOn, mesh.DHTOff:
+		return nil
+	}
+	return fail(exitInput, "Choose auto, on or off.", "%q does not say when to use the directory of devices", s)
 }
 
 func checkLoopback(s string) error {

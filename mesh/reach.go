@@ -1,0 +1,120 @@
+package mesh
+
+import (
+	"bytes"
+	"slices"
+	"sync"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// reach knows at which addresses this device can be reached. It is safe for
+// concurrent use.
+type reach struct {
+	announce []ma.Multiaddr // of the configuration
+	// shown, if set, says what of it others are told. Set before the host stands.
+	shown func([]ma.Multiaddr) []ma.Multiaddr
+
+	mu       sync.Mutex
+	host     host.Host                  // nil until it stands
+	circuits map[peer.ID][]ma.Multiaddr // by relay
+}
+
+func newReach(announce []ma.Multiaddr) *reach {
+	return &reach{announce: announce, circuits: make(map[peer.ID][]ma.Multiaddr)}
+}
+
+func (r *reach) setHost(h host.Host) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.host = h
+}
+
+// setRelay keeps the circuit addresses through a relay, or with none forgets it,
+// and reports whether that changed anything.
+func (r *reach) setRelay(relay peer.ID, addrs []ma.Multiaddr) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.circuits[relay]
+	if len(addrs) == 0 {
+		delete(r.circuits, relay)
+	} else {
+		r.circuits[relay] = addrs
+	}
+	return !slices.EqualFunc(old, addrs, ma.Multiaddr.Equal)
+}
+
+// relays returns how many relays hold a reservation of ours.
+func (r *reach) relays() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.circuits)
+}
+
+// direct returns where this device listens, on the interfaces as they are at
+// this moment (libp2p's own list is up to a minute old), and what the configuration
+// adds. Addresses of the machine itself are left out where there are others.
+func (r *reach) direct() ([]ma.Multiaddr, error) {
+	r.mu.Lock()
+	h := r.host
+	r.mu.Unlock()
+	if h == nil {
+		return r.announce, nil
+	}
+	listen := slices.DeleteFunc(h.Network().ListenAddresses(), func(a ma.Multiaddr) bool {
+		_, err := a.ValueForProtocol(ma.P_CIRCUIT)
+		return err == nil
+	})
+	addrs := slices.Clone(r.announce)
+	if len(listen) == 0 {
+		return addrs, nil
+	}
+	own, err := manet.ResolveUnspecifiedAddresses(listen, nil)
+	for _, a := range own {
+		if !ma.Contains(addrs, a) {
+			addrs = append(addrs, a)
+		}
+	}
+	if slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) }) {
+		addrs = slices.DeleteFunc(addrs, manet.IsIPLoopback)
+	}
+	return addrs, err
+}
+
+// addrs returns all addresses, the direct ones first.
+func (r *reach) addrs() ([]ma.Multiaddr, error) {
+	addrs, err := r.direct()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	relays := make([]peer.ID, 0, len(r.circuits))
+	for p := range r.circuits {
+		relays = append(relays, p)
+	}
+	slices.SortFunc(relays, func(a, b peer.ID) int { return bytes.Compare([]byte(a), []byte(b)) })
+	for _, p := range relays {
+		addrs = append(addrs, r.circuits[p]...)
+	}
+	return addrs, err
+}
+
+// toTell returns the addresses that others may know.
+func (r *reach) toTell() ([]ma.Multiaddr, error) {
+	addrs, err := r.addrs()
+	if r.shown != nil {
+		addrs = r.shown(addrs)
+	}
+	return addrs, err
+}
+
+// factory is what identify tells admitted neighbours. It may be called before
+// the host stands.
+func (r *reach) factory(given []ma.Multiaddr) []ma.Multiaddr {
+	addrs, err := r.addrs()
+	if err != nil || len(addrs) == 0 {
+		return given
+	}
+	return addrs
+}
