@@ -18,6 +18,14 @@ const (
 	MaxRecord = 64 << 10
 	// frontierPart is how many heads one frontier record holds.
 	frontierPart = 512
+	// MaxPaperCodes bounds the codes of a sheet: some ten pages.
+	MaxPaperCodes = 240
+	// paperPart is how many bytes of a sheet one code carries.
+	paperPart = 60
+	// maxTypedCode bounds a code as it was typed, with its spaces.
+	maxTypedCode = 400
+	// maxSheets bounds the sheets that are put together at once.
+	maxSheets = 16
 	// maxDamagedListed bounds the blocks that a report names one by one.
 	maxDamagedListed = 64
 )
