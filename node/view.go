@@ -121,7 +121,7 @@ func (n *Node) authorOf(log identity.LogID, witnessed time.Time) inbox.Author {
 	if c == nil {
 		return a
 	}
-	a.Name, a.Org = c.Claims.Name, c.Person.Org
+	a.Person, a.Name, a.Org = c.Person.String(), c.Claims.Name, c.Person.Org
 	if len(c.Claims.Roles) > 0 {
 		a.Role = c.Claims.Roles[0]
 	}

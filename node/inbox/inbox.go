@@ -28,6 +28,8 @@ type Author struct {
 	Log string
 	// Now is the log in which the device goes on, where that is another one; empty otherwise. What is said in either is of one device.
 	Now string
+	// Person is who it is, "org/regulator/number", the same on all devices of a person; empty while the credential is unknown.
+	Person string
 	// Name, Org and Role come from the credential, never from the message.
 	Name, Org, Role string
 	// Verified: the credential was valid when the message was witnessed.
@@ -87,16 +89,23 @@ type Item struct {
 	HandedOver     string    // display name of the member who handed it over later; empty when it came by itself
 
 	// Delivered and Read are the logs of the member devices whose signed receipts say so, sorted. Read devices are in both.
-	Delivered, Read []string
+	// Acknowledged devices, whose reader has said so by a press of their own, are in all three.
+	Delivered, Read, Acknowledged []string
 	// Recipients is how many member devices the message is for: all but its author's, and but those that were revoked or wiped before
 	// they got it.
 	Recipients int
 	// Carried is how many other devices promise to keep an own message that is only saved, filled in by the node.
 	Carried int
-	// State is StateSaved, StateDelivered or StateRead.
+	// State is StateSaved, StateDelivered, StateRead or StateAcknowledged.
 	State string
 	// Unread: somebody else's message that this device has not marked as read.
 	Unread bool
+	// Retracted is why its author has withdrawn the message, which stays; empty while it stands.
+	Retracted string
+	// ReplacedBy is the message that brings this one up to date or corrects it; zero for none.
+	ReplacedBy EntryID
+
+	words string // what a search looks through
 }
 
 // The states of a message, in order. (Custody, "carried by n devices", has its place between the first two.)
@@ -107,6 +116,8 @@ const (
 	StateDelivered = "delivered"
 	// StateRead: every recipient has read it.
 	StateRead = "read"
+	// StateAcknowledged: at least one recipient has acknowledged it; one is enough for a message that asks for it.
+	StateAcknowledged = "acknowledged"
 )
 
 // Conversation is one group as a list shows it.
@@ -130,6 +141,8 @@ type Change struct {
 	Shown bool
 	// Delivery lists the messages already shown whose state the entry changed.
 	Delivery []EntryID
+	// Board: what one of the boards shows has changed.
+	Board bool
 }
 
 // conversation is the state of one group.
@@ -138,6 +151,7 @@ type conversation struct {
 	known  bool // SetGroup was called
 	items  []Item
 	unread int
+	boards boards
 }
 
 // receiptKey: a receipt counts only for a message of the group it was sealed to, so a member of one group cannot report
@@ -154,10 +168,29 @@ type place struct {
 	shown bool
 }
 
-// marks are the receipts for one message: by log, true once read.
+// marks are the receipts for one message: the furthest of each log.
 type marks struct {
-	by  map[string]bool
+	by  map[string]reached
 	own bool // this device has marked it as read
+}
+
+// reached is how far a message has come with one recipient; each step includes those before it.
+type reached uint8
+
+const (
+	reachedDevice reached = 1 + iota
+	reachedReader
+	reachedAnswer
+)
+
+func reachedBy(s message.State) reached {
+	switch s {
+	case message.Acknowledged:
+		return reachedAnswer
+	case message.Read:
+		return reachedReader
+	}
+	return reachedDevice
 }
 
 // Inbox holds all conversations. It is safe for concurrent use.
@@ -210,20 +243,25 @@ func (in *Inbox) Apply(it Item) Change {
 	shown := it.Message.Shown() && !in.erased[it.ID]
 	in.seen[it.ID] = place{group: it.Group, hlc: it.HLC, shown: shown}
 	c := in.conversation(it.Group)
-	if !it.Message.Shown() {
+	if it.Message.Kind() == message.KindReceipt {
 		return Change{New: true, Delivery: in.applyReceipt(c, it)}
 	}
-	if !shown {
+	if in.erased[it.ID] {
 		return Change{New: true}
 	}
+	c.boards.add(it)
+	if !shown {
+		return Change{New: true, Board: true}
+	}
 	// The second part of an item is ours to fill.
-	it.Delivered, it.Read, it.Recipients, it.State, it.Unread = nil, nil, 0, "", false
+	it.Delivered, it.Read, it.Acknowledged, it.Recipients, it.State, it.Unread = nil, nil, nil, 0, "", false
+	it.Retracted, it.ReplacedBy, it.words = "", EntryID{}, searchText(it)
 	at, _ := slices.BinarySearchFunc(c.items, it, before)
 	c.items = slices.Insert(c.items, at, it)
 	if !it.Own && !in.readHere(it) {
 		c.unread++
 	}
-	return Change{New: true, Shown: true}
+	return Change{New: true, Shown: true, Board: boarded(it.Message.Kind())}
 }
 
 // Erase takes messages out, for good: they are shown no more, and applying one of them later shows nothing. Receipts are not taken
@@ -233,11 +271,15 @@ func (in *Inbox) Erase(ids ...EntryID) {
 	defer in.mu.Unlock()
 	for _, id := range ids {
 		in.erased[id] = true
-		at := in.seen[id]
-		if !at.shown {
+		at, known := in.seen[id]
+		if !known {
 			continue
 		}
 		c := in.conversations[at.group]
+		c.boards.remove(id)
+		if !at.shown {
+			continue
+		}
 		i := c.find(id, at)
 		if it := c.items[i]; !it.Own && !in.readHere(it) {
 			c.unread--
@@ -271,21 +313,20 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 	if !ok {
 		return nil
 	}
-	read := receipt.State != message.Delivered // who acknowledges has read
+	far := reachedBy(receipt.State)
 	for _, entry := range receipt.Entries {
 		key := receiptKey{it.Group, entry}
 		m := in.receipts[key]
 		if m == nil {
-			m = &marks{by: map[string]bool{}}
+			m = &marks{by: map[string]reached{}}
 			in.receipts[key] = m
 		}
-		was, had := m.by[it.From.device()]
-		if had && (was || !read) {
+		if m.by[it.From.device()] >= far {
 			continue // says nothing new
 		}
-		m.by[it.From.device()] = read
-		newlyRead := it.Own && read && !m.own
-		m.own = m.own || (it.Own && read)
+		m.by[it.From.device()] = far
+		newlyRead := it.Own && far >= reachedReader && !m.own
+		m.own = m.own || newlyRead
 		at := in.seen[entry]
 		if !at.shown || at.group != it.Group {
 			continue // still on its way, or no message of this conversation
@@ -380,25 +421,32 @@ func (in *Inbox) fill(c *conversation, it Item) Item {
 		if member.device() == it.From.device() {
 			continue
 		}
-		read, delivered := false, false
+		var far reached
 		if m != nil {
-			read, delivered = m.by[member.device()]
+			far = m.by[member.device()]
 		}
-		if !delivered && member.out() {
+		if far == 0 && member.out() {
 			continue // nobody waits for a device that gets no keys any more
 		}
 		it.Recipients++
-		if delivered {
+		if far >= reachedDevice {
 			it.Delivered = append(it.Delivered, member.Log)
 		}
-		if read {
+		if far >= reachedReader {
 			it.Read = append(it.Read, member.Log)
+		}
+		if far >= reachedAnswer {
+			it.Acknowledged = append(it.Acknowledged, member.Log)
 		}
 	}
 	slices.Sort(it.Delivered)
 	slices.Sort(it.Read)
+	slices.Sort(it.Acknowledged)
 	it.Unread = !it.Own && (m == nil || !m.own)
+	c.boards.mark(&it)
 	switch {
+	case len(it.Acknowledged) > 0:
+		it.State = StateAcknowledged
 	case len(it.Read) > 0 && len(it.Read) == it.Recipients:
 		it.State = StateRead
 	case len(it.Delivered) > 0:

@@ -20,6 +20,10 @@ func (it Item) StateWords() string {
 		return "Saved on this device"
 	case k == 0:
 		return "Saved on the sender's device"
+	case len(it.Acknowledged) > 0 && m == 1:
+		return "Acknowledged"
+	case len(it.Acknowledged) > 0:
+		return fmt.Sprintf("Acknowledged by %d of %d", len(it.Acknowledged), m)
 	case r == m && m == 1:
 		return "Read"
 	case r == m:

@@ -1,0 +1,99 @@
+package inbox
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"tocsin/node/message"
+)
+
+// Alert is an alert and what has come of it.
+type Alert struct {
+	Item    Item
+	Content *message.Alert
+	// Called are the addresses of Content.To that it has called so far.
+	Called []string
+	// Acknowledged are the devices whose readers have acknowledged it.
+	Acknowledged []string
+	// Cancelled is the message that ended it, nil for none.
+	Cancelled *Item
+	// Escalates is when the next of the list is called if nobody acknowledges, by this device's clock; zero where nobody is left
+	// to call or nothing is to be done.
+	Escalates time.Time
+}
+
+// Sounds reports whether the alert still calls: nobody has acknowledged it and it was not cancelled.
+func (a Alert) Sounds() bool { return len(a.Acknowledged) == 0 && a.Cancelled == nil }
+
+// Alerts returns the alerts of a conversation: those that sound first, the newest first among each.
+func (in *Inbox) Alerts(id GroupID) (out []Alert) {
+	in.board(id, func(c *conversation) {
+		contents(&c.boards, message.KindAlert, func(it *Item, content *message.Alert) {
+			out = append(out, c.alert(in.fill(c, *it), content))
+		})
+	})
+	slices.Reverse(out)
+	slices.SortStableFunc(out, func(a, b Alert) int { return cmp.Compare(silence(a), silence(b)) })
+	return out
+}
+
+func silence(a Alert) int {
+	if a.Sounds() {
+		return 0
+	}
+	return 1
+}
+
+// alert works one alert out. Escalations that several devices raised at once say the same step and count once; a step is
+// counted from when this device got the one before, so that no clock but its own decides when the next is due.
+func (c *conversation) alert(it Item, content *message.Alert) Alert {
+	a := Alert{Item: it, Content: content, Acknowledged: it.Acknowledged}
+	contents(&c.boards, message.KindAlertCancel, func(end *Item, said *message.AlertCancel) {
+		if EntryID(said.Alert) == it.ID && a.Cancelled == nil && before(it, *end) < 0 {
+			last := *end
+			a.Cancelled = &last
+		}
+	})
+	step, since := 0, it.Received
+	contents(&c.boards, message.KindEscalation, func(e *Item, said *message.Escalation) {
+		if EntryID(said.Alert) == it.ID && *said.Step > step && *said.Step < len(content.To) {
+			step, since = *said.Step, e.Received
+		}
+	})
+	a.Called = content.To[:step+1]
+	if a.Sounds() && step+1 < len(content.To) {
+		a.Escalates = since.Add(time.Duration(content.Minutes()) * time.Minute)
+	}
+	return a
+}
+
+// DueEscalation is an alert that is to call its next.
+type DueEscalation struct {
+	Group   GroupID
+	Content message.Escalation
+}
+
+// DueEscalations returns the escalations that are due at now, of all conversations, and when the next one will be; zero for
+// none.
+func (in *Inbox) DueEscalations(now time.Time) (due []DueEscalation, next time.Time) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	for id, c := range in.conversations {
+		contents(&c.boards, message.KindAlert, func(it *Item, content *message.Alert) {
+			a := c.alert(in.fill(c, *it), content)
+			switch {
+			case a.Escalates.IsZero():
+			case !a.Escalates.After(now):
+				step := len(a.Called)
+				due = append(due, DueEscalation{id, message.Escalation{Alert: message.EntryID(it.ID), Step: &step}})
+			case next.IsZero() || a.Escalates.Before(next):
+				next = a.Escalates
+			}
+		})
+	}
+	slices.SortFunc(due, func(a, b DueEscalation) int {
+		return cmp.Or(slices.Compare(a.Group[:], b.Group[:]), slices.Compare(a.Content.Alert[:], b.Content.Alert[:]))
+	})
+	return due, next
+}
