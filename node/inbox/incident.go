@@ -32,22 +32,25 @@ func (i Incident) Exercise() bool { return i.Mode == message.Exercise }
 
 // Incident returns the incident of a conversation; false if none was made there.
 func (in *Inbox) Incident(id GroupID) (out Incident, ok bool) {
-	in.board(id, func(c *conversation) {
-		contents(&c.boards, message.KindIncident, func(it *Item, said *message.Incident) {
-			step := IncidentStep{Item: *it, Content: said}
-			switch {
-			case out.State != "" && said.Mode != out.Mode:
-				step.Refused = "live or exercise is fixed when an incident is made"
-			case !out.State.May(said.State):
-				step.Refused = "the incident cannot go there from where it stood"
-			default:
-				if out.State == "" {
-					out.Name, out.Mode = said.Name, said.Mode
-				}
-				out.State, out.By, out.Since = said.State, it.From, it.Sent
+	in.board(id, func(c *conversation) { out, ok = c.incident() })
+	return out, ok
+}
+
+func (c *conversation) incident() (out Incident, ok bool) {
+	contents(&c.boards, message.KindIncident, func(it *Item, said *message.Incident) {
+		step := IncidentStep{Item: *it, Content: said}
+		switch {
+		case out.State != "" && said.Mode != out.Mode:
+			step.Refused = "live or exercise is fixed when an incident is made"
+		case !out.State.May(said.State):
+			step.Refused = "the incident cannot go there from where it stood"
+		default:
+			if out.State == "" {
+				out.Name, out.Mode = said.Name, said.Mode
 			}
-			out.Steps = append(out.Steps, step)
-		})
+			out.State, out.By, out.Since = said.State, it.From, it.Sent
+		}
+		out.Steps = append(out.Steps, step)
 	})
 	return out, out.State != ""
 }
@@ -76,25 +79,41 @@ func (d Duty) Contested() bool { return len(d.Holders) > 1 }
 
 // Duties returns the roles that are held at now in a conversation, by name.
 func (in *Inbox) Duties(id GroupID, now time.Time) (out []Duty) {
-	duties := make(map[string]*Duty)
 	in.board(id, func(c *conversation) {
-		contents(&c.boards, message.KindRole, func(it *Item, said *message.Role) {
-			d := duties[said.Role]
-			if d == nil {
-				d = &Duty{Role: said.Role}
-				duties[said.Role] = d
+		for _, d := range c.duties(now) {
+			if len(d.Holders) > 0 {
+				out = append(out, *d)
 			}
-			d.expire(it.Sent)
-			d.apply(*it, said)
-		})
-	})
-	for _, d := range duties {
-		if d.expire(now); len(d.Holders) > 0 {
-			out = append(out, *d)
 		}
-	}
+	})
 	slices.SortFunc(out, func(a, b Duty) int { return cmp.Compare(a.Role, b.Role) })
 	return out
+}
+
+// duties works out all roles that were ever taken.
+func (c *conversation) duties(now time.Time) map[string]*Duty {
+	duties := make(map[string]*Duty)
+	contents(&c.boards, message.KindRole, func(it *Item, said *message.Role) {
+		d := duties[said.Role]
+		if d == nil {
+			d = &Duty{Role: said.Role}
+			duties[said.Role] = d
+		}
+		d.expire(it.Sent)
+		d.apply(*it, said)
+	})
+	for _, d := range duties {
+		d.expire(now)
+	}
+	return duties
+}
+
+// duty is one role, held by nobody if it was never taken.
+func (c *conversation) duty(role string, now time.Time) Duty {
+	if d := c.duties(now)[role]; d != nil {
+		return *d
+	}
+	return Duty{Role: role}
 }
 
 // apply takes one message about the role. What its author could not do changes nothing: giving up or handing over a role that
