@@ -14,6 +14,12 @@ import (
 // of it: what an opening after a crash reads again at most.
 const inWALSize = 2 << 20
 
+// inWALRoom is the size of in.wal: what gathers until it is emptied, and the
+// largest record.
+const inWALRoom = 4 << 20
+
+const _ = uint(inWALRoom - inWALSize - maxWALRecord)
+
 // Commit implements ledger.Store: in.wal is appended to and synced. The index
 // follows when enough has gathered.
 func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
@@ -124,6 +130,9 @@ func (s *Store) olds(j *journal, batch []ledger.Record) (olds []*stored, other b
 func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed []ledger.Record, taken, dead []uint64, err error) {
 	sealed = make([]ledger.Record, len(batch))
 	at := make(map[place]*stored)
+	var list []listed
+	j.places.mu.Lock()
+	defer j.places.mu.Unlock()
 	for i := range batch {
 		r := &batch[i]
 		sealed[i] = ledger.Record{Table: r.Table, Log: r.Log, Seq: r.Seq, Value: r.Value}
@@ -140,7 +149,7 @@ func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed 
 			if err != nil {
 				return nil, taken, nil, err
 			}
-			taken = append(taken, slot)
+			taken, list = append(taken, slot), append(list, listed{slot, j.places.of(r.Log, r.Seq)})
 			st.slot, st.sealed = &slot, body
 			j.slotEnd.Store(max(j.slotEnd.Load(), slot+1))
 		}
@@ -151,6 +160,9 @@ func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed 
 		at[p] = st
 		sealed[i].Value = st.marshal()
 	}
+	if err := j.places.set(list); err != nil {
+		return nil, taken, nil, err
+	}
 	return sealed, taken, dead, nil
 }
 
@@ -158,6 +170,9 @@ func (s *Store) seal(j *journal, batch []ledger.Record, olds []*stored) (sealed 
 // readers, and destroys the keys of what it replaces.
 func (s *Store) append(j *journal, batch []ledger.Record, olds []*stored) (full bool, err error) {
 	sealed, taken, dead, err := s.seal(j, batch, olds)
+	if err == nil {
+		err = s.destroyFormer(batch, olds, j == &s.own, taken)
+	}
 	if err != nil {
 		return false, errors.Join(err, j.destroy(taken))
 	}
@@ -168,6 +183,9 @@ func (s *Store) append(j *journal, batch []ledger.Record, olds []*stored) (full 
 	// Records are kept apart from the caller's slices.
 	kept, err := parseBatch(payload)
 	if err != nil {
+		return false, errors.Join(err, j.destroy(taken))
+	}
+	if err := s.makeRoom(j, len(payload)); err != nil {
 		return false, errors.Join(err, j.destroy(taken))
 	}
 	m, err := j.wal.append(payload)
@@ -200,6 +218,34 @@ func (s *Store) append(j *journal, batch []ledger.Record, olds []*stored) (full 
 	return full, nil
 }
 
+// emptyIn begins in.wal anew; the index has all of it. A clean one stays as it
+// is.
+func (s *Store) emptyIn() error {
+	if s.in.wal.size == walFileHeader {
+		return nil
+	}
+	return s.in.wal.renew(s.files)
+}
+
+// makeRoom gives the index all that is pending if the file of the journal has no
+// room for a record, and empties it. The caller holds j.mu.
+func (s *Store) makeRoom(j *journal, payload int) error {
+	if j.wal.fits(payload) {
+		return nil
+	}
+	for {
+		s.pendMu.RLock()
+		empty := len(j.pending.batches) == 0
+		s.pendMu.RUnlock()
+		if empty {
+			return s.emptyIn()
+		}
+		if err := s.index(); err != nil {
+			return err
+		}
+	}
+}
+
 // follow gives the index what has gathered, and empties in.wal when it has
 // grown and nothing in it is needed any more.
 func (s *Store) follow(j *journal) error {
@@ -213,7 +259,7 @@ func (s *Store) follow(j *journal) error {
 				return err
 			}
 		case empty && j == &s.in && j.wal.size >= inWALSize:
-			return j.wal.reset()
+			return s.emptyIn()
 		case empty && j == &s.own && j.wal.size >= s.segment:
 			return s.rotate()
 		default:
@@ -256,12 +302,12 @@ func (s *Store) index() error {
 	if len(own)+len(in) == 0 {
 		return nil
 	}
-	heads, err := s.appendHeads(own, in)
+	marks, err := s.prepare(own, in)
 	if err != nil {
 		s.setFault(err)
 		return err
 	}
-	if err := s.transact(own, in, heads); err != nil {
+	if err := s.transact(own, in, marks); err != nil {
 		return err
 	}
 	s.pendMu.Lock()
@@ -271,11 +317,29 @@ func (s *Store) index() error {
 	return nil
 }
 
+// prepare makes durable, before a transaction, what must be there when the wals
+// are not read again: the lists of slots, the erasures, the heads.
+func (s *Store) prepare(own, in []walBatch) (marks, error) {
+	if err := errors.Join(s.own.places.sync(), s.in.places.sync()); err != nil {
+		return marks{}, err
+	}
+	gone, err := s.appendGone(own, in)
+	if err != nil {
+		return marks{}, err
+	}
+	heads, err := s.appendHeads(own, in)
+	return marks{heads, gone}, err
+}
+
+// marks are the newest records of heads.wal and erased.wal when a transaction is
+// made.
+type marks struct{ heads, gone mark }
+
 // transact writes batches to Badger, in one synced transaction.
-func (s *Store) transact(own, in []walBatch, heads mark) error {
+func (s *Store) transact(own, in []walBatch, m marks) error {
 	txn := s.db.NewTransaction(true)
 	defer txn.Discard()
-	if err := fill(txn, own, in, heads); err != nil {
+	if err := fill(txn, own, in, m); err != nil {
 		return err
 	}
 	if err := txn.Commit(); err != nil {
@@ -290,9 +354,9 @@ func (s *Store) transact(own, in []walBatch, heads mark) error {
 }
 
 // fill puts batches into a transaction, and the marks of the last own one and of
-// the record of the heads.
-func fill(txn *badger.Txn, own, in []walBatch, heads mark) error {
-	if err := txn.Set(keyHeads, heads.marshal()); err != nil {
+// the records of the heads and of what was erased.
+func fill(txn *badger.Txn, own, in []walBatch, m marks) error {
+	if err := errors.Join(txn.Set(keyHeads, m.heads.marshal()), txn.Set(keyGone, m.gone.marshal())); err != nil {
 		return fmt.Errorf("badgerstore: cannot add to the transaction: %w", err)
 	}
 	for _, batches := range [][]walBatch{own, in} {

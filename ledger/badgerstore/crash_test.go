@@ -26,7 +26,7 @@ import (
 func cloneDir(t testing.TB, dir string) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, name := range []string{indexName, headsWAL.name, ownWAL.name, inWAL.name, "own.slots", "in.slots"} {
+	for _, name := range []string{indexName, headsWAL.name, ownWAL.name, inWAL.name, goneWAL.name, "own.slots", "in.slots", "own.places", "in.places"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) { // it may be on another disk
 			copyTree(t, filepath.Join(to, name), filepath.Join(dir, name))
 		}

@@ -31,7 +31,16 @@ type faults struct {
 type fakeData struct {
 	data   []byte
 	synced []byte
+	from   int64 // what was written since the last sync, so that it need not copy all
+	to     int64
 	reads  *int // counts the bytes that are read
+}
+
+func (d *fakeData) touch(from, to int64) {
+	if d.from == d.to {
+		d.from, d.to = from, to
+	}
+	d.from, d.to = min(d.from, from), max(d.to, to)
 }
 
 func newFakeFiles() *fakeFiles {
@@ -66,7 +75,7 @@ func (f *faults) name() error {
 func (d *fakeFiles) now() *fakeFiles {
 	after := newFakeFiles()
 	for name, f := range d.files {
-		c := &fakeData{data: bytes.Clone(f.data), synced: bytes.Clone(f.synced)}
+		c := &fakeData{data: bytes.Clone(f.data), synced: bytes.Clone(f.synced), to: int64(len(f.data))}
 		after.files[name] = c
 		if d.durable[name] == f {
 			after.durable[name] = c
@@ -158,7 +167,9 @@ func (f *fakeFile) WriteAt(p []byte, off int64) (int, error) {
 	if err != nil {
 		p = p[:min(len(p), f.faults.writePart)]
 	}
-	f.d.data = append(f.d.data[:off:off], append(bytes.Clone(p), f.d.data[min(off+int64(len(p)), int64(len(f.d.data))):]...)...)
+	n := copy(f.d.data[off:], p)
+	f.d.data = append(f.d.data, p[n:]...)
+	f.d.touch(off, off+int64(len(p)))
 	return len(p), err
 }
 
@@ -168,7 +179,9 @@ func (f *fakeFile) Truncate(size int64) error {
 	if f.faults.truncate != nil {
 		return f.faults.truncate
 	}
-	f.d.data = f.d.data[:size]
+	had := int64(len(f.d.data))
+	f.d.data = append(f.d.data[:min(size, had)], make([]byte, max(0, size-had))...)
+	f.d.touch(min(size, had), max(size, had))
 	return nil
 }
 
@@ -183,7 +196,12 @@ func (f *fakeFile) Sync() error {
 	if f.faults.noSync {
 		return nil
 	}
-	f.d.synced = bytes.Clone(f.d.data)
+	size := int64(len(f.d.data))
+	f.d.synced = append(f.d.synced[:min(size, int64(len(f.d.synced)))], make([]byte, max(0, size-int64(len(f.d.synced))))...)
+	if from, to := min(f.d.from, size), min(f.d.to, size); from < to {
+		copy(f.d.synced[from:to], f.d.data[from:to])
+	}
+	f.d.from, f.d.to = 0, 0
 	return nil
 }
 

@@ -30,6 +30,7 @@ type file interface {
 	io.WriterAt
 	io.Closer
 	Size() (int64, error)
+	// Truncate cuts the file, or makes it longer by zeros that need no space.
 	Truncate(size int64) error
 	// Sync returns nil when all that was written survives a power cut.
 	Sync() error

@@ -88,15 +88,18 @@ func kept(r *ledger.Record) bool {
 
 // heads is heads.wal, open for appending. It is guarded by Store.indexMu.
 type heads struct {
-	wal *wal
+	wal  *wal
+	gone *wal // erased.wal
 	// What reading it told, used while opening:
 	values  map[place][]byte
-	bytes   int  // of values
-	before  mark // of the file that this one replaced
-	known   bool // the file was there, and had a record
-	trusted bool // it reaches as far as the index says
-	atIndex mark // the record that the index names, if it is in the file
-	gap     mark // no record of any file: where the index is while it goes on without one
+	bytes   int                // of values
+	before  mark               // of the file that this one replaced
+	known   bool               // the file was there, and had a record
+	trusted bool               // it reaches as far as the index says
+	atIndex mark               // the record that the index names, if it is in the file
+	told    map[place]struct{} // erasures that erased.wal has
+	whole   bool               // erased.wal reaches as far as the index says
+	gap     mark               // no record of any file: where the index is while it goes on without one
 }
 
 // openHeads reads heads.wal and compares how far it and the index reach.
@@ -163,6 +166,8 @@ func (s *Store) settleHeads(dir files) error {
 	if !s.heads.trusted {
 		// Start over from the index. What was ever erased stays so.
 		maps.DeleteFunc(s.heads.values, func(at place, _ []byte) bool { return at.table != ledger.TableEntries })
+	}
+	if !s.heads.trusted && !s.heads.whole {
 		if err := s.findErased(); err != nil {
 			return err
 		}
@@ -177,9 +182,11 @@ func (s *Store) settleHeads(dir files) error {
 			return err
 		}
 	}
-	err = s.rewriteHeads(dir)
+	if err = s.rewriteHeads(dir); err == nil {
+		err = s.completeGone()
+	}
 	s.erased.addAll(maps.Keys(s.heads.values))
-	s.heads.values = nil
+	s.heads.values, s.heads.told = nil, nil
 	return err
 }
 
@@ -288,7 +295,7 @@ func (s *Store) rewriteHeads(dir files) error {
 	if h.trusted && !outdated && !missing {
 		return nil
 	}
-	spec := walSpec{headsWAL.name, headsWAL.advice}
+	spec := headsWAL
 	if err := writeNewWAL(dir, spec, h.wal.aead, mark{}); err != nil {
 		return diskError("cannot write "+spec.name, err)
 	}

@@ -23,8 +23,8 @@ type fileScrub struct {
 	damage map[string]string // by file
 }
 
-// ScrubFiles implements ledger.FileScrubber: it reads own.wal, its segments and
-// heads.wal from end to end, one file at a time, when as much budget has come
+// ScrubFiles implements ledger.FileScrubber: it reads own.wal, its segments,
+// heads.wal and erased.wal from end to end, one file at a time, when as much budget has come
 // together as the file before was long. At the end of a round it gives space
 // back that the index does not need any more.
 func (s *Store) ScrubFiles(ctx context.Context, budget int64) (damage []string, round bool, err error) {
@@ -87,7 +87,7 @@ func (s *Store) reclaim() (err error) {
 func (s *Store) scrubbed() ([]string, error) {
 	list, err := segments(s.files, s.own.wal.aead, s.own.wal.before)
 	if errors.Is(err, ledger.ErrDamaged) {
-		return []string{ownWAL.name, headsWAL.name}, nil // reading own.wal tells what is wrong
+		return []string{ownWAL.name, headsWAL.name, goneWAL.name}, nil // reading own.wal tells what is wrong
 	}
 	if err != nil {
 		return nil, err
@@ -96,7 +96,7 @@ func (s *Store) scrubbed() ([]string, error) {
 	for _, w := range list {
 		names = append(names, w.name)
 	}
-	return append(names, ownWAL.name, headsWAL.name), closeAll(list)
+	return append(names, ownWAL.name, headsWAL.name, goneWAL.name), closeAll(list)
 }
 
 // scrubFile reads one file to its end as it is now. The caller holds own.mu.
@@ -107,6 +107,10 @@ func (s *Store) scrubFile(ctx context.Context, name string) (int64, error) {
 		s.indexMu.Lock()
 		defer s.indexMu.Unlock()
 		aead, end = s.heads.wal.aead, s.heads.wal.size
+	case goneWAL.name:
+		s.indexMu.Lock()
+		defer s.indexMu.Unlock()
+		aead, end = s.heads.gone.aead, s.heads.gone.size
 	case ownWAL.name:
 		list, err := segments(s.files, aead, s.own.wal.before)
 		if err = errors.Join(err, closeAll(list)); err != nil {
@@ -118,7 +122,7 @@ func (s *Store) scrubFile(ctx context.Context, name string) (int64, error) {
 	if err != nil {
 		return 0, diskError("cannot open "+name, err)
 	}
-	w := &wal{walSpec: walSpec{name, ownWAL.advice}, f: f, aead: aead, closed: true}
+	w := &wal{walSpec: walSpec{name: name, advice: ownWAL.advice}, f: f, aead: aead, closed: true}
 	_, err = w.recover(mark{}, func(mark, []byte) error { return ctx.Err() })
 	if err == nil && end >= 0 && w.size != end {
 		err = fmt.Errorf("%w: %s has %d bytes and %d were written", ledger.ErrDamaged, name, w.size, end)

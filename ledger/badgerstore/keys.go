@@ -113,5 +113,5 @@ func (j *journal) destroy(dead []uint64) error {
 	if err := j.keys.Erase(dead...); err != nil {
 		return diskError("cannot destroy the keys of erased bodies", err)
 	}
-	return nil
+	return j.places.forget(dead)
 }

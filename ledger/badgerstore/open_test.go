@@ -378,7 +378,7 @@ func TestInWALIsEmptied(t *testing.T) {
 		if err := s.Commit(ctx, batchOf(n, 30_000)); err != nil {
 			t.Fatal(err)
 		}
-		size := len(wals.files[inWAL.name].data)
+		size := int(s.in.wal.size)
 		if size < before {
 			resets++
 		}
@@ -398,8 +398,8 @@ func TestInWALIsEmptied(t *testing.T) {
 		t.Errorf("in.wal grew to %d bytes", longest)
 	}
 	mustClose(t, s)
-	if size := len(wals.files[inWAL.name].data); size != walFileHeader {
-		t.Errorf("in.wal has %d bytes after a clean close", size)
+	if end := len(bytes.TrimRight(wals.files[inWAL.name].data, "\x00")); end > walFileHeader {
+		t.Errorf("in.wal has %d bytes after a clean close", end)
 	}
 	s = mustOpen(t, dir, Options{})
 	if got := count(t, s); got != n {
@@ -424,7 +424,7 @@ func TestInWALDamaged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b[len(b)/2] ^= 1
+	b[walFileHeader+len(bytes.TrimRight(b[walFileHeader:], "\x00"))/2] ^= 1
 	if err := os.WriteFile(name, b, 0o600); err != nil {
 		t.Fatal(err)
 	}

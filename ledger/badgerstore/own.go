@@ -119,6 +119,9 @@ func (s *Store) replay(j *journal, m mark, batch []ledger.Record) error {
 	if err := j.use.noteBatch(batch); err != nil {
 		return err
 	}
+	if err := j.relist(batch); err != nil {
+		return err
+	}
 	// Whatever of both journals the index is given next, heads.wal then says that
 	// its keys are in use.
 	j.slotEnd.Store(j.use.end)

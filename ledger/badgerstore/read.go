@@ -213,18 +213,57 @@ func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn 
 	if err != nil {
 		return err
 	}
-	prefix := first[:len(first)-8]
-	return s.merge(ctx, prefix, first, last, pend, func(p pair) error {
+	r := ranging{s: s, id: id, next: from, fn: fn}
+	err = s.merge(ctx, first[:len(first)-8], first, last, pend, func(p pair) error {
 		seq := placeOf(id, p.key).seq
-		value, err := s.openStored(id, seq, p.value)
-		if errors.Is(err, ledger.ErrDamaged) {
-			value, err = nil, nil // an empty value is none: see ledger.Store
+		if err := r.lookFor(ctx, seq); err != nil || seq < r.next {
+			return err
+		}
+		return r.hand(seq, p.value)
+	})
+	if err != nil {
+		return err
+	}
+	return r.lookFor(ctx, to)
+}
+
+// ranging hands the entries of one log on. Badger's iterators leave out in
+// silence what is behind a damaged place of a block, also records that were
+// written again since; so where one is not met its place is looked at.
+type ranging struct {
+	s    *Store
+	id   ledger.LogID
+	next uint64 // the first that was not handed on
+	fn   func(uint64, []byte) error
+}
+
+func (r *ranging) hand(seq uint64, raw []byte) error {
+	r.next = seq + 1
+	value, err := r.s.openStored(r.id, seq, raw)
+	if errors.Is(err, ledger.ErrDamaged) {
+		value, err = nil, nil // an empty value is none: see ledger.Store
+	}
+	if err != nil {
+		return err
+	}
+	return r.fn(seq, value)
+}
+
+// lookFor hands on what stands from next on, up to a place that is empty or to to.
+func (r *ranging) lookFor(ctx context.Context, to uint64) error {
+	for r.next < to {
+		raw, err := r.s.raw(ledger.TableEntries, r.id, r.next)
+		if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrDamaged) {
+			return ctx.Err()
 		}
 		if err != nil {
 			return err
 		}
-		return fn(seq, value)
-	})
+		if err := r.hand(r.next, raw); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // placeOf returns the place of an entry of a known log by its key.

@@ -25,10 +25,11 @@ var (
 	keyFormat    = []byte{prefixMeta, 'f', 'o', 'r', 'm', 'a', 't'}
 	keyWatermark = []byte{prefixMeta, 'w', 'a', 'l'}
 	keyHeads     = []byte{prefixMeta, 'h', 'e', 'a', 'd', 's'}
+	keyGone      = []byte{prefixMeta, 'g', 'o', 'n', 'e'}
 )
 
 // formatVersion is the version of the layout of the database.
-const formatVersion = 2
+const formatVersion = 3
 
 func prefixOf(t ledger.Table) (byte, error) {
 	switch t {

@@ -35,7 +35,7 @@ func segments(dir files, aead cipher.AEAD, before mark) (list []*wal, err error)
 		}
 	}()
 	for before != (mark{}) {
-		spec := walSpec{segmentName(before.Number), ownWAL.advice}
+		spec := walSpec{name: segmentName(before.Number), advice: ownWAL.advice}
 		f, err := dir.Open(spec.name)
 		if ok, err := exists(err); err != nil {
 			return list, diskError("cannot open "+spec.name, err)

@@ -51,13 +51,15 @@ type Store struct {
 // journal is a write-ahead log, the keys of the bodies in it, and what Badger
 // does not have of it.
 type journal struct {
-	mu        sync.Mutex // guards wal, and keeps commits in order
-	wal       *wal
-	slotsName string
-	keys      *slots.Slots
-	slotEnd   atomic.Uint64 // no slot from here on was ever used
-	use       slotUse       // while opening: what its records say of keys
-	pending   *pending      // guarded by Store.pendMu
+	mu         sync.Mutex // guards wal, and keeps commits in order
+	wal        *wal
+	slotsName  string
+	placesName string
+	keys       *slots.Slots
+	places     *places       // which entry each slot was taken for
+	slotEnd    atomic.Uint64 // no slot from here on was ever used
+	use        slotUse       // while opening: what its records say of keys
+	pending    *pending      // guarded by Store.pendMu
 }
 
 // Open opens the store in dir, and creates it if there is none. Errors that
@@ -76,8 +78,8 @@ func open(dir string, opt Options, walDir files) (_ *Store, err error) {
 	}
 	s := &Store{dir: dir, files: walDir, opt: opt, segment: segmentSize, fresh: make(map[place]struct{}),
 		erased: erasures{seqs: make(map[ledger.LogID][]uint64)}}
-	for name, j := range map[string]*journal{"own.slots": &s.own, "in.slots": &s.in} {
-		j.slotsName, j.pending, j.use.dead = name, newPending(), make(map[uint64]struct{})
+	for name, j := range map[string]*journal{"own": &s.own, "in": &s.in} {
+		j.slotsName, j.placesName, j.pending, j.use.dead = name+".slots", name+".places", newPending(), make(map[uint64]struct{})
 	}
 	if s.lock, err = acquire(filepath.Join(dir, "lock")); err != nil {
 		return nil, err
@@ -118,11 +120,14 @@ func (s *Store) openFiles(dir files) (err error) {
 			return err
 		}
 		j.keys = keys
+		if j.places, err = openPlaces(dir, j.placesName, s.opt.Key); err != nil {
+			return err
+		}
 		if created = created && isNew; isNew {
 			missing = append(missing, j.slotsName)
 		}
 	}
-	if err := s.openHeads(dir); err != nil {
+	if err := errors.Join(s.openHeads(dir), s.openGone(dir)); err != nil {
 		return err
 	}
 	if err := s.judgeComplete(dir, created); err != nil {
@@ -140,6 +145,9 @@ func (s *Store) openFiles(dir files) (err error) {
 		}
 	}
 	if err := s.settleHeads(dir); err != nil {
+		return err
+	}
+	if err := s.settlePlaces(); err != nil {
 		return err
 	}
 	for _, j := range []*journal{&s.own, &s.in} {
@@ -286,7 +294,7 @@ func (s *Store) settle() error {
 			return err
 		}
 	}
-	return s.in.wal.reset()
+	return s.emptyIn()
 }
 
 func (s *Store) unindexed() bool {
@@ -305,9 +313,14 @@ func (s *Store) release() error {
 		if j.keys != nil {
 			errs = append(errs, j.keys.Close())
 		}
+		if j.places != nil {
+			errs = append(errs, j.places.f.Close())
+		}
 	}
-	if s.heads.wal != nil {
-		errs = append(errs, s.heads.wal.close())
+	for _, w := range []*wal{s.heads.wal, s.heads.gone} {
+		if w != nil {
+			errs = append(errs, w.close())
+		}
 	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())

@@ -36,16 +36,22 @@ const (
 type walSpec struct {
 	name   string
 	advice string // what to do when it is damaged
+	// room, if not 0, is the size of the file from its making on: behind the last
+	// record it is zeros that take no space. So whatever cuts the file is told,
+	// also a cut between two records, and no append ever changes the size.
+	room int64
 }
 
 var (
 	// ownWAL keeps the newest part of the own log, and the segments before it the
 	// rest: nobody else can be asked for it.
-	ownWAL = walSpec{"own.wal", "restore the file from a backup, or enrol this device again"}
+	ownWAL = walSpec{name: "own.wal", advice: "restore the file from a backup, or enrol this device again"}
 	// inWAL keeps what others sent until the index has it.
-	inWAL = walSpec{"in.wal", "move the file away; entries that were only in it are fetched again from other devices"}
+	inWAL = walSpec{name: "in.wal", advice: "move the file away; entries that were only in it are fetched again from other devices", room: inWALRoom}
+	// goneWAL keeps a second copy of which entries were erased (erasures.go).
+	goneWAL = walSpec{name: "erased.wal", advice: "move the file away; it is made again from heads.wal"}
 	// headsWAL keeps a copy of what the index says of each log (heads.go).
-	headsWAL = walSpec{"heads.wal", "move the file away; it is made again from the index, which then is trusted unchecked once"}
+	headsWAL = walSpec{name: "heads.wal", advice: "move the file away; it is made again from the index, which then is trusted unchecked once"}
 )
 
 // mark names a record of a wal: how many there are up to it, in which file,
@@ -126,10 +132,28 @@ func writeNewWAL(dir files, spec walSpec, aead cipher.AEAD, before mark) error {
 		return err
 	}
 	_, err = f.WriteAt(head, 0)
+	if err == nil && spec.room > 0 {
+		err = f.Truncate(spec.room)
+	}
 	if err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
+}
+
+// fits reports whether the file has room for one more record.
+func (w *wal) fits(payload int) bool {
+	return w.room == 0 || w.size+int64(walHeadSize+3+payload+walAlign+walSealExtra) <= w.room
+}
+
+// cutBack takes the first n bytes behind the acknowledged records, and what
+// follows them, off again.
+func (w *wal) cutBack(n int) error {
+	if w.room == 0 {
+		return w.f.Truncate(w.size)
+	}
+	_, err := w.f.WriteAt(make([]byte, n), w.size)
+	return err
 }
 
 // append writes one batch behind the others and returns its mark when the file
@@ -143,6 +167,9 @@ func (w *wal) append(payload []byte) (mark, error) {
 		return mark{}, fmt.Errorf("badgerstore: a batch of %d bytes is longer than %d", len(payload), maxWALPayload)
 	}
 	next := mark{File: w.last.File, Number: w.last.Number + 1}
+	if !w.fits(len(payload)) {
+		return mark{}, fmt.Errorf("badgerstore: %s has no room for a batch of %d bytes", w.name, len(payload))
+	}
 	record := w.seal(next.Number, payload)
 	next.Tag = [walTagSize]byte(record[len(record)-walTagSize:])
 	if w.unsafeHold {
@@ -158,8 +185,8 @@ func (w *wal) append(payload []byte) (mark, error) {
 // cuts them off again: the system may take the lost pages for written from now
 // on, and the next opening would read as durable what never reached the disk.
 func (w *wal) write(b []byte) error {
-	if _, err := w.f.WriteAt(b, w.size); err != nil {
-		if undo := w.f.Truncate(w.size); undo != nil {
+	if n, err := w.f.WriteAt(b, w.size); err != nil {
+		if undo := w.cutBack(n); undo != nil {
 			w.fault = fmt.Errorf("%w: %s could neither be written nor cut back; restart when the disk is well: %w",
 				ledger.ErrReadOnly, w.name, errors.Join(err, undo))
 			return w.fault
@@ -167,7 +194,7 @@ func (w *wal) write(b []byte) error {
 		return diskError("cannot write "+w.name, err)
 	}
 	if err := w.sync(); err != nil {
-		if undo := w.f.Truncate(w.size); undo != nil {
+		if undo := w.cutBack(len(b)); undo != nil {
 			w.fault = fmt.Errorf("%w; nor could the record be cut off: %w", err, undo)
 		}
 		return w.fault
@@ -190,21 +217,29 @@ func (w *wal) sync() error {
 	return w.fault
 }
 
-// reset empties the file, all of which the index has. It is synced before
-// anything else is written: what a crash leaves is either all or nothing of the
-// old records, never new ones over old ones.
-func (w *wal) reset() error {
+// renew puts an empty file in the place of this one, all of which the index has:
+// under another name first, so that a crash leaves the one or the other whole.
+func (w *wal) renew(dir files) error {
 	if w.fault != nil {
 		return w.fault
 	}
-	if err := w.f.Truncate(walFileHeader); err != nil {
-		w.fault = fmt.Errorf("%w: %s could not be emptied; restart when the disk is well: %w", ledger.ErrReadOnly, w.name, err)
+	if err := writeNewWAL(dir, w.walSpec, w.aead, mark{}); err != nil {
+		return diskError("cannot begin a new "+w.name, err) // nothing has changed
+	}
+	err := w.f.Close()
+	if err == nil {
+		err = rename(dir, w.name+newSuffix, w.name)
+	}
+	if err == nil {
+		w.f, err = dir.Open(w.name)
+	}
+	if err == nil {
+		err = w.readFileHeader()
+	}
+	if err != nil {
+		w.fault = fmt.Errorf("%w: %s could not be begun anew; restart when the disk is well: %w", ledger.ErrReadOnly, w.name, err)
 		return w.fault
 	}
-	if err := w.sync(); err != nil {
-		return err
-	}
-	w.size, w.last = walFileHeader, mark{File: w.last.File, Number: w.before.Number}
 	return nil
 }
 

@@ -361,6 +361,7 @@ func TestWALKilledBeforeSync(t *testing.T) {
 	dir, ends := writeWAL(t, 3, small)
 	f := dir.files[ownWAL.name]
 	f.synced = f.synced[:ends[2]]
+	f.touch(0, int64(len(f.data)))
 	clear(dir.durable)
 	_, _, err := openWAL(dir, ownWAL, aeadFor(t, walKey), mark{}, func(m mark, _ []byte) error {
 		if after := dir.crash().files[ownWAL.name]; after == nil || len(after.data) < ends[m.Number] {

@@ -51,11 +51,11 @@ func openWAL(dir files, spec walSpec, aead cipher.AEAD, from mark, fn func(mark,
 
 // recover reads all records and cuts a torn tail.
 func (w *wal) recover(from mark, fn func(mark, []byte) error) (int64, error) {
-	end, err := w.f.Size()
-	if err != nil {
-		return 0, diskError("cannot read "+w.name, err)
-	}
 	if err := w.readFileHeader(); err != nil {
+		return 0, err
+	}
+	end, err := w.end()
+	if err != nil {
 		return 0, err
 	}
 	if from.Number > 0 && from.File != w.last.File {
@@ -84,6 +84,34 @@ func (w *wal) recover(from mark, fn func(mark, []byte) error) (int64, error) {
 	return 0, w.checkReaches(from)
 }
 
+// end returns the length of the file, or, if it has room, that of what was
+// written of it: records end in a tag, which is never zeros by chance.
+func (w *wal) end() (int64, error) {
+	size, err := w.f.Size()
+	if err != nil {
+		return 0, diskError("cannot read "+w.name, err)
+	}
+	if w.room == 0 {
+		return size, nil
+	}
+	if size != w.room {
+		return 0, fmt.Errorf("%w: %s has %d bytes and was made with %d, so that acknowledged records may be missing: %s", ledger.ErrDamaged, w.name, size, w.room, w.advice)
+	}
+	buf := make([]byte, windowSize)
+	for size > walFileHeader {
+		b := buf[:min(size-walFileHeader, windowSize)]
+		if n, err := w.f.ReadAt(b, size-int64(len(b))); n < len(b) {
+			return 0, diskError("cannot read "+w.name, err)
+		}
+		if written := len(bytes.TrimRight(b, "\x00")); written > 0 {
+			end := size - int64(len(b)) + int64(written)
+			return end + (walAlign-end%walAlign)%walAlign, nil
+		}
+		size -= int64(len(b))
+	}
+	return walFileHeader, nil
+}
+
 // batches makes of fn, which takes a batch of records, what reads a file.
 func batches(name string, fn func(mark, []ledger.Record) error) func(mark, []byte) error {
 	return func(m mark, payload []byte) error {
@@ -108,7 +136,7 @@ func (w *wal) cut(from mark, end int64) (int64, error) {
 	if err := w.checkReaches(from); err != nil {
 		return 0, err
 	}
-	err := w.f.Truncate(w.size)
+	err := w.cutBack(int(end - w.size))
 	if err == nil {
 		err = w.f.Sync()
 	}
