@@ -64,9 +64,7 @@ func (b *blobs) fetch(ctx context.Context, p peer.ID) (moved bool, err error) {
 		b.log.Warn("a neighbour sent a chunk of an attachment that is not what its name says; it is asked for nothing for an hour, and others are asked", "peer", p)
 		b.plan.ban(p)
 		b.mail.put(blobEvent{kind: blobBanned, peer: p})
-		if b.blame != nil {
-			b.blame(p, "wrong-bytes")
-		}
+		b.blame(p, "wrong-bytes")
 	}
 	if err != nil {
 		stream.Reset()

@@ -130,14 +130,15 @@ func hostKey(k ed25519.PrivateKey) (crypto.PrivKey, peer.ID, error) {
 // start puts every protocol in place, then listens, then dials.
 func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) error {
 	var err error
-	if cfg.Blobs != nil {
-		m.blobs = newBlobs(m.host, cfg, m.counts)
-		m.host.SetStreamHandler(BlobProtocol, m.blobs.handler(ctx))
-		m.loops.Go(func() { m.blobs.run(ctx) })
-	}
 	m.syncer = newSyncer(m.host, cfg, m.counts)
 	m.defence = newDefence(cfg, m.links, m.counts)
 	m.syncer.blame, m.syncer.pace = m.defence.blame, m.defence.pace
+	if cfg.Blobs != nil {
+		m.blobs = newBlobs(m.host, cfg, m.counts)
+		m.blobs.blame = m.defence.blame
+		m.host.SetStreamHandler(BlobProtocol, m.blobs.handler(ctx))
+		m.loops.Go(func() { m.blobs.run(ctx) })
+	}
 	tell := func(kind syncEventKind) func(peer.ID) {
 		return func(p peer.ID) { m.syncer.mail.put(syncEvent{kind: kind, peer: p}) }
 	}

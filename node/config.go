@@ -69,6 +69,8 @@ type Config struct {
 	// TestimonyPause is how seldom neighbours are told at most that there is new
 	// testimony; they ask by themselves at every synchronisation. 0 is five seconds.
 	TestimonyPause time.Duration
+	// Attachments bound what attachments take on this device's disk.
+	Attachments AttachmentLimits
 	// Limits bound what others may add to the logs; zero fields are the
 	// design's.
 	Limits ledger.Limits

@@ -74,6 +74,7 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 	}
 	n.cfg.Step("erase:vault")
 	n.open.inbox.Erase(gone...)
+	n.forgetAttachments(gone)
 	for _, id := range gone {
 		n.events.publish(Event{Type: EventErased, Group: groupID, ID: ledger.ID(id).String()})
 	}

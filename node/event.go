@@ -10,18 +10,19 @@ type EventType string
 
 // The types of event.
 const (
-	EventMessage  EventType = "message"  // a message was opened, or sent by this device
-	EventDelivery EventType = "delivery" // the delivery state of a message moved
-	EventGroup    EventType = "group"    // a group appeared or its members changed
-	EventPeople   EventType = "people"   // a credential was learnt
-	EventPeers    EventType = "peers"    // a neighbour came or went, or the mesh was switched on or off
-	EventLock     EventType = "lock"     // the device was locked
-	EventUnlock   EventType = "unlock"   // the device was unlocked
-	EventTrust    EventType = "trust"    // a statement took effect: people and status have changed
-	EventErased   EventType = "erased"   // a message was erased here
-	EventFork     EventType = "fork"     // a log was found to be forked, or more of its branches came: forks and people have changed
-	EventWiped    EventType = "wiped"    // this device has wiped itself
-	EventGap      EventType = "gap"      // this subscriber was too slow and missed events: reload
+	EventMessage    EventType = "message"    // a message was opened, or sent by this device
+	EventDelivery   EventType = "delivery"   // the delivery state of a message moved
+	EventGroup      EventType = "group"      // a group appeared or its members changed
+	EventPeople     EventType = "people"     // a credential was learnt
+	EventPeers      EventType = "peers"      // a neighbour came or went, or the mesh was switched on or off
+	EventLock       EventType = "lock"       // the device was locked
+	EventUnlock     EventType = "unlock"     // the device was unlocked
+	EventTrust      EventType = "trust"      // a statement took effect: people and status have changed
+	EventErased     EventType = "erased"     // a message was erased here
+	EventFork       EventType = "fork"       // a log was found to be forked, or more of its branches came: forks and people have changed
+	EventAttachment EventType = "attachment" // more of an attachment is here, or there is no room for it
+	EventWiped      EventType = "wiped"      // this device has wiped itself
+	EventGap        EventType = "gap"        // this subscriber was too slow and missed events: reload
 )
 
 // Event tells that something changed. It names what to fetch and carries no

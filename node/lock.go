@@ -112,7 +112,9 @@ func (n *Node) startSession(ctx context.Context) error {
 	}
 	if err = errors.Join(err, n.eraseBodies(ctx)); err != nil {
 		n.log.Error("some messages could not be opened; it is tried again in a moment", "err", err)
+		return nil
 	}
+	n.attached.sweep()
 	return nil
 }
 
@@ -220,6 +222,7 @@ func (n *Node) upkeepLoop() {
 	defer n.wg.Done()
 	for n.wait(upkeepInterval) {
 		n.retryLater()
+		n.attached.tidy()
 		n.mu.Lock()
 		err := n.upkeep(n.ctx, upkeepInterval)
 		n.mu.Unlock()

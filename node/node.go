@@ -65,6 +65,8 @@ type Node struct {
 	hearings map[peer.ID]hearing // guarded by hearMu: devices under a wipe order that were let in
 	offers   offers              // of receipts of wiped devices
 
+	attached *attachments // chunks of attachments
+
 	testimony *testimony // what this device and others say as witnesses
 
 	due    *due      // work for drainLoop
@@ -166,6 +168,9 @@ func (n *Node) openLogs(ctx context.Context) error {
 		return fmt.Errorf("node: opening the logs: %w", err)
 	}
 	n.logs = logs
+	if err := n.openAttachments(); err != nil {
+		return err
+	}
 	n.setSelf(n.newestOwn(n.cred.SigningKey))
 	if n.own, err = logs.Own(ctx, n.self); err != nil {
 		return fmt.Errorf("node: this device's log: %w", err)
@@ -198,7 +203,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 func (n *Node) startMesh() error {
 	m, err := mesh.New(n.ctx, mesh.Config{
 		Transport: n.cfg.Relay.Transport, Trust: n.trust, Chain: n.cfg.Admission, Ticket: n.currentTicket,
-		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n, Classify: classify,
+		Clock: n.cfg.Clock, Logger: n.log, Receiver: n, Syncer: n, Blobs: n.attached, Classify: classify,
 		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
 		Via: n.cfg.Via, Announce: n.cfg.Announce, Relay: n.cfg.Relaying, DHT: n.cfg.DHT,
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
@@ -233,7 +238,7 @@ func (n *Node) Close() error {
 	n.closeSession()
 	n.mu.Unlock()
 	n.events.close()
-	return errors.Join(err, n.saveCursors(), n.cfg.closeOwned())
+	return errors.Join(err, n.saveCursors(), n.closeAttachments(), n.cfg.closeOwned())
 }
 
 // SetOnline switches the mesh on or off on this device. Off, nothing is sent

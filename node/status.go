@@ -55,7 +55,8 @@ type Status struct {
 	// Refused counts refused connections by reason.
 	Refused map[string]uint64 `json:"refused,omitempty"`
 	// Spoilers are the neighbours that handed us entries with spoilt signatures.
-	Spoilers []Spoiler `json:"spoilers,omitempty"`
+	Spoilers    []Spoiler        `json:"spoilers,omitempty"`
+	Attachments AttachmentStatus `json:"attachments"`
 	// Problem is empty, or one sentence that says what is wrong and what to do.
 	Problem string `json:"problem,omitempty"`
 }

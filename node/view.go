@@ -27,7 +27,7 @@ func (n *Node) Status() Status {
 		Revocation: revocationAges(n.trust.RevocationAge(now)), Declared: declaredOf(n.trust.Declared(now)),
 		BundleNumber: uint32(n.trust.Bundle().Number()), IdleLockSeconds: int(max(n.cfg.IdleLock, 0) / time.Second),
 	}
-	s.Refused = n.mesh.Stats().Refused
+	s.Refused, s.Attachments = n.mesh.Stats().Refused, n.attached.status()
 	s.Spoilers = n.Spoilers()
 	for _, h := range n.logs.Frontier() {
 		s.Logs++
@@ -171,6 +171,9 @@ func (n *Node) showGroup(id group.ID) {
 // applyToInbox shows an opened message and says what changed. n.mu is held.
 func (n *Node) applyToInbox(o opened) inbox.Change {
 	received := time.UnixMilli(o.rec.received)
+	if a, ok := o.msg.Content.(*message.Attachment); ok {
+		n.attached.learn(o.rec.id, o.rec.group, a)
+	}
 	_, reason, err := o.rec.message()
 	if err != nil {
 		reason = "" // whoever read the message has seen to it
@@ -230,6 +233,7 @@ func (n *Node) Messages(groupID string, after, limit int) ([]inbox.Item, error) 
 	}
 	items := n.open.inbox.Messages(inbox.GroupID(id), after, limit)
 	n.countCarriers(items)
+	n.attached.fill(items)
 	return items, nil
 }
 

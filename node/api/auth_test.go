@@ -23,6 +23,9 @@ func (b *bench) request(t *testing.T, method, path, body string) *http.Request {
 	if path == "/v1/qr/read" {
 		req.Header.Set("Content-Type", "image/png")
 	}
+	if strings.HasSuffix(path, "/attachments") {
+		req.Header.Set("Content-Type", "application/octet-stream")
+	}
 	return req
 }
 
@@ -233,6 +236,8 @@ var bodies = map[string]string{
 	"POST /v1/bundles/export":       `{"path":"/media/stick/x.tocsin","to":["bb/0"],"days":7}`,
 	"POST /v1/bundles/import":       `{"path":"/media/stick/x.tocsin"}`,
 	"POST /v1/proofs":               `{"id":"00"}`,
+
+	"POST /v1/groups/{id}/attachments": "a file",
 
 	"POST /v1/reauth":                     `{"passphrase":"correct horse battery staple"}`,
 	"PUT /v1/pin":                         `{"pin":"271828"}`,

@@ -236,6 +236,10 @@ func (c *Client) doAs(ctx context.Context, token, method, path string, body, out
 		discard(resp.Body)
 		return nil
 	}
+	return readAnswer(resp, out)
+}
+
+func readAnswer(resp *http.Response, out any) error {
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
 		return fmt.Errorf("api: the node's answer cannot be read: %w", err)
 	}

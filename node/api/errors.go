@@ -52,6 +52,7 @@ var (
 	ErrLocked       = &Error{Status: http.StatusLocked, Code: "locked", Message: "this device is locked", Hint: "unlock it with its passphrase (`tocsin unlock`)"}
 	ErrNotFound     = &Error{Status: http.StatusNotFound, Code: "not_found", Message: "there is no such thing on this device", Hint: ""}
 	ErrInvalid      = &Error{Status: http.StatusBadRequest, Code: "invalid", Message: "this request cannot be acted on", Hint: ""}
+	ErrFileType     = &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "the body of this request is a file", Hint: "send it as application/octet-stream"}
 	ErrTooLarge     = &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: "this request is too large", Hint: fmt.Sprintf("send at most %d bytes", maxBody)}
 	ErrMediaType    = &Error{Status: http.StatusUnsupportedMediaType, Code: "not_json", Message: "the body of a request is JSON", Hint: "set Content-Type: application/json"}
 	ErrReadOnly     = &Error{Status: http.StatusInsufficientStorage, Code: "read_only", Message: "nothing can be saved on this device at present", Hint: "free some disk space; nothing saved so far is lost"}

@@ -1,6 +1,10 @@
 package api
 
-import "time"
+import (
+	"time"
+
+	"tocsin/node/message"
+)
 
 // Every limit of the package.
 const (
@@ -36,6 +40,7 @@ const (
 	readTimeout       = 15 * time.Second
 	writeTimeout      = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
+	fileTimeout       = 30 * time.Minute // of a file on its way in or out
 	verifyTimeout     = 30 * time.Minute // of the one route that reads every entry
 	streamWrite       = 15 * time.Second // a stream that takes nothing for so long is closed
 	heartbeat         = 20 * time.Second
@@ -47,6 +52,8 @@ func bodyLimit(path string) int64 {
 	switch path {
 	case "/v1/qr/read":
 		return maxPicture
+	case "/v1/groups/{id}/attachments":
+		return message.MaxAttachment + 1 // one more, so that the node says what its limit is
 	case "/v1/statements", "/v1/sponsor", "/v1/sponsor/view":
 		return maxLongBody
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"tocsin/node"
@@ -60,6 +61,12 @@ type Node interface {
 	// Messages returns at most limit messages from position after on; a negative after counts from the end.
 	Messages(group string, after, limit int) ([]inbox.Item, error)
 	Send(ctx context.Context, group string, m message.Message, priority string) (node.Sent, error)
+	// Attach seals a file and sends the message that names its chunks; OpenAttachment returns a file that is here whole.
+	Attach(ctx context.Context, group string, spec node.AttachSpec, r io.Reader) (node.Sent, error)
+	Attachments(group string) ([]node.AttachmentInfo, error)
+	FetchAttachment(ctx context.Context, id string) (node.AttachmentInfo, error)
+	OpenAttachment(ctx context.Context, id string) (node.AttachmentInfo, io.ReadCloser, error)
+	AttachmentThumb(ctx context.Context, id string) ([]byte, error)
 	// MarkRead notes that the user has seen the group's messages; signed receipts follow.
 	MarkRead(group string) error
 

@@ -94,6 +94,7 @@ type (
 		Broadcast  bool      `json:"broadcast,omitempty"`   // sent to everybody admitted
 		Reason     string    `json:"reason,omitempty"`      // of a broadcast
 		HandedOver string    `json:"handed_over,omitempty"` // who handed it over later
+		Attachment *Attached `json:"attachment,omitempty"`  // of a message that is one
 	}
 
 	// Logs answers GET /v1/logs.
@@ -217,7 +218,7 @@ func messageOf(it inbox.Item) Message {
 		Priority: it.Priority, Own: it.Own, Provable: it.Provable, Unread: it.Unread,
 		State: it.State, StateWords: it.StateWords(),
 		Delivered: len(it.Delivered), Read: len(it.Read), Recipients: it.Recipients,
-		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver,
+		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver, Attachment: attachedOf(it),
 	}
 	if t, ok := it.Message.Content.(*message.Text); ok && t.ReplyTo != (message.EntryID{}) {
 		m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])

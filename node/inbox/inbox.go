@@ -96,6 +96,8 @@ type Item struct {
 	Recipients int
 	// Carried is how many other devices promise to keep an own message that is only saved, filled in by the node.
 	Carried int
+	// Held says what of an attachment is on this device, filled in by the node; nil for other messages.
+	Held *Held
 	// State is StateSaved, StateDelivered, StateRead or StateAcknowledged.
 	State string
 	// Unread: somebody else's message that this device has not marked as read.

@@ -1,0 +1,257 @@
+package node
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"image/png"
+	"strings"
+
+	"golang.org/x/image/draw"
+	"golang.org/x/image/webp"
+
+	"tocsin/node/message"
+)
+
+// Limits of pictures.
+const (
+	// maxPictureFile is the longest file that is looked at as a picture, in bytes.
+	maxPictureFile = 32 << 20
+	// maxPictureMemory is how many bytes a decoded picture may take: 53 million pixels of a photo.
+	maxPictureMemory = 160 << 20
+	// pictureSide is the longest side of a picture that is sent, thumbSide of its thumbnail.
+	pictureSide = 2560
+	thumbSide   = 320
+
+	pictureQuality, thumbQuality = 85, 70
+)
+
+// picture is a picture made ready to be sent: upright, and without what the camera wrote into its file.
+type picture struct {
+	data  []byte
+	media string
+	thumb []byte
+	side  image.Point // of the thumbnail
+}
+
+// isPicture reports whether files of a media type are made ready as pictures.
+func isPicture(media string) bool {
+	return media == "image/jpeg" || media == "image/png" || media == "image/webp"
+}
+
+// decoders by media type. They are called by what the bytes begin with, so that no decoder is
+// registered for the whole program.
+func decodePicture(media string, data []byte) (image.Image, error) {
+	r := bytes.NewReader(data)
+	switch media {
+	case "image/jpeg":
+		return jpeg.Decode(r)
+	case "image/png":
+		return png.Decode(r)
+	default:
+		return webp.Decode(r)
+	}
+}
+
+func pictureConfig(media string, data []byte) (image.Config, error) {
+	r := bytes.NewReader(data)
+	switch media {
+	case "image/jpeg":
+		return jpeg.DecodeConfig(r)
+	case "image/png":
+		return png.DecodeConfig(r)
+	default:
+		return webp.DecodeConfig(r)
+	}
+}
+
+// checkPicture looks at the measures before anything is decoded: a small file can
+// claim a picture that fills the memory.
+func checkPicture(media string, data []byte) error {
+	c, err := pictureConfig(media, data)
+	if err != nil {
+		return invalid("the picture is damaged: %v; send it as it is if it must go (--as-is), with all that its file holds", err)
+	}
+	perPixel := int64(4)
+	switch c.ColorModel {
+	case color.YCbCrModel:
+		perPixel = 3
+	case color.GrayModel:
+		perPixel = 1
+	case color.RGBA64Model, color.NRGBA64Model:
+		perPixel = 8
+	}
+	if c.Width < 1 || c.Height < 1 || int64(c.Width) > maxPictureMemory || int64(c.Height) > maxPictureMemory ||
+		int64(c.Width)*int64(c.Height) > maxPictureMemory/perPixel {
+		return invalid("the picture claims %d by %d pixels, which is too large; make it smaller, or send it as it is (--as-is)", c.Width, c.Height)
+	}
+	return nil
+}
+
+// readyPicture decodes a picture, turns it upright, makes it at most pictureSide long and encodes it anew: what
+// the camera noted of place, time and owner stays behind.
+func readyPicture(media string, data []byte) (*picture, error) {
+	if err := checkPicture(media, data); err != nil {
+		return nil, err
+	}
+	img, err := decodePicture(media, data)
+	if err != nil {
+		return nil, invalid("the picture is damaged: %v; send it as it is if it must go (--as-is), with all that its file holds", err)
+	}
+	turn := 1
+	if media == "image/jpeg" {
+		turn = orientation(data)
+	}
+	img = upright(shrink(img, pictureSide), turn)
+	p := &picture{media: media}
+	var out bytes.Buffer
+	if media == "image/png" {
+		err = png.Encode(&out, img)
+	} else {
+		p.media = "image/jpeg"
+		err = jpeg.Encode(&out, onWhite(img), &jpeg.Options{Quality: pictureQuality})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("node: the picture cannot be encoded: %w", err)
+	}
+	p.data = out.Bytes()
+	p.thumb, p.side, err = thumbnail(img)
+	return p, err
+}
+
+// thumbnail encodes a small picture of img.
+func thumbnail(img image.Image) ([]byte, image.Point, error) {
+	small := shrink(img, thumbSide)
+	var out bytes.Buffer
+	if err := jpeg.Encode(&out, onWhite(small), &jpeg.Options{Quality: thumbQuality}); err != nil {
+		return nil, image.Point{}, fmt.Errorf("node: the thumbnail cannot be encoded: %w", err)
+	}
+	if out.Len() > message.ChunkSize { // 320 by 320 pixels of noise take a third of it
+		return nil, image.Point{}, fmt.Errorf("node: the thumbnail has %d bytes", out.Len())
+	}
+	return out.Bytes(), small.Bounds().Size(), nil
+}
+
+// redrawThumb decodes a thumbnail that came from another device and encodes it
+// anew, so that what a page shows was made here.
+func redrawThumb(data []byte) ([]byte, error) {
+	c, err := jpeg.DecodeConfig(bytes.NewReader(data))
+	if err != nil || c.Width > message.MaxThumbSide || c.Height > message.MaxThumbSide {
+		return nil, invalid("the thumbnail is none")
+	}
+	img, err := jpeg.Decode(bytes.NewReader(data))
+	if err != nil {
+		return nil, invalid("the thumbnail is damaged")
+	}
+	out, _, err := thumbnail(img)
+	return out, err
+}
+
+// shrink makes the longer side of img at most side pixels.
+func shrink(img image.Image, side int) image.Image {
+	size := img.Bounds().Size()
+	long := max(size.X, size.Y)
+	if long <= side {
+		return img
+	}
+	to := image.Rect(0, 0, max(size.X*side/long, 1), max(size.Y*side/long, 1))
+	small := image.NewRGBA(to)
+	draw.ApproxBiLinear.Scale(small, to, img, img.Bounds(), draw.Src, nil)
+	return small
+}
+
+// onWhite lays a picture with transparent parts on white, which JPEG cannot hold.
+func onWhite(img image.Image) image.Image {
+	if o, ok := img.(interface{ Opaque() bool }); ok && o.Opaque() {
+		return img
+	}
+	out := image.NewRGBA(image.Rectangle{Max: img.Bounds().Size()})
+	draw.Draw(out, out.Bounds(), image.White, image.Point{}, draw.Src)
+	draw.Draw(out, out.Bounds(), img, img.Bounds().Min, draw.Over)
+	return out
+}
+
+// upright turns a picture by its EXIF orientation, 1 to 8.
+func upright(img image.Image, turn int) image.Image {
+	if turn < 2 || turn > 8 {
+		return img
+	}
+	b := img.Bounds()
+	w, h := b.Dx(), b.Dy()
+	size := image.Rect(0, 0, w, h)
+	if turn >= 5 {
+		size = image.Rect(0, 0, h, w)
+	}
+	out := image.NewRGBA(size)
+	for y := range size.Dy() {
+		for x := range size.Dx() {
+			sx, sy := x, y
+			switch turn {
+			case 2:
+				sx = w - 1 - x
+			case 3:
+				sx, sy = w-1-x, h-1-y
+			case 4:
+				sy = h - 1 - y
+			case 5:
+				sx, sy = y, x
+			case 6:
+				sx, sy = y, h-1-x
+			case 7:
+				sx, sy = w-1-y, h-1-x
+			case 8:
+				sx, sy = w-1-y, x
+			}
+			out.Set(x, y, img.At(b.Min.X+sx, b.Min.Y+sy))
+		}
+	}
+	return out
+}
+
+// orientation reads the EXIF orientation of a JPEG (EXIF 2.3, tag 0x0112); 1,
+// upright, where there is none or it cannot be read.
+func orientation(data []byte) int {
+	for at := 2; at+4 <= len(data) && data[at] == 0xff; {
+		marker, length := data[at+1], int(binary.BigEndian.Uint16(data[at+2:]))
+		if length < 2 || at+2+length > len(data) || marker == 0xda {
+			return 1
+		}
+		segment := data[at+4 : at+2+length]
+		if rest, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok && marker == 0xe1 {
+			return exifOrientation(rest)
+		}
+		at += 2 + length
+	}
+	return 1
+}
+
+func exifOrientation(tiff []byte) int {
+	if len(tiff) < 8 {
+		return 1
+	}
+	var order binary.ByteOrder = binary.BigEndian
+	if strings.HasPrefix(string(tiff), "II") {
+		order = binary.LittleEndian
+	}
+	at := int64(order.Uint32(tiff[4:]))
+	if at+2 > int64(len(tiff)) {
+		return 1
+	}
+	entries := tiff[at+2:]
+	for range order.Uint16(tiff[at:]) {
+		if len(entries) < 12 {
+			return 1
+		}
+		if order.Uint16(entries) == 0x0112 {
+			if turn := int(order.Uint16(entries[8:])); turn >= 1 && turn <= 8 {
+				return turn
+			}
+			return 1
+		}
+		entries = entries[12:]
+	}
+	return 1
+}
