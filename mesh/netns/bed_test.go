@@ -14,6 +14,7 @@ import (
 //	site s: 10.s.0.0/24 and fd00:s::/64, router .1, machines .10 and up
 //	cable:  192.168.s.0/30, core .1, router .2
 type bed struct {
+	t     *testing.T // at whose end all of it goes
 	core  *space
 	sites []*site
 }
@@ -37,7 +38,7 @@ type machine struct {
 
 func newBed(t *testing.T, sites int) *bed {
 	t.Helper()
-	b := &bed{}
+	b := &bed{t: t}
 	b.newCore(t)
 	for i := range sites {
 		b.sites = append(b.sites, newSite(t, i+1))
@@ -49,7 +50,11 @@ func newBed(t *testing.T, sites int) *bed {
 // newCore puts a router into the middle. It knows no site yet.
 func (b *bed) newCore(t *testing.T) {
 	t.Helper()
-	b.core = newSpace(t, "core")
+	var err error
+	if b.core, err = makeSpace("core"); err != nil {
+		t.Fatal(err)
+	}
+	b.core.removeAtEnd(b.t)
 	routing(t, b.core)
 }
 

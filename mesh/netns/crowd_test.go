@@ -18,7 +18,7 @@ func TestOneAddress(t *testing.T) {
 	if all {
 		crowd = 20
 	}
-	b := &bed{}
+	b := &bed{t: t}
 	b.newCore(t)
 	outside, ward := newSite(t, 1), newSite(t, 2)
 	ward.masquerade(t)

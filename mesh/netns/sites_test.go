@@ -4,6 +4,7 @@ package netns
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -70,8 +71,8 @@ type spell struct {
 	// sides are those who can talk with each other meanwhile.
 	sides [][]*peer
 	lasts time.Duration
-	cut   func()
-	heal  func()
+	cut   func(*testing.T)
+	heal  func(*testing.T)
 }
 
 // through plays a spell: each side says something, which stays there, a pile of
@@ -82,7 +83,7 @@ func (n *network) through(t *testing.T, s spell) {
 	whole := false
 	t.Run(s.name, func(t *testing.T) {
 		began := time.Now()
-		s.cut()
+		s.cut(t)
 		n.number++
 		said := make([]map[string]bool, len(s.sides))
 		for i, side := range s.sides {
@@ -98,7 +99,7 @@ func (n *network) through(t *testing.T, s spell) {
 			t.Fatal(wrong)
 		}
 		apart := time.Since(began)
-		s.heal()
+		s.heal(t)
 		took := n.everything(t, contact)
 		worst := 0
 		for _, side := range s.sides[1:] {
@@ -166,51 +167,58 @@ func (n *network) crossed(t *testing.T, sides [][]*peer, said []map[string]bool)
 // of. The short form has two sites of two.
 func TestSites(t *testing.T) {
 	needed(t)
-	sites, each, backlog, long := 2, 2, 60, 5*time.Second
+	sites, each, backlog, long := 2, 2, 100, 5*time.Second
 	if all {
 		// Longer than connections survive, and longer than gossip remembers.
 		sites, each, backlog, long = 4, 3, 200, 75*time.Second
 	}
 	n := newNetwork(t, sites, each, 1, backlog)
-	var every [][]*peer
-	for _, s := range n.sites {
-		every = append(every, n.at(s))
+	n.through(t, spell{fmt.Sprintf("cut into %d", sites), n.every(), long, n.allDown, n.allUp})
+	n.through(t, spell{"the only router killed", n.every(), 8 * time.Second, n.killCore, n.replaceCore})
+	if all {
+		n.through(t, spell{"cut into two", [][]*peer{n.at(n.sites[:2]...), n.at(n.sites[2:]...)}, 45 * time.Second,
+			n.rule(`iifname { "site1", "site2" } oifname { "site3", "site4" } drop`, `iifname { "site3", "site4" } oifname { "site1", "site2" } drop`),
+			n.rule()})
+		n.through(t, spell{"one-way", [][]*peer{n.at(n.sites[1]), n.at(n.sites[0], n.sites[2], n.sites[3])}, 20 * time.Second,
+			n.rule(`iifname "site2" drop`), n.rule()})
+		n.through(t, spell{"re-addressed", n.every(), 8 * time.Second, n.allDown, func(t *testing.T) {
+			n.readdress(t, n.sites[0], 20)
+			n.readdress(t, n.sites[2], 30)
+			n.allUp(t)
+		}})
 	}
-	n.through(t, spell{fmt.Sprintf("cut into %d", sites), every, long,
-		func() { n.setAll(t, false) }, func() { n.setAll(t, true) }})
-	n.restAll(t, every)
+	n.bootstrapGone(t, long)
 	n.newcomer(t)
 }
 
-// restAll are the spells that only the full form plays.
-func (n *network) restAll(t *testing.T, every [][]*peer) {
-	t.Helper()
-	n.through(t, spell{"the only router killed", every, 8 * time.Second,
-		func() { n.killCore(t) },
-		func() {
-			n.newCore(t)
-			for _, s := range n.sites {
-				n.connect(t, s)
-			}
-		}})
-	if !all {
-		return
+// every returns the peers by site.
+func (n *network) every() (sides [][]*peer) {
+	for _, s := range n.sites {
+		sides = append(sides, n.at(s))
 	}
-	halves := [][]*peer{n.at(n.sites[:2]...), n.at(n.sites[2:]...)}
-	n.through(t, spell{"cut into two", halves, 45 * time.Second, func() {
-		n.drop(t, `iifname { "site1", "site2" } oifname { "site3", "site4" } drop`, `iifname { "site3", "site4" } oifname { "site1", "site2" } drop`)
-	}, func() { n.drop(t) }})
-	oneWay := [][]*peer{n.at(n.sites[1]), n.at(n.sites[0], n.sites[2], n.sites[3])}
-	n.through(t, spell{"one-way", oneWay, 20 * time.Second,
-		func() { n.drop(t, `iifname "site2" drop`) }, func() { n.drop(t) }})
-	n.through(t, spell{"re-addressed", every[:1], 0, func() {}, func() { n.readdress(t, n.sites[0], 20); n.readdress(t, n.sites[2], 30) }})
+	return sides
 }
 
-// setAll puts every cable to the core up or down.
-func (n *network) setAll(t *testing.T, up bool) {
+// allDown and allUp put every cable to the core down or up.
+func (n *network) allDown(t *testing.T) {
 	t.Helper()
 	for _, s := range n.sites {
-		n.setUp(t, s, up)
+		n.setUp(t, s, false)
+	}
+}
+
+func (n *network) allUp(t *testing.T) {
+	t.Helper()
+	for _, s := range n.sites {
+		n.setUp(t, s, true)
+	}
+}
+
+// rule returns what has the core drop packets by some rules, or none.
+func (n *network) rule(rules ...string) func(*testing.T) {
+	return func(t *testing.T) {
+		t.Helper()
+		n.drop(t, rules...)
 	}
 }
 
@@ -231,8 +239,65 @@ func (n *network) killCore(t *testing.T) {
 	}
 }
 
-// newcomer takes the bootstrap away for good, and then has a device join that was
-// told of one other device only, at another site.
+// replaceCore puts another router in the place of one that is gone.
+func (n *network) replaceCore(t *testing.T) {
+	t.Helper()
+	n.newCore(t)
+	for _, s := range n.sites {
+		n.connect(t, s)
+	}
+}
+
+// bootstrapGone takes the one device away that all were told of, for good.
+func (n *network) bootstrapGone(t *testing.T, lasts time.Duration) {
+	t.Helper()
+	n.boot.kill(t)
+	n.peers = slices.DeleteFunc(n.peers, func(p *peer) bool { return p == n.boot })
+	var every [][]*peer
+	for _, s := range n.sites {
+		every = append(every, n.at(s))
+	}
+	n.through(t, spell{"the only bootstrap gone", every, lasts,
+		n.allDown, n.allUp})
+}
+
+// newcomer has a device join that was told of one other, which is nobody's
+// bootstrap and at another site, and does not look round by itself. Later that one
+// is gone too, and the newcomer comes back through others that it remembers.
 func (n *network) newcomer(t *testing.T) {
 	t.Helper()
+	site := n.sites[len(n.sites)-1]
+	var told *peer
+	for _, p := range n.at(n.sites[:len(n.sites)-1]...) {
+		told = p // the last one of the site before
+	}
+	machine := site.plug(t)
+	fresh := up(t, n.spare[0], machine, append(listenAll(), "--mdns=false", "--peer", told.by("tcp", false))...)
+	with := append(slices.Clone(n.peers), fresh)
+	t.Logf("a newcomer who was told of %s knows all others after %v", told.first(), know(t, 2*contact, with).Round(lookEvery))
+	if _, err := n.admin.client.AddMember(t.Context(), n.group, fresh.person); err != nil {
+		t.Fatal(err)
+	}
+	until(t, contact, func() string {
+		if !n.member(t, fresh) {
+			return "the newcomer does not know the group"
+		}
+		return ""
+	})
+	later := &talk{group: n.group, admin: n.admin, peers: with, said: map[string]string{}}
+	later.say(t, fresh, "routine", "Just arrived. Where can I help?")
+	later.say(t, told, "stat", "At the back entrance, now.")
+	t.Logf("what the newcomer says and is told is everywhere after %v", later.reach(t, contact).Round(lookEvery))
+
+	fresh.kill(t)
+	told.kill(t)
+	n.peers = slices.DeleteFunc(n.peers, func(p *peer) bool { return p == told })
+	back := later.say(t, n.peers[0], "routine", "The one who was told of is gone.")
+	fresh = up(t, n.spare[0], machine, append(listenAll(), "--mdns=false")...)
+	later.peers = append(slices.Clone(n.peers), fresh)
+	later.say(t, fresh, "urgent", "Back again.")
+	t.Logf("through others that it remembers it has everything after %v", later.reach(t, contact).Round(lookEvery))
+	if _, ok := later.shows(t, fresh, back); !ok {
+		t.Error("what was said while the newcomer was away has not come")
+	}
 }

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,25 +30,38 @@ type space struct {
 
 func newSpace(t *testing.T, name string) *space {
 	t.Helper()
-	s := &space{name: name, holder: exec.Command("cat")}
-	s.holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-	var err error
-	if s.stdin, err = s.holder.StdinPipe(); err != nil {
+	s, err := makeSpace(name)
+	if err != nil {
 		t.Fatal(err)
+	}
+	s.removeAtEnd(t)
+	return s
+}
+
+func makeSpace(name string) (s *space, err error) {
+	s = &space{name: name, holder: exec.Command("cat")}
+	s.holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
+	if s.stdin, err = s.holder.StdinPipe(); err != nil {
+		return nil, err
 	}
 	if err := s.holder.Start(); err != nil {
-		t.Fatalf("a network namespace cannot be made: %v", err)
+		return nil, fmt.Errorf("a network namespace cannot be made: %w", err)
 	}
+	if s.ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", s.pid())); err != nil {
+		return nil, errors.Join(err, s.stdin.Close(), s.holder.Wait())
+	}
+	if err := s.run("", "ip", "link", "set", "lo", "up"); err != nil {
+		return nil, errors.Join(err, s.remove())
+	}
+	return s, nil
+}
+
+func (s *space) removeAtEnd(t *testing.T) {
 	t.Cleanup(func() {
 		if err := s.remove(); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: %v", s.name, err)
 		}
 	})
-	if s.ns, err = os.Open(fmt.Sprintf("/proc/%d/ns/net", s.pid())); err != nil {
-		t.Fatal(err)
-	}
-	s.ip(t, "link set lo up")
-	return s
 }
 
 func (s *space) pid() int { return s.holder.Process.Pid }
@@ -66,14 +81,22 @@ func (s *space) remove() error {
 func (s *space) inside(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		// The thread is never unlocked, so that it ends with this goroutine and no
-		// other one finds itself in the namespace.
 		runtime.LockOSThread()
-		if err := unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("entering the namespace of %s: %w", s.name, err)
-			return
+		outside, err := os.Open("/proc/thread-self/ns/net")
+		if err == nil {
+			if err = unix.Setns(int(s.ns.Fd()), unix.CLONE_NEWNET); err == nil {
+				err = f()
+			}
+			// A thread that did not come out again stays locked, and ends with this
+			// goroutine: no other one is to find itself in the namespace.
+			if out := unix.Setns(int(outside.Fd()), unix.CLONE_NEWNET); out == nil {
+				runtime.UnlockOSThread()
+			} else {
+				err = errors.Join(err, fmt.Errorf("leaving the namespace of %s: %w", s.name, out))
+			}
+			err = errors.Join(err, outside.Close())
 		}
-		done <- f()
+		done <- err
 	}()
 	return <-done
 }
@@ -98,14 +121,18 @@ func (s *space) ip(t *testing.T, lines ...string) {
 	}
 }
 
-// nft replaces the one table of rules of the namespace; none means no rules.
-func (s *space) nft(t *testing.T, chains string) {
-	t.Helper()
+// rules replaces the one table of nft of the namespace; none means no rules.
+func (s *space) rules(chains string) error {
 	script := "add table inet bed\ndelete table inet bed\n"
 	if chains != "" {
 		script += "table inet bed {\n" + chains + "\n}\n"
 	}
-	if err := s.run(script, "nft", "-f", "-"); err != nil {
+	return s.run(script, "nft", "-f", "-")
+}
+
+func (s *space) nft(t *testing.T, chains string) {
+	t.Helper()
+	if err := s.rules(chains); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -126,3 +153,15 @@ func cable(t *testing.T, a *space, nameA string, b *space, nameB string) {
 	t.Helper()
 	a.ip(t, fmt.Sprintf("link add %s type veth peer name %s netns %d", nameA, nameB, b.pid()))
 }
+
+// dialFrom tries a TCP connection from a machine to where another listens.
+func dialFrom(m *machine, host string) (c net.Conn, err error) {
+	err = m.inside(func() (err error) {
+		c, err = net.DialTimeout("tcp", net.JoinHostPort(host, fmt.Sprint(tcpPort)), dialTime)
+		return err
+	})
+	return c, err
+}
+
+// dialTime is how long a packet that a router drops is waited for.
+const dialTime = 2 * time.Second

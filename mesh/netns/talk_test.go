@@ -16,6 +16,7 @@ import (
 // talk is one conversation of some peers and what was said in it.
 type talk struct {
 	group string
+	admin *peer             // who made the group
 	peers []*peer           // who run and read
 	said  map[string]string // words by id of the message
 }
@@ -31,44 +32,52 @@ func know(t *testing.T, limit time.Duration, peers []*peer) time.Duration {
 			}
 			ready := map[string]bool{}
 			for _, q := range people {
-				ready[q.Log] = q.Valid && (q.Ready || q.Self)
-			}
-			n := 0
-			for _, ok := range ready {
-				if ok {
-					n++
+				if q.Valid && (q.Ready || q.Self) {
+					ready[q.Org+"/"+q.Regulator+"/"+q.Number] = true
 				}
 			}
-			if n < len(peers) {
-				return fmt.Sprintf("%s knows %d of %d devices", p.first(), n, len(peers))
+			for _, other := range peers {
+				if !ready[other.person] {
+					return fmt.Sprintf("%s does not know %s", p.first(), other.first())
+				}
 			}
 		}
 		return ""
 	})
 }
 
-// newTalk has the first of the peers make a group of all of them.
+// newTalk has the last of the peers make a group of all of them.
 func newTalk(t *testing.T, peers []*peer) *talk {
 	t.Helper()
+	last := len(peers) - 1
 	spec := node.GroupSpec{Kind: "incident", Name: "Flood, lower town"}
-	for _, p := range peers[1:] {
+	for _, p := range peers[:last] {
 		spec.Members = append(spec.Members, p.person)
 	}
-	g, err := peers[0].client.CreateGroup(t.Context(), spec)
+	g, err := peers[last].client.CreateGroup(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
+	k := &talk{group: g.ID, admin: peers[last], peers: append([]*peer(nil), peers...), said: map[string]string{}}
 	until(t, startTime, func() string {
 		for _, p := range peers {
-			if _, err := p.client.Group(t.Context(), g.ID); errors.Is(err, api.ErrNotFound) {
+			if !k.member(t, p) {
 				return fmt.Sprintf("%s does not know the group", p.first())
-			} else if err != nil {
-				t.Fatal(err)
 			}
 		}
 		return ""
 	})
-	return &talk{group: g.ID, peers: append([]*peer(nil), peers...), said: map[string]string{}}
+	return k
+}
+
+// member reports whether a peer knows that it is in the group.
+func (k *talk) member(t *testing.T, p *peer) bool {
+	t.Helper()
+	_, err := p.client.Group(t.Context(), k.group)
+	if err != nil && !errors.Is(err, api.ErrNotFound) {
+		t.Fatalf("%s: %v", p.first(), err)
+	}
+	return err == nil
 }
 
 // say has a peer say something, which is saved on its disk when this returns.
@@ -156,6 +165,26 @@ func (k *talk) everythingAt(t *testing.T, limit time.Duration, peers ...*peer) t
 		}
 	}
 	return took
+}
+
+// reach waits until what was said in k is shown to all of its peers, who may have
+// read other things before that.
+func (k *talk) reach(t *testing.T, limit time.Duration) time.Duration {
+	t.Helper()
+	return until(t, limit, func() string {
+		for _, p := range k.peers {
+			shown := 0
+			for _, m := range k.messages(t, p) {
+				if text, ours := k.said[m.ID]; ours && text == m.Text {
+					shown++
+				}
+			}
+			if shown < len(k.said) {
+				return fmt.Sprintf("%s shows %d of %d messages; %s", p.first(), shown, len(k.said), neighbours(t, k.peers))
+			}
+		}
+		return ""
+	})
 }
 
 // neighbours says how many neighbours each peer has.
