@@ -58,11 +58,11 @@ type attachments struct {
 
 	mu       sync.Mutex // taken after Node.mu
 	items    map[ledger.ID]*attached
-	named    map[blob.Name]int       // how many items, and uploads under way, name a chunk
-	carrying map[blob.Name]*carriage // fetched for others
-	asked    map[peer.ID]int         // of carrying, by who asked
-	learnt   uint64                  // items so far: the order of those of one size
-	left     bool                    // more is wanted than the mesh has taken
+	named    map[blob.Name]int     // how many items, and uploads under way, name a chunk
+	carrying map[blob.Name]*errand // fetched for others
+	asked    map[peer.ID]int       // of carrying, by who asked
+	learnt   uint64                // items so far: the order of those of one size
+	left     bool                  // more is wanted than the mesh has taken
 }
 
 // attached is one attachment.
@@ -80,8 +80,8 @@ type attached struct {
 	told    int  // chunks here when an event told of it last
 }
 
-// carriage is a chunk that is fetched for neighbours.
-type carriage struct {
+// errand is a chunk that is fetched for neighbours.
+type errand struct {
 	from []peer.ID
 	old  bool // since before the last tidy
 }
@@ -105,7 +105,7 @@ func (n *Node) openAttachments() error {
 	}
 	n.attached = &attachments{
 		node: n, store: store, sending: make(chan struct{}, 1), items: make(map[ledger.ID]*attached),
-		named: make(map[blob.Name]int), carrying: make(map[blob.Name]*carriage), asked: make(map[peer.ID]int),
+		named: make(map[blob.Name]int), carrying: make(map[blob.Name]*errand), asked: make(map[peer.ID]int),
 	}
 	return nil
 }
@@ -252,7 +252,7 @@ func (a *attachments) tidy() {
 	var gone []blob.Name
 	for name, c := range a.carrying {
 		if c.old {
-			a.dropCarriage(name, c)
+			a.dropErrand(name, c)
 			if a.named[name] == 0 {
 				gone = append(gone, name)
 			}
@@ -264,8 +264,8 @@ func (a *attachments) tidy() {
 	a.wantAll()
 }
 
-// dropCarriage ends the fetching of a chunk for others. mu is held.
-func (a *attachments) dropCarriage(name blob.Name, c *carriage) {
+// dropErrand ends the fetching of a chunk for others. mu is held.
+func (a *attachments) dropErrand(name blob.Name, c *errand) {
 	delete(a.carrying, name)
 	for _, p := range c.from {
 		if a.asked[p]--; a.asked[p] <= 0 {

@@ -56,7 +56,7 @@ func (a *attachments) carryFor(from peer.ID, names []blob.Name, hops uint8) {
 		case c == nil && len(a.carrying) >= maxCarrying:
 			continue
 		case c == nil:
-			c = &carriage{}
+			c = &errand{}
 			a.carrying[name] = c
 			wants = append(wants, mesh.BlobWant{Name: name, Rank: carryRank, Hops: hops})
 		case len(c.from) >= carryFrom:
@@ -96,7 +96,7 @@ func (a *attachments) TakeBlob(_ peer.ID, name blob.Name, data []byte) error {
 				a.node.mesh.TellBlobs(p)
 			}
 		}
-		a.dropCarriage(name, c)
+		a.dropErrand(name, c)
 	}
 	for _, it := range a.items {
 		if _, missing := it.missing[name]; missing {
