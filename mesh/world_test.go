@@ -343,11 +343,17 @@ type carrier string
 const (
 	tcpCarrier  carrier = "tcp"
 	quicCarrier carrier = "quic"
+	wsCarrier   carrier = "ws"
+	// relayCarrier is TCP by way of a relay.
+	relayCarrier carrier = "relay"
 )
 
 func (c carrier) listen() string {
 	if c == quicCarrier {
 		return "/ip4/127.0.0.1/udp/0/quic-v1"
+	}
+	if c == wsCarrier {
+		return "/ip4/127.0.0.1/tcp/0/ws"
 	}
 	return "/ip4/127.0.0.1/tcp/0"
 }
