@@ -197,7 +197,7 @@ func writtenBytes() int64 { return procValue("/proc/self/io", "write_bytes:") }
 // peak-anon-MiB is without these.
 func peakMemory() int64 { return procValue("/proc/self/status", "VmHWM:") << 10 }
 
-func diskBytes(b *testing.B, dir string) (n int64) {
+func diskBytes(b testing.TB, dir string) (n int64) {
 	err := filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
 		if err == nil && info.Mode().IsRegular() {
 			n += info.Size()
