@@ -205,7 +205,7 @@ func chooseOffers(offers []offer, p peer.ID, n int, now time.Time) []*record {
 	}
 	var out []*record
 	take := func(kind, most int) {
-		k := min(len(by[kind]), most, n-len(out))
+		k := max(min(len(by[kind]), most, n-len(out)), 0)
 		out = append(out, by[kind][:k]...)
 		by[kind] = by[kind][k:]
 	}
