@@ -17,6 +17,7 @@ import (
 //	lock            held by the process that uses the directory; empty
 //	relay.pem       relay keys, usable while locked: transport, witness, store (0600)
 //	request.pem     the enrolment request for the organisation
+//	keyroll-request.pem  the request for a new signing key, until its answer is here
 //	trust.pem       the trust bundle of the mesh
 //	credential.pem  who this device is, as its organisation certified it
 //	admission.pem   the admission chain, which is all a stranger sees; written

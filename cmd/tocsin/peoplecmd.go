@@ -97,6 +97,12 @@ func personState(p node.Person) string {
 	if !p.Valid {
 		words = append(words, "credential not valid now")
 	}
+	if p.ReplacedWhy != "" {
+		words = append(words, "goes on in a new log since "+when(p.ReplacedAt)+": "+p.ReplacedWhy)
+	}
+	if p.Cloned {
+		words = append(words, "somebody else wrote to its log: shown until its authority certifies it anew")
+	}
 	if !p.Self && !p.Relay && !p.Ready {
 		words = append(words, "cannot be sealed to yet")
 	}

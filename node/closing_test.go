@@ -1,0 +1,217 @@
+package node
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"errors"
+	mathrand "math/rand/v2"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+)
+
+// emptyDirectory is the directory of a device of its own in the world.
+func (w *world) emptyDirectory(t *testing.T) *directory {
+	t.Helper()
+	_, own := w.enrol("Zoe", orgHospital).firstEntry(t, 0)
+	trust, err := identity.NewTrustStore(w.bundle)
+	check(t, err)
+	return newDirectory(trust, own)
+}
+
+// TestLaterLogNeedsItsClosing: a later incarnation begins with a closing of the one
+// before that its author signed for it, and with nothing else.
+func TestLaterLogNeedsItsClosing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m, other := w.enrol("Ben", orgAmbulance), w.enrol("Dee", orgAmbulance)
+	keys, cfg := m.secrets(t)
+	key := identity.KeyOf(keys.Signing)
+	now := time.Now()
+	old, next := identity.LogID{Author: key}, identity.LogID{Author: key, Incarnation: 4}
+	closing := func(by ed25519.PrivateKey, old, next identity.LogID, mesh identity.MeshID) []byte {
+		c, err := ledger.SignClosing(by, mesh, old, 7, ledger.Hash{1}, ledger.ClosedRestored, next)
+		check(t, err)
+		return c.Marshal()
+	}
+	mesh := cfg.Bundle.MeshID()
+	good := closing(keys.Signing, old, next, mesh)
+	spoilt := slices.Clone(good)
+	spoilt[len(spoilt)-1] ^= 1
+	thief, tcfg := other.secrets(t)
+	theirs := identity.LogID{Author: identity.KeyOf(thief.Signing)}
+	for name, c := range map[string]struct {
+		key     ed25519.PrivateKey
+		at      uint32
+		typ     controlType
+		content []byte
+		good    bool
+	}{
+		"as it should be":             {keys.Signing, 4, controlRestart, slices.Concat(good, cfg.Credential), true},
+		"a credential alone":          {keys.Signing, 4, controlCredential, cfg.Credential, false},
+		"a closing for another log":   {keys.Signing, 5, controlRestart, slices.Concat(good, cfg.Credential), false},
+		"a spoilt signature":          {keys.Signing, 4, controlRestart, slices.Concat(spoilt, cfg.Credential), false},
+		"of another mesh":             {keys.Signing, 4, controlRestart, slices.Concat(closing(keys.Signing, old, next, identity.MeshID{1}), cfg.Credential), false},
+		"another's credential":        {keys.Signing, 4, controlRestart, slices.Concat(good, tcfg.Credential), false},
+		"another's closing":           {thief.Signing, 4, controlRestart, slices.Concat(closing(thief.Signing, theirs, identity.LogID{Author: theirs.Author, Incarnation: 4}, mesh), cfg.Credential), false},
+		"a restart as the first log":  {keys.Signing, 0, controlRestart, slices.Concat(good, cfg.Credential), false},
+		"a roll as a later log":       {keys.Signing, 4, controlRoll, slices.Concat(good, cfg.Credential), false},
+		"a closing cut short":         {keys.Signing, 4, controlRestart, good[:len(good)-1], false},
+		"a closing without more":      {keys.Signing, 4, controlRestart, good, false},
+		"bytes between":               {keys.Signing, 4, controlRestart, slices.Concat(good, []byte{0}, cfg.Credential), false},
+		"something else at the start": {keys.Signing, 4, controlPreKeys, []byte{1}, false},
+	} {
+		d := w.emptyDirectory(t)
+		if err := d.Admit(seqZero(t, c.key, c.at, now, c.typ, c.content)); (err == nil) != c.good {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got := len(d.successions()); got != 0 != c.good {
+			t.Errorf("%s: %d successions", name, got)
+		}
+	}
+}
+
+// TestRestartsOfOthersAreBounded: the fourth log under one credential within 30 days
+// is not taken; a later one is, and so is one under a new credential.
+func TestRestartsOfOthersAreBounded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	d := w.emptyDirectory(t)
+	now := time.Now()
+	first, _ := m.firstEntry(t, 0)
+	check(t, d.Admit(first))
+	for i := range uint32(maxRestarts) {
+		check(t, d.Admit(m.later(t, i+1, i, ledger.ClosedRestored, now)))
+	}
+	fourth := m.later(t, 4, 3, ledger.ClosedRestored, now.Add(restartSpan-time.Hour))
+	if err := d.Admit(fourth); !errors.Is(err, errRestarts) {
+		t.Fatalf("a fourth in 30 days: %v", err)
+	}
+	third := m.later(t, 3, 2, ledger.ClosedRestored, now)
+	check(t, d.Admit(third)) // shown again
+	check(t, d.Admit(m.later(t, 5, 3, ledger.ClosedRestored, now.Add(restartSpan+time.Hour))))
+	w.reissue(m)
+	check(t, d.Admit(m.later(t, 6, 3, ledger.ClosedRestored, now)))
+}
+
+// rolledEntry is the first entry of m's log under new keys, and the keys. spoil may
+// change the roll.
+func (w *world) rolledEntry(t *testing.T, m *machine, spoil func(old, next ed25519.PrivateKey, credential []byte) []byte) (*ledger.Entry, identity.LogID) {
+	t.Helper()
+	old, cfg := m.secrets(t)
+	keys, err := identity.NewVaultKeys(rand.Reader)
+	check(t, err)
+	w.issue(m, cfg, keys)
+	cfg, err = m.publicConfig()
+	check(t, err)
+	roll, err := identity.NewKeyRoll(old.Signing, keys.Signing, cfg.Credential)
+	check(t, err)
+	if spoil != nil {
+		roll = spoil(old.Signing, keys.Signing, cfg.Credential)
+	}
+	log := identity.LogID{Author: identity.KeyOf(old.Signing)}
+	next := identity.LogID{Author: identity.KeyOf(keys.Signing)}
+	c, err := ledger.SignClosing(old.Signing, w.bundle.MeshID(), log, 7, ledger.Hash{1}, ledger.ClosedKeyRoll, next)
+	check(t, err)
+	return seqZero(t, keys.Signing, 0, time.Now(), controlRoll, slices.Concat(c.Marshal(), roll)), next
+}
+
+// TestRollIsCheckedAgainstTheOldKey: a roll counts once the old credential is known,
+// whichever comes first; one that the new key has not signed back, or for another
+// person, is no succession, though the log is that of a device like any other.
+func TestRollIsCheckedAgainstTheOldKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		spoil func(old, next ed25519.PrivateKey, credential []byte) []byte
+		good  bool
+	}{
+		"right": {nil, true},
+		"not signed back": {func(old, next ed25519.PrivateKey, credential []byte) []byte {
+			roll, err := identity.NewKeyRoll(old, next, credential)
+			check(t, err)
+			roll[len(roll)-1] ^= 1
+			return roll
+		}, false},
+		"not signed by the old key": {func(old, next ed25519.PrivateKey, credential []byte) []byte {
+			roll, err := identity.NewKeyRoll(old, next, credential)
+			check(t, err)
+			roll[len(roll)-ed25519.SignatureSize-1] ^= 1
+			return roll
+		}, false},
+	} {
+		m := w.enrol("Ben", orgAmbulance)
+		first, _ := m.firstEntry(t, 0)
+		rolled, next := w.rolledEntry(t, m, c.spoil)
+		for _, order := range [][]*ledger.Entry{{first, rolled}, {rolled, first}} {
+			d := w.emptyDirectory(t)
+			for _, e := range order {
+				check(t, d.Admit(e))
+			}
+			want := []group.Succession(nil)
+			devices := 3 // with this one
+			if c.good {
+				want, devices = []group.Succession{{Old: first.Header.Log(), New: next}}, 2
+			}
+			if got := d.successions(); !slices.Equal(got, want) {
+				t.Errorf("%s: successions %v, want %v", name, got, want)
+			}
+			if got := len(d.devices()); got != devices {
+				t.Errorf("%s: %d devices are listed, want %d", name, got, devices)
+			}
+		}
+	}
+	// The same number at the same regulator, and another person.
+	m, other := w.enrol("Ben", orgAmbulance), w.enrol("Dee", orgAmbulance)
+	keys, _ := m.secrets(t)
+	first, _ := m.firstEntry(t, 0)
+	next, cfg := other.secrets(t)
+	roll, err := identity.NewKeyRoll(keys.Signing, next.Signing, cfg.Credential)
+	check(t, err)
+	c, err := ledger.SignClosing(keys.Signing, w.bundle.MeshID(), first.Header.Log(), 7, ledger.Hash{1}, ledger.ClosedKeyRoll, identity.LogID{Author: identity.KeyOf(next.Signing)})
+	check(t, err)
+	d := w.emptyDirectory(t)
+	check(t, d.Admit(first))
+	check(t, d.Admit(seqZero(t, next.Signing, 0, time.Now(), controlRoll, slices.Concat(c.Marshal(), roll))))
+	if got := d.successions(); len(got) != 0 {
+		t.Errorf("a roll to another person is a succession: %v", got)
+	}
+}
+
+// TestDirectoryInAnyOrder: what is known of how logs follow each other does not
+// depend on the order in which their first entries come.
+func TestDirectoryInAnyOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	first, _ := m.firstEntry(t, 0)
+	all := []*ledger.Entry{first, m.later(t, 3, 0, ledger.ClosedRestored, time.Now()), m.later(t, 7, 3, ledger.ClosedForked, time.Now())}
+	rolled, next := w.rolledEntry(t, m, nil)
+	all = append(all, rolled)
+	var want []group.Succession
+	for i := range 24 {
+		d := w.emptyDirectory(t)
+		for _, at := range mathrand.New(mathrand.NewPCG(uint64(i), 1)).Perm(len(all)) {
+			check(t, d.Admit(all[at]))
+		}
+		got := d.successions()
+		if want == nil {
+			want = got
+		}
+		if len(got) != 3 || !reflect.DeepEqual(got, want) {
+			t.Fatalf("order %d: %v, want %v", i, got, want)
+		}
+		if devices := d.devices(); len(devices) != 2 || !slices.ContainsFunc(devices, func(v device) bool { return v.log == next }) {
+			t.Fatalf("order %d: devices %v", i, devices)
+		}
+		if c := d.closingsOf(identity.LogID{Author: first.Header.Author, Incarnation: 7}); !c.forked || c.before == nil || c.before.old.Incarnation != 3 {
+			t.Fatalf("order %d: %+v", i, c)
+		}
+	}
+}
