@@ -39,12 +39,12 @@ func UrgentTopic(id identity.MeshID) string {
 }
 
 // GossipParams returns the gossipsub parameters in force. Against the
-// defaults the degree is lower (5 instead of 6, at most 8 instead of 12), for
+// defaults the degree is lower (4 instead of 6, at most 6 instead of 12), for
 // duplicates are what gossip costs on a device; synchronisation and the lazy
 // gossip to Dlazy neighbours make up for a thin mesh.
 func GossipParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
-	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = 5, 4, 8, 3, 1
+	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = 4, 3, 6, 2, 1
 	// Neighbours leave and come back as people walk through a building.
 	p.PruneBackoff = 15 * time.Second
 	p.GraftFloodThreshold = 5 * time.Second
@@ -67,7 +67,7 @@ func GossipOptions() []pubsub.Option {
 		pubsub.WithNoAuthor(),
 		pubsub.WithMessageIdFn(messageID),
 		// Our own frames go to every neighbour at once: in a small or half-formed mesh
-		// that is what reaches all, and in a mesh of ten it costs nothing measurable.
+		// that is what reaches all. The outbox narrows it for routine ones (grafts.go).
 		pubsub.WithFloodPublish(true),
 		pubsub.WithPeerExchange(false),
 		pubsub.WithPeerOutboundQueueSize(outboundQueue),
@@ -118,6 +118,7 @@ type gossip struct {
 	leaveUrgent     pubsub.RelayCancelFunc
 	scores          atomic.Pointer[map[peer.ID]float64]
 	verifying       atomic.Int64 // routine frames
+	grafts          *grafts
 
 	thriftMu     sync.Mutex
 	leaveRoutine pubsub.RelayCancelFunc
@@ -148,7 +149,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 	g := &gossip{
 		self: h.ID(), receiver: cfg.Receiver, clock: cfg.Clock, counts: counts, label: cfg.labelOf,
 		owe: l.owe, lack: l.lack, blame: l.blame,
-		holders: newHolders(h.ID()), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
+		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID())), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
 		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
 		unsettled: make(map[peer.ID]*unsettledPeer),
 	}

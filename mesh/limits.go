@@ -196,10 +196,13 @@ const (
 	pooledRPC = 2 << 10
 	// readBuffer is what is read ahead of one neighbour, in bytes.
 	readBuffer = 4 << 10
-	// holdTime is how long a routine frame that is handed on waits before it is
-	// written. A neighbour that sends the same frame meanwhile is not sent it, and
-	// what gathers is written at once.
-	holdTime = 4 * time.Millisecond
+	// holdTime is how long routine frames that are handed on gather before they are
+	// written together; the first after a pause is not held. A neighbour that sends the same
+	// frame meanwhile is not sent it.
+	holdTime = 10 * time.Millisecond
+	// enoughGrafts is how many grafted neighbours our own routine frames need, so that
+	// the others are not sent them too.
+	enoughGrafts = 3
 	// holdersKept and maxHolders bound the memory of who has which frame: frames
 	// of one of two generations, and neighbours of a frame.
 	holdersKept = 2048

@@ -55,6 +55,7 @@ type post struct {
 	pace  func(p peer.ID) *pace
 
 	work sync.WaitGroup // writers
+	free sync.Pool      // *[pooledRPC]byte
 
 	mu      sync.Mutex
 	waiting int // bytes in all outboxes
@@ -93,6 +94,24 @@ func (o *post) queued(p peer.ID) int {
 	return w.box.bytes
 }
 
+// copyOf copies an RPC; recycle takes the copy back.
+func (o *post) copyOf(b []byte) []byte {
+	if len(b) <= pooledRPC {
+		if free, ok := o.free.Get().(*[pooledRPC]byte); ok {
+			return free[:copy(free[:], b)]
+		}
+		return append(make([]byte, 0, pooledRPC), b...)
+	}
+	return append([]byte(nil), b...)
+}
+
+func (o *post) recycle(p *parcel) {
+	if cap(p.data) == pooledRPC {
+		o.free.Put((*[pooledRPC]byte)(p.data[:pooledRPC]))
+	}
+	p.data = nil
+}
+
 // weigh counts bytes that came to wait or have left.
 func (o *post) weigh(n int) {
 	o.mu.Lock()
@@ -112,6 +131,11 @@ type writer struct {
 	err    error     // the stream is broken or closed
 	urgent chan struct{}
 	lazy   chan struct{}
+
+	// Owned by run.
+	batch   []byte
+	cool    <-chan time.Time // until then what is held gathers
+	lagging bool             // something is held
 }
 
 // out wraps a stream to a neighbour and starts its writer, which ends with the
@@ -134,10 +158,11 @@ var errStreamClosed = errors.New("mesh: the gossip stream is closed")
 // Write implements network.Stream. It never blocks.
 func (w *writer) Write(b []byte) (int, error) {
 	// gossipsub takes its buffer back.
-	p := scanRPC(append(make([]byte, 0, len(b)), b...), w.post.label)
+	p := scanRPC(w.post.copyOf(b), w.post.label)
 	own := len(p.ids) > 0 && w.post.own(p.ids[0])
 	if !p.control && w.post.spare(w.peer, p.Label, own) {
 		w.post.counts.spared.Add(1)
+		w.post.recycle(p)
 		return len(b), nil
 	}
 	// Better classes and our own frames never wait.
@@ -228,9 +253,9 @@ func (w *writer) SetWriteDeadline(time.Time) error { return nil }
 func (w *writer) run() {
 	defer w.leave()
 	for {
-		data, n, err := w.gather()
+		n, err := w.gather()
 		if n > 0 && (err == nil || errors.Is(err, errStreamClosed)) {
-			if werr := w.send(data); werr != nil {
+			if werr := w.send(w.batch); werr != nil {
 				w.mu.Lock()
 				w.fail(werr)
 				w.mu.Unlock()
@@ -251,18 +276,28 @@ func (w *writer) run() {
 	}
 }
 
-// wait blocks until something waits to be written. What is held joins the box
-// after holdTime.
+// wait blocks until something waits to be written. The first of what is held joins
+// the box at once; what comes within holdTime after it gathers.
 func (w *writer) wait() {
-	select {
-	case <-w.urgent:
-		return
-	case <-w.lazy:
+	for {
+		select {
+		case <-w.urgent:
+			return
+		case <-w.lazy:
+			w.lagging = true
+		case <-w.cool:
+			w.cool = nil
+		}
+		if w.lagging && w.cool == nil {
+			w.lagging, w.cool = false, w.post.clock.After(holdTime)
+			w.promote()
+			return
+		}
 	}
-	select {
-	case <-w.urgent:
-	case <-w.post.clock.After(holdTime):
-	}
+}
+
+// promote puts what is held into the box.
+func (w *writer) promote() {
 	limit := w.post.limit()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -275,12 +310,17 @@ func (w *writer) wait() {
 	}
 }
 
-// gather takes what is to be written next, at most about one batch, and says
-// whether the stream has ended. What the neighbour has got meanwhile is left out.
-func (w *writer) gather() (data []byte, n int, err error) {
+// gather puts what is to be written next into w.batch, at most about writeBatch
+// bytes, and says how many RPCs that are and whether the stream has ended. What the
+// neighbour has got meanwhile is left out.
+func (w *writer) gather() (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(data) < writeBatch {
+	if cap(w.batch) > 2*writeBatch {
+		w.batch = nil // after a long frame
+	}
+	w.batch = w.batch[:0]
+	for len(w.batch) < writeBatch {
 		p := w.box.next()
 		if p == nil {
 			break
@@ -288,15 +328,13 @@ func (w *writer) gather() (data []byte, n int, err error) {
 		w.post.weigh(-len(p.data))
 		if w.known(p) {
 			w.post.counts.suppressed.Add(1)
-			continue
-		}
-		if n++; n == 1 {
-			data = p.data
 		} else {
-			data = append(data, p.data...)
+			n++
+			w.batch = append(w.batch, p.data...)
 		}
+		w.post.recycle(p)
 	}
-	return data, n, w.err
+	return n, w.err
 }
 
 // known reports whether the neighbour is known to have all of p.

@@ -47,11 +47,15 @@ func (g *gossip) setThrift(on bool) error {
 	return nil
 }
 
-// spare reports whether a frame need not be written to p: on a thin link
-// routine frames go to the favoured neighbours only.
+// spare reports whether a frame need not be written to p. Of our own routine
+// frames only grafted neighbours get one, where there are enough; on a thin link
+// only the favoured.
 func (g *gossip) spare(p peer.ID, l Label, own bool) bool {
-	if !g.thrift.Load() || l.urgent() {
+	if l.urgent() {
 		return false
+	}
+	if !g.thrift.Load() {
+		return own && g.grafts.spare(p)
 	}
 	if !own {
 		return true // we hand nothing routine on

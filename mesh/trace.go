@@ -21,6 +21,15 @@ func (t *gossipTracer) DropRPC(rpc *pubsub.RPC, p peer.ID) {
 	}
 }
 
+// Graft implements pubsub.RawTracer.
+func (t *gossipTracer) Graft(p peer.ID, topic string) { t.g.grafts.set(p, topic, true) }
+
+// Prune implements pubsub.RawTracer.
+func (t *gossipTracer) Prune(p peer.ID, topic string) { t.g.grafts.set(p, topic, false) }
+
+// OnClosedOutboundStream implements pubsub.RawTracer.
+func (t *gossipTracer) OnClosedOutboundStream(p peer.ID) { t.g.grafts.set(p, "", false) }
+
 // ValidateMessage implements pubsub.RawTracer: a frame came for the first time.
 func (t *gossipTracer) ValidateMessage(m *pubsub.Message) { t.holds(m) }
 
