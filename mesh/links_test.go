@@ -25,6 +25,7 @@ func (c *gateConn) RemotePeer() peer.ID                        { return "peer" }
 func (c *gateConn) LocalMultiaddr() ma.Multiaddr               { return c.at }
 func (c *gateConn) RemoteMultiaddr() ma.Multiaddr              { return c.at }
 func (c *gateConn) Close() error                               { c.closed(); return nil }
+func (c *gateConn) IsClosed() bool                             { return false }
 func (c *gateConn) CloseWithError(network.ConnErrorCode) error { return c.Close() }
 
 // gate is links without a host, and the notices they gave.
