@@ -233,6 +233,8 @@ var bodies = map[string]string{
 	"POST /v1/groups/{id}/members":  `{"member":"bb/0"}`,
 	"POST /v1/groups/{id}/messages": `{"text":"hello","priority":"stat"}`,
 	"POST /v1/session":              `{"code":"00000-00000"}`,
+	"POST /v1/bundles/paper":        `{"hours":12,"codes":24}`,
+	"POST /v1/bundles/scan":         `{"codes":["TP1X"]}`,
 	"POST /v1/bundles/export":       `{"path":"/media/stick/x.tocsin","to":["bb/0"],"days":7}`,
 	"POST /v1/bundles/import":       `{"path":"/media/stick/x.tocsin"}`,
 	"POST /v1/proofs":               `{"id":"00"}`,

@@ -326,7 +326,8 @@ func (f *fakeNode) People() ([]node.Person, error) {
 		{Name: ben.Name, Org: ben.Org, Roles: []string{ben.Role}, Log: ben.Log, Reachable: true, Ready: true, Valid: true,
 			Standing: node.Standing{State: "provisional", Words: "vouched for by colleagues", Until: born}, Registrar: true, VerifiedAt: born,
 			Sponsored: &node.Sponsored{Kind: "break-glass", Sponsors: []string{amara.Name}, Groups: []string{hexGroup(1)}, Until: born},
-			Wipe:      &node.WipeState{Ordered: born, Receipt: born}},
+			Wipe:      &node.WipeState{Ordered: born, Receipt: born},
+			Replaces:  "cc/0", ReplacedWhy: "forked", ReplacedAt: born, ReplacedBy: "dd/0", Cloned: true},
 	}, nil
 }
 
@@ -415,6 +416,17 @@ func (f *fakeNode) ExportBundle(_ context.Context, path string, _ node.BundleSpe
 
 func (f *fakeNode) ImportBundle(context.Context, string, func(done uint64)) (node.BundleReport, error) {
 	return node.BundleReport{Creator: amara.Name, Created: born, New: 4, Words: "Everything in the file was taken."}, nil
+}
+
+func (f *fakeNode) ExportPaper(context.Context, node.PaperSpec) (node.PaperInfo, error) {
+	return node.PaperInfo{Codes: []string{"TP1X"}, Messages: 1, Entries: 2}, nil
+}
+
+func (f *fakeNode) ImportPaper(_ context.Context, codes []string) (node.PaperReport, error) {
+	return node.PaperReport{
+		Sheets: []node.PaperSheet{{ID: "0123456789", Count: 2, Missing: []int{2}, Words: "1 of 2 codes are missing: 2"}},
+		Wrong:  []node.WrongCode{{Number: len(codes), Begins: "TP1", Words: "no code of a sheet"}}, Words: "No sheet is whole yet.",
+	}, nil
 }
 
 func (f *fakeNode) Prove(context.Context, string) ([]byte, error) { return []byte("a proof"), nil }

@@ -50,7 +50,7 @@ const (
 // bodyLimit is how many bytes the body of a request to a route may have.
 func bodyLimit(path string) int64 {
 	switch path {
-	case "/v1/qr/read":
+	case "/v1/qr/read", "/v1/bundles/scan":
 		return maxPicture
 	case "/v1/groups/{id}/attachments":
 		return message.MaxAttachment + 1 // one more, so that the node says what its limit is

@@ -80,6 +80,9 @@ type Node interface {
 	// ExportBundle and ImportBundle carry entries in a file on this machine.
 	ExportBundle(ctx context.Context, path string, spec node.BundleSpec, progress func(done, total uint64)) (node.BundleInfo, error)
 	ImportBundle(ctx context.Context, path string, progress func(done uint64)) (node.BundleReport, error)
+	// ExportPaper and ImportPaper carry urgent messages on paper.
+	ExportPaper(ctx context.Context, spec node.PaperSpec) (node.PaperInfo, error)
+	ImportPaper(ctx context.Context, codes []string) (node.PaperReport, error)
 	// Prove makes the file that proves a message to others.
 	Prove(ctx context.Context, id string) ([]byte, error)
 

@@ -255,6 +255,8 @@ func TestSchemasFitTheTypes(t *testing.T) {
 		"HandedOver": HandedOver{}, "Erase": Erase{}, "Erased": node.Erased{}, "Broadcast": Broadcast{}, "Standing": node.Standing{},
 		"RevocationAge": node.RevocationAge{}, "Declared": node.Declared{}, "Sponsored": node.Sponsored{}, "WipeState": node.WipeState{},
 		"ExportBundle": ExportBundle{}, "ImportBundle": ImportBundle{}, "BundleInfo": node.BundleInfo{}, "BundleReport": node.BundleReport{},
+		"PaperSpec": node.PaperSpec{}, "PaperInfo": node.PaperInfo{}, "ImportPaper": ImportPaper{}, "PaperReport": node.PaperReport{},
+		"PaperSheet": node.PaperSheet{}, "WrongCode": node.WrongCode{},
 		"Attached": Attached{}, "Attachments": Attachments{}, "AttachmentInfo": node.AttachmentInfo{}, "AttachmentStatus": node.AttachmentStatus{},
 		"Prove": Prove{}, "Proof": Proof{},
 		"Code": Code{}, "TakeCode": TakeCode{}, "Session": Session{},

@@ -72,6 +72,8 @@ func (s *Server) table() []route {
 
 		{"POST", "/v1/bundles/export", script, s.deed(s.postExportBundle)},
 		{"POST", "/v1/bundles/import", script, s.deed(s.postImportBundle)},
+		{"POST", "/v1/bundles/paper", user, s.deed(s.postExportPaper)},
+		{"POST", "/v1/bundles/scan", user, s.deed(s.postImportPaper)},
 		{"POST", "/v1/proofs", user, s.deed(s.postProof)},
 
 		{"GET", "/v1/logs", user, s.getLogs},
