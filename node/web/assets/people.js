@@ -19,6 +19,7 @@ function details(p) {
   if (p.verified_at) facts.push(['Verified in person', time(p.verified_at, true)]);
   if (p.wipe) facts.push(['Ordered to wipe itself', time(p.wipe.ordered, true)]);
   if (p.wipe?.receipt) facts.push(['Says it destroyed its keys', time(p.wipe.receipt, true)]);
+  if (p.replaced_why) facts.push(['Goes on in a new log', `${time(p.replaced_at, true).textContent}: ${p.replaced_why}`]);
   return el('dl', { class: 'facts' }, ...facts.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
 }
 
