@@ -202,6 +202,23 @@ func (l *Logs) Evidence(theirs Mark, again bool) (Want, bool) {
 	return Want{Log: theirs.Log, From: from, To: f.Seq + MaxBranch}, wanted && from < f.Seq+MaxBranch
 }
 
+// Bare returns the places of the branches of a forked log from the first one on of
+// which a body is not held and would be kept; false if there is none. What
+// synchronisation compares says nothing of bodies: any neighbour may have them.
+func (l *Logs) Bare(id LogID) (Want, bool) {
+	f, ok := l.Fork(id)
+	if !ok {
+		return Want{}, false
+	}
+	w := Want{Log: id, From: f.Seq + MaxBranch, To: f.Seq + MaxBranch}
+	for _, chain := range f.branches {
+		if i := slices.IndexFunc(chain, func(k link) bool { return k.bare }); i >= 0 {
+			w.From = min(w.From, f.Seq+uint64(i))
+		}
+	}
+	return w, w.From < w.To
+}
+
 // tells reports whether who knows of no fork may hold, in the log itself, entries
 // of a branch that are not known.
 func (f *Fork) tells(theirs Mark) bool {

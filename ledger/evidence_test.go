@@ -120,9 +120,15 @@ func TestEvidenceOfProofAlone(t *testing.T) {
 	}
 	before := l.Tree().Root()
 	add(t, l, x[3], ledger.Forked)
+	if w, bare := l.Bare(d.id); !bare || w.From != 2 {
+		t.Fatalf("it lacks bodies from %d on: %v", w.From, bare)
+	}
 	add(t, l, x[2], ledger.Forked)
 	if got := told(t, l, d.id); got != "2/0/2 3/0/3" {
 		t.Fatalf("told %s", got)
+	}
+	if w, bare := l.Bare(d.id); bare {
+		t.Fatalf("it lacks bodies from %d on", w.From)
 	}
 	if l.Tree().Root() != before {
 		t.Error("two devices that know of the same entries differ by the bodies that they hold")

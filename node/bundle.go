@@ -79,6 +79,9 @@ func (n *Node) ExportBundle(ctx context.Context, path string, spec BundleSpec, p
 	if err != nil {
 		return BundleInfo{}, err
 	}
+	if err := n.bundleEvidence(ctx, plan); err != nil {
+		return BundleInfo{}, err
+	}
 	o := n.bundleOptions(plan, readers, spec)
 	if o.Frontier, err = n.wholeFrontier(ctx); err != nil {
 		return BundleInfo{}, err
@@ -453,6 +456,10 @@ func (im *importer) take(ctx context.Context, rec bundle.Record) error {
 		if err := im.join(ctx, rec); err != nil {
 			return err
 		}
+	case bundle.Evidence: // behind everything
+		if err := im.takeEvidence(ctx, rec.Data); err != nil {
+			return err
+		}
 	}
 	if len(im.frames)+len(im.headers) >= importBatch {
 		return im.flush(ctx)
@@ -525,12 +532,12 @@ func (im *importer) tally(results []received) {
 
 // join makes a whole entry of a body and the header that came before it.
 func (im *importer) join(ctx context.Context, rec bundle.Record) error {
-	e, err := im.n.logs.Entry(ctx, rec.Log, rec.Seq)
-	if errors.Is(err, ledger.ErrNotFound) && len(im.headers) > 0 {
+	e, err := im.n.headerOf(ctx, rec.Log, rec.Seq, rec.Data)
+	if (errors.Is(err, ledger.ErrNotFound) || err == nil && !hasBody(e, rec.Data)) && len(im.headers) > 0 {
 		if err := im.flush(ctx); err != nil {
 			return err
 		}
-		e, err = im.n.logs.Entry(ctx, rec.Log, rec.Seq)
+		e, err = im.n.headerOf(ctx, rec.Log, rec.Seq, rec.Data)
 	}
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):

@@ -117,6 +117,7 @@ func (n *Node) drainLoop() {
 		n.mu.Lock()
 		err := n.drainAll(n.ctx)
 		n.goOn(n.ctx)
+		n.drainForks(n.ctx)
 		n.mu.Unlock()
 		pause := drainPause
 		if err != nil && n.ctx.Err() == nil {

@@ -7,7 +7,13 @@ package node
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"tocsin/ledger"
 )
@@ -16,9 +22,27 @@ import (
 type forkWatch struct {
 	mu   sync.Mutex
 	told map[ledger.LogID]ledger.Mark // guarded by mu: the mark with which it was told last
+
+	asked map[askedOf]askedAt // guarded by mu: neighbours asked for bodies of evidence
+
+	todo  atomic.Bool // there is evidence that the drain has not looked at
+	fresh atomic.Bool // a fork is new: what is shown of its log needs a mark
 }
 
-func newForkWatch() *forkWatch { return &forkWatch{told: make(map[ledger.LogID]ledger.Mark)} }
+// askedOf and askedAt are what a neighbour was asked for, and when.
+type askedOf struct {
+	peer peer.ID
+	log  ledger.LogID
+}
+
+type askedAt struct {
+	want ledger.Want
+	at   time.Time
+}
+
+func newForkWatch() *forkWatch {
+	return &forkWatch{told: make(map[ledger.LogID]ledger.Mark), asked: make(map[askedOf]askedAt)}
+}
 
 // news reports whether something is known of a fork that was not told, and
 // whether the fork itself is new.
@@ -40,8 +64,8 @@ func (n *Node) startForks() {
 }
 
 // forkSeen looks whether a log that has just contradicted something is forked,
-// and tells subscribers. Neighbours are told to ask at once where the proof is new,
-// so that everybody knows within one round.
+// and tells subscribers. Neighbours are told to ask at once, so that everybody
+// knows within one round.
 func (n *Node) forkSeen(id ledger.LogID) {
 	f, forked := n.logs.Fork(id)
 	m, ok := n.logs.Tree().Get(id)
@@ -52,12 +76,15 @@ func (n *Node) forkSeen(id ledger.LogID) {
 	if !changed {
 		return
 	}
-	n.events.publish(Event{Type: EventFork})
-	if !fresh {
-		return
+	if fresh {
+		n.forks.fresh.Store(true)
 	}
-	n.log.Warn("a device signed two entries at one place: it was copied, or it lies; its log is closed", "log", id, "seq", f.Seq)
-	n.events.publish(Event{Type: EventPeople})
+	n.evidenceSoon()
+	n.events.publish(Event{Type: EventFork})
+	if fresh {
+		n.log.Warn("a device signed two entries at one place: it was copied, or it lies; its log is closed", "log", id, "seq", f.Seq)
+		n.events.publish(Event{Type: EventPeople})
+	}
 	select {
 	case <-n.joined:
 		n.mesh.Nudge()
@@ -70,17 +97,60 @@ func (n *Node) forkSeen(id ledger.LogID) {
 // still, all of it. theirs are the marks that differed.
 func (p *puller) evidence(ctx context.Context, theirs []ledger.Mark) error {
 	for _, again := range []bool{false, true} {
-		var requests []ledger.Request
+		wants := make(map[ledger.LogID]ledger.Want)
 		for _, m := range theirs {
 			if w, ok := p.n.logs.Evidence(m, again); ok {
-				requests = append(requests, ledger.Request{Want: w, Class: ledger.ClassRoutine, Piece: ledger.PieceEvidence})
+				wants[m.Log] = w
 			}
+		}
+		if !again {
+			p.bare(wants)
+		}
+		var requests []ledger.Request
+		for _, id := range slices.SortedFunc(maps.Keys(wants), ledger.LogID.Compare) {
+			requests = append(requests, ledger.Request{Want: wants[id], Class: ledger.ClassRoutine, Piece: ledger.PieceEvidence})
 		}
 		if err := p.fetch(ctx, requests); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// bare adds to wants the evidence of which bodies are missing here, unless this
+// neighbour was asked for the same a while ago.
+func (p *puller) bare(wants map[ledger.LogID]ledger.Want) {
+	now := p.n.cfg.Clock.Now()
+	for _, f := range p.n.logs.Forks() {
+		w, ok := p.n.logs.Bare(f.Log)
+		if !ok || !p.n.forks.ask(p.from, w, now) {
+			continue
+		}
+		if other, ok := wants[w.Log]; ok {
+			w.From = min(w.From, other.From)
+		}
+		wants[w.Log] = w
+	}
+}
+
+// ask reports whether a neighbour is to be asked for the bodies of evidence, and
+// remembers that it was.
+func (w *forkWatch) ask(p peer.ID, want ledger.Want, now time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	key := askedOf{p, want.Log}
+	last, asked := w.asked[key]
+	if asked && last.want == want && now.Sub(last.at).Abs() < vainTime {
+		return false
+	}
+	for other := range w.asked {
+		if len(w.asked) < maxRations {
+			break
+		}
+		delete(w.asked, other)
+	}
+	w.asked[key] = askedAt{want, now}
+	return true
 }
 
 // takeEvidence takes what came: through the one way in for entries, which finds

@@ -32,6 +32,8 @@ type session struct {
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
 	trialEnd  time.Time                                 // when the next sponsored credential ends; zero for none
 
+	forksDrained bool // the evidence of forks was looked at since the unlock
+
 	// restored: this vault is older than the log beside it, which is therefore not
 	// written to any more (succession.go).
 	restored bool

@@ -217,6 +217,7 @@ func (n *Node) personOf(log identity.LogID, near map[peer.ID]bool) Person {
 	p.Sponsored = sponsoredOf(c, now)
 	p.Wipe = n.wipeOf(c, standing)
 	n.people.closingsOf(log).describe(&p)
+	p.Fork = n.forkOf(log.Author)
 	if n.open != nil {
 		p.Ready = n.open.keyring.HasPreKey(log, now)
 		p.VerifiedAt = n.verifiedAt(c.SigningKey)

@@ -52,6 +52,8 @@ type Status struct {
 	Revocation      []RevocationAge `json:"revocation"`        // how old revocation data is, by issuer
 	Declared        []Declared      `json:"declared,omitempty"`
 	BundleNumber    uint32          `json:"bundle_number"`
+	// Forks is how many logs are forked: [Node.Forks].
+	Forks int `json:"forks,omitempty"`
 	// Refused counts refused connections by reason.
 	Refused map[string]uint64 `json:"refused,omitempty"`
 	// Spoilers are the neighbours that handed us entries with spoilt signatures.
@@ -93,7 +95,8 @@ type Person struct {
 	ReplacedBy  string    `json:"replaced_by,omitempty"`
 	// Cloned: somebody else wrote to its log before; it goes on in another one under
 	// the same credential, and is to be given a new one.
-	Cloned bool `json:"cloned,omitempty"`
+	Cloned bool       `json:"cloned,omitempty"`
+	Fork   *ForkState `json:"fork,omitempty"` // it signed two entries at one place
 }
 
 // GroupSpec asks for a new group. Each member is a person

@@ -29,6 +29,7 @@ func (n *Node) Status() Status {
 	}
 	s.Refused, s.Attachments = n.mesh.Stats().Refused, n.attached.status()
 	s.Spoilers = n.Spoilers()
+	s.Forks = len(n.logs.Forks())
 	for _, h := range n.logs.Frontier() {
 		s.Logs++
 		s.Entries += h.Next
@@ -186,6 +187,7 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 		From: n.authorOf(o.log, received), Message: n.joinParts(o.msg), Sent: o.msg.Sent, Received: received,
 		Priority: o.rec.priority.String(), Own: n.mine(o.log), Provable: o.rec.flags.has(flagProvable),
 		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
+		Forked: n.beyondFork(o.log, o.seq),
 	})
 }
 
@@ -263,11 +265,7 @@ func (n *Node) LogEntries(ctx context.Context, log string, from uint64, limit in
 	name := n.nameOf(id)
 	var out []EntryInfo
 	err = n.logs.Entries(ctx, id, from, to, func(e *ledger.Entry) error {
-		h := &e.Header
-		out = append(out, EntryInfo{
-			ID: e.ID().String(), Log: log, Seq: h.Seq, Prev: h.Prev.String(), Time: time.UnixMilli(int64(h.HLC >> 16)).UTC(),
-			Kind: h.Kind.String(), Priority: h.Priority.String(), Bytes: len(e.Body), Author: name,
-		})
+		out = append(out, entryInfo(e, name))
 		return nil
 	})
 	return out, err

@@ -62,13 +62,15 @@ const (
 	// whose credential nothing else of it can be taken, is always carried so.
 	Entry   Type = 7
 	typeEnd Type = 8
+	// Evidence is an entry of a branch of a forked log ([ledger.MarshalEvidence]).
+	Evidence Type = 9
 )
 
 // optional is the first type that a reader may pass over.
 const optional Type = 128
 
 // Counts are numbers of what is carried, and the bytes of all records. A whole
-// entry counts as a header and a body.
+// entry counts as a header and a body, an entry of a branch as a header.
 type Counts struct {
 	Statements, Tables, Headers, Bodies, Bytes uint64
 }
@@ -88,7 +90,7 @@ func (c *Counts) add(t Type, n int) {
 		c.Statements++
 	case Table:
 		c.Tables++
-	case Header:
+	case Header, Evidence:
 		c.Headers++
 	case Body:
 		c.Bodies++

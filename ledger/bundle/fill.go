@@ -26,6 +26,8 @@ type Source interface {
 type Plan struct {
 	// Extra are statements and values of tables, which go before everything.
 	Statements, Tables [][]byte
+	// evidence are entries of branches of forked logs, which go last.
+	evidence [][]byte
 
 	frontier ledger.Frontier
 	spans    []span
@@ -88,12 +90,22 @@ func rankOf(h *ledger.Header, newest uint64) uint8 {
 // is known, and reads what is missing once.
 func NewPlan(ctx context.Context, src Source, theirs ledger.Frontier, statements, tables [][]byte) (*Plan, error) {
 	p := &Plan{Statements: statements, Tables: tables, frontier: src.Frontier()}
-	held := make(map[ledger.LogID]uint64, len(theirs))
+	held := make(map[ledger.LogID]ledger.Head, len(theirs))
 	for _, h := range theirs {
-		held[h.Log] = h.Next
+		held[h.Log] = h
 	}
 	for _, h := range p.frontier {
-		if from := held[h.Log]; from < h.Next {
+		from := held[h.Log].Next
+		if from > 0 && from < h.Next { // of another branch than ours nothing helps but the place where they part
+			e, err := src.Entry(ctx, h.Log, from-1)
+			if err != nil {
+				return nil, err
+			}
+			if e.ID() != held[h.Log].ID {
+				from = 0
+			}
+		}
+		if from < h.Next {
 			p.spans = append(p.spans, span{h.Log, from, h.Next, from})
 		}
 	}
@@ -163,6 +175,13 @@ func order(a, b place) int {
 // Counts is what the plan holds.
 func (p *Plan) Counts() Counts { return p.counts }
 
+// AddEvidence has the bundle carry an entry of a branch of a forked log, if it is
+// one that [ledger.MarshalEvidence] made.
+func (p *Plan) AddEvidence(raw []byte) {
+	p.evidence = append(p.evidence, raw)
+	p.counts.add(Evidence, len(raw))
+}
+
 // Frontier is the creator's frontier that the plan was made from.
 func (p *Plan) Frontier() ledger.Frontier { return p.frontier }
 
@@ -184,6 +203,9 @@ func (p *Plan) Write(ctx context.Context, src Source, w *Writer, progress func(d
 	}
 	for i := 0; err == nil && i < len(p.spans); i++ { // of entries whose bodies are not held
 		err = p.headers(ctx, src, w, &p.spans[i], p.spans[i].to)
+	}
+	if err == nil {
+		err = putAll(w, Evidence, p.evidence)
 	}
 	if errors.Is(err, ErrFull) {
 		return nil // what matters most is in; the end says how much that is

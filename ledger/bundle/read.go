@@ -125,7 +125,7 @@ func (r *Reader) Next() (Record, error) {
 			return Record{}, err
 		}
 		switch {
-		case t == Statement || t == Table || t == Header || t == Entry:
+		case t == Statement || t == Table || t == Header || t == Entry || t == Evidence:
 			r.report.Read.add(t, len(raw))
 			return Record{Type: t, Data: raw}, nil
 		case t == Body:

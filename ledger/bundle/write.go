@@ -113,11 +113,11 @@ func (w *Writer) manifest(o *Options) error {
 	return nil
 }
 
-// Put writes a Statement, Table, Header or Entry. [ErrFull] means that it does not fit
+// Put writes a Statement, Table, Header, Entry or Evidence. [ErrFull] means that it does not fit
 // and that the bundle is whole without it: go on with something smaller, or
 // Close. After any other error the file is worth nothing.
 func (w *Writer) Put(t Type, data []byte) error {
-	if t != Statement && t != Table && t != Header && t != Entry {
+	if t != Statement && t != Table && t != Header && t != Entry && t != Evidence {
 		return fmt.Errorf("bundle: records of type %d are not written with Put", t)
 	}
 	return w.record(t, data)

@@ -406,6 +406,14 @@ func (f *fakeNode) LogEntries(_ context.Context, log string, from uint64, limit 
 	return []node.EntryInfo{{ID: "00", Log: log, Seq: from, Kind: "data", Priority: "routine"}}, nil
 }
 
+func (f *fakeNode) Forks(context.Context) ([]node.Fork, error) {
+	entry := node.ForkEntry{EntryInfo: node.EntryInfo{ID: "00", Log: amara.Log, Seq: 3, Kind: "data", Priority: "routine"}, Summary: "one of them"}
+	return []node.Fork{{
+		Log: amara.Log, Author: amara.Name, Seq: 3, Words: "It was copied, or it lies.",
+		Branches: [2]node.ForkBranch{{InLog: 1, Entries: []node.ForkEntry{entry}}, {Entries: []node.ForkEntry{entry}}},
+	}}, nil
+}
+
 func (f *fakeNode) VerifyLogs(context.Context, func(done, total uint64)) (node.VerifyReport, error) {
 	return node.VerifyReport{Entries: 4}, nil
 }

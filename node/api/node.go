@@ -75,6 +75,8 @@ type Node interface {
 
 	Logs() ([]node.LogInfo, error)
 	LogEntries(ctx context.Context, log string, from uint64, limit int) ([]node.EntryInfo, error)
+	// Forks returns the logs whose author signed two entries at one place, with both branches. It works while locked.
+	Forks(ctx context.Context) ([]node.Fork, error)
 	VerifyLogs(ctx context.Context, progress func(done, total uint64)) (node.VerifyReport, error)
 
 	// ExportBundle and ImportBundle carry entries in a file on this machine.

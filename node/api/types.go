@@ -95,6 +95,7 @@ type (
 		Reason     string    `json:"reason,omitempty"`      // of a broadcast
 		HandedOver string    `json:"handed_over,omitempty"` // who handed it over later
 		Attachment *Attached `json:"attachment,omitempty"`  // of a message that is one
+		Forked     bool      `json:"forked,omitempty"`      // its device signed two different entries at this place of its log, or before it
 	}
 
 	// Logs answers GET /v1/logs.
@@ -219,6 +220,7 @@ func messageOf(it inbox.Item) Message {
 		State: it.State, StateWords: it.StateWords(),
 		Delivered: len(it.Delivered), Read: len(it.Read), Recipients: it.Recipients,
 		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver, Attachment: attachedOf(it),
+		Forked: it.Forked,
 	}
 	if t, ok := it.Message.Content.(*message.Text); ok && t.ReplyTo != (message.EntryID{}) {
 		m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])

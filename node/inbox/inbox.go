@@ -86,6 +86,7 @@ type Item struct {
 	Removed        bool      // said after its author was removed from the group: kept, and flagged
 	Broadcast      bool      // sent to everybody admitted, past all groups; marked for ever
 	Reason         string    // of a broadcast: why its author sent it so
+	Forked         bool      // stands at or beyond a place of its log at which its device signed two entries
 	HandedOver     string    // display name of the member who handed it over later; empty when it came by itself
 
 	// Delivered and Read are the logs of the member devices whose signed receipts say so, sorted. Read devices are in both.
