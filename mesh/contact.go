@@ -36,6 +36,7 @@ type contact struct {
 	good  bool // was connected, in this run or an earlier one
 	up    bool
 	busy  bool // queued or being dialled
+	asked bool // an exchange was had since it is connected
 	fails int
 
 	// Of our reservation at it.

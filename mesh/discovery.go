@@ -80,6 +80,8 @@ type finder struct {
 	reach    *reach
 	exchange *exchanger
 	sign     func(issued time.Time, addrs []ma.Multiaddr) ([]byte, error)
+	thin     func() bool // we are on a thin link
+	letGo    func(peer.ID)
 	// admissible reports whether we have a ticket to show. A device that was never unlocked
 	// has none.
 	admissible func() bool
@@ -120,7 +122,7 @@ type origin struct {
 func newFinder(h host.Host, l *links, cfg *Config, r *reach, counts *counters) (*finder, error) {
 	f := &finder{
 		host: h, links: l, clock: cfg.Clock, log: cfg.Logger, counts: counts, remember: cfg.Remember, reach: r,
-		carries: cfg.Relay, dhtMode: cfg.DHT, admissible: func() bool { return true },
+		carries: cfg.Relay, dhtMode: cfg.DHT, admissible: func() bool { return true }, thin: func() bool { return false },
 		mail: newMailbox[findEvent](), book: make(map[peer.ID]*contact),
 		tasks: newAgenda[task](), online: true,
 	}
@@ -163,6 +165,14 @@ func (m *Mesh) newDiscovery(cfg *Config) (*finder, error) {
 		hear:   func(h heard) { f.mail.put(findEvent{kind: findHeard, heard: h}) },
 		blame:  m.defence.blame,
 		purses: make(map[peer.ID]*purse),
+	}
+	f.thin = m.Thrift
+	f.letGo = func(p peer.ID) {
+		f.dials.Go(func() {
+			if err := f.host.Network().ClosePeer(p); err != nil {
+				f.log.Debug("letting a neighbour go", "error", err)
+			}
+		})
 	}
 	if !cfg.Unsafe.NoAdmission {
 		f.admissible = func() bool { return len(cfg.Ticket()) > 0 }
@@ -229,7 +239,7 @@ func (f *finder) due(ctx context.Context, t task) {
 		f.enqueue(t.peer)
 	case toExchange:
 		if c != nil && c.up {
-			f.askFor(ctx, t.peer)
+			f.askFor(ctx, t.peer, c)
 		}
 	case toReserve:
 		if c != nil && c.up {
@@ -320,7 +330,7 @@ func (f *finder) down(p peer.ID) {
 	if c == nil || !c.up {
 		return
 	}
-	c.up = false
+	c.up, c.asked = false, false
 	f.ups--
 	f.offersChanged = true
 	for _, k := range []taskKind{toExchange, toUpgrade, toReserve} {
@@ -526,23 +536,25 @@ func (f *finder) explore() {
 		return !c.up || c.fixed || c.relay || c.reserved
 	})
 	if len(spare) > 0 {
-		p := spare[rand.N(len(spare))]
-		f.dials.Go(func() {
-			if err := f.host.Network().ClosePeer(p); err != nil {
-				f.log.Debug("letting a neighbour go", "error", err)
-			}
-		})
+		f.letGo(spare[rand.N(len(spare))])
 	}
 }
 
-// askFor runs an exchange with a neighbour and plans the next.
-func (f *finder) askFor(ctx context.Context, p peer.ID) {
-	want := maxExchanged
-	next := jitter(exchangeInterval)
-	if f.ups < minPeers {
-		next = jitter(exchangeLonely)
+// askFor runs an exchange with a neighbour and plans the next. The first brings
+// many records, the later ones a few: they only keep up.
+func (f *finder) askFor(ctx context.Context, p peer.ID, c *contact) {
+	want, next := exchangeAgain, exchangeInterval
+	if !c.asked {
+		want = maxExchanged
 	}
-	f.tasks.set(task{toExchange, p}, next)
+	c.asked = true
+	switch {
+	case f.ups < minPeers:
+		want, next = maxExchanged, exchangeLonely
+	case f.thin():
+		next *= thriftRounds
+	}
+	f.tasks.set(task{toExchange, p}, jitter(next))
 	// What went wrong is counted there, and the next one is planned.
 	f.dials.Go(func() { _ = f.exchange.ask(ctx, p, want) })
 }

@@ -230,7 +230,29 @@ func TestWanted(t *testing.T) {
 	if !slices.Equal(f.queue, []peer.ID{other}) {
 		t.Errorf("explored %v", f.queue)
 	}
+	// Beyond what is spare somebody is let go, but no relay and none of the configuration.
 	f.book[other].busy, f.queue = false, nil
+	var gone []peer.ID
+	f.letGo = func(p peer.ID) { gone = append(gone, p) }
+	for n := range byte(sparePeers) {
+		f.up(testPeerID(t, n+120))
+	}
+	if f.explore(); len(gone) != 0 {
+		t.Errorf("let %v go with none to spare", gone)
+	}
+	for p, c := range f.book {
+		c.relay = p != testPeerID(t, 3)
+	}
+	f.up(static)
+	if f.explore(); !slices.Equal(gone, []peer.ID{testPeerID(t, 3)}) {
+		t.Errorf("let %v go", gone)
+	}
+	for n := range byte(sparePeers) {
+		f.down(testPeerID(t, n+120))
+	}
+	f.down(static)
+	f.book[other].busy, f.queue = false, nil // explored again
+	dialsDue(f, redialMax)
 	f.down(testPeerID(t, 1))
 	if due := dialsDue(f, redialMax); !slices.Contains(due, other) {
 		t.Errorf("with too few neighbours dialled %v", due)

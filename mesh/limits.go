@@ -17,8 +17,9 @@ const (
 	MaxChain = identity.MaxAdmission
 	// MaxTicket is the longest ticket accepted, in bytes.
 	MaxTicket = identity.MaxTicket
-	// admissionTimeout bounds one whole handshake: Noise or TLS, chains, tickets.
-	admissionTimeout = 5 * time.Second
+	// admissionTimeout bounds one whole handshake: Noise or TLS, chains, tickets. It is
+	// for the worst link that is to work: 64 kb/s, 10 % loss, 800 ms there and back.
+	admissionTimeout = 10 * time.Second
 	// maxPendingQUIC is how many inbound QUIC connections may stand between TLS
 	// and ticket at once. More are closed at once: their diallers come again.
 	maxPendingQUIC = 64
@@ -108,10 +109,12 @@ const (
 	// where there is no neighbour, and else. libp2p tells of each device once only.
 	multicastLonely = 20 * time.Second
 	multicastAgain  = 5 * time.Minute
-	// exchangeInterval is the wait between two exchanges with one neighbour;
+	// exchangeInterval is the wait between two exchanges with one neighbour, on a thin
+	// link thriftRounds times that; exchangeAgain is how many records are asked for then.
 	// exchangeLonely where there is one neighbour only; exchangeSoon after meeting, or
 	// when our own addresses have changed.
-	exchangeInterval = 20 * time.Minute
+	exchangeInterval = 30 * time.Minute
+	exchangeAgain    = 8
 	exchangeLonely   = 2 * time.Minute
 	exchangeSoon     = time.Second
 	exchangeTimeout  = 20 * time.Second
