@@ -30,11 +30,11 @@ import (
 	"tocsin/ledger"
 )
 
-// going is a log that this device is about to go on for.
+// going is a log that this device is about to go on for. It holds no key: those
+// are the session's, and the device may be locked before it is done.
 type going struct {
 	old    identity.LogID
 	reason ledger.ClosingReason
-	key    ed25519.PrivateKey // of old; the present key, but after a key roll
 }
 
 // selfLog is the log that this device writes, for callers that do not hold n.mu.
@@ -97,7 +97,7 @@ func (n *Node) whyRestart() ledger.ClosingReason {
 	head, _ := n.logs.Head(n.self)
 	stopped := n.own.Stopped()
 	switch {
-	case errors.Is(stopped, ledger.ErrForked):
+	case errors.Is(stopped, ledger.ErrForked), n.logs.Closed(n.self):
 		return ledger.ClosedForked
 	case errors.Is(stopped, ledger.ErrRollback), n.open.restored:
 		return ledger.ClosedRestored
@@ -114,10 +114,12 @@ func (n *Node) whyRestart() ledger.ClosingReason {
 // restart chooses the log to go on in, where there is need of one.
 func (n *Node) restart(ctx context.Context) error {
 	if head, _ := n.logs.Head(n.self); head.Next == 0 && n.self.Incarnation == 0 {
-		rolled, err := n.rolledFrom()
-		if err != nil || rolled != nil {
-			n.goes = rolled
+		before, err := n.rolledFrom()
+		if err != nil {
 			return err
+		}
+		if before != nil {
+			return n.rollOn(before)
 		}
 	}
 	reason := n.whyRestart()
@@ -138,7 +140,7 @@ func (n *Node) restart(ctx context.Context) error {
 	}
 	// What was signed in the log before may be fetched again from now on, and
 	// nothing is written to it any more.
-	n.goes = &going{old: n.self, reason: reason, key: n.open.keys.Signing}
+	n.goes = &going{old: n.self, reason: reason}
 	n.own = own
 	n.setSelf(next)
 	if n.mesh != nil {
@@ -182,9 +184,9 @@ func (n *Node) seen(log identity.LogID) {
 // (identity.VaultKeys), until the first entry of the new log stands.
 const keyRolledFrom = "identity/rolled-from"
 
-// rolledFrom returns the log of the key before, if this device was given another
-// and has not said so yet.
-func (n *Node) rolledFrom() (*going, error) {
+// rolledFrom returns the signing key of before a key roll, if this device was given
+// another and has not said so yet. The caller clears it.
+func (n *Node) rolledFrom() (ed25519.PrivateKey, error) {
 	raw, ok, err := n.cfg.Vault.Get(keyRolledFrom)
 	if err != nil || !ok {
 		return nil, err
@@ -193,13 +195,34 @@ func (n *Node) rolledFrom() (*going, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: the keys of before the key roll: %w", err)
 	}
-	old := n.newestOwn(identity.KeyOf(keys.Signing))
-	if head, _ := n.logs.Head(old); head.Next == 0 && old.Incarnation == 0 {
-		if _, drained := n.open.cursors[old]; !drained {
-			return nil, n.forgetRolled() // it never wrote anything that could be closed
-		}
+	return keys.Signing, nil
+}
+
+// rollOn goes on for the log of the key before.
+func (n *Node) rollOn(before ed25519.PrivateKey) error {
+	defer clear(before)
+	old := n.newestOwn(identity.KeyOf(before))
+	if head, _ := n.logs.Head(old); head.Next == 0 && n.open.cursors[old] == 0 {
+		return n.forgetRolled() // it never wrote anything that could be closed
 	}
-	return &going{old: old, reason: ledger.ClosedKeyRoll, key: keys.Signing}, nil
+	n.goes = &going{old: old, reason: ledger.ClosedKeyRoll}
+	return nil
+}
+
+// closingKey returns the key that closes the log before, and what follows the
+// closing in the first entry of the next: the credential or a key roll.
+func (n *Node) closingKey(reason ledger.ClosingReason) (key ed25519.PrivateKey, rest []byte, err error) {
+	if reason != ledger.ClosedKeyRoll {
+		return slices.Clone(n.open.keys.Signing), n.cfg.Credential, nil
+	}
+	if key, err = n.rolledFrom(); err != nil {
+		return nil, nil, err
+	}
+	if key == nil {
+		return nil, nil, errors.New("node: the key of before the key roll is no longer in the vault: enrol this device again with `tocsin init` in an empty directory")
+	}
+	rest, err = identity.NewKeyRoll(key, n.open.keys.Signing, n.cfg.Credential)
+	return key, rest, err
 }
 
 // forgetRolled destroys the keys of before a key roll.
@@ -224,16 +247,18 @@ func (n *Node) begin(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node: the log to go on for: %w", err)
 	}
-	closing, err := ledger.SignClosing(g.key, n.trust.MeshID(), g.old, head.Next, root, g.reason, n.self)
+	key, rest, err := n.closingKey(g.reason)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	closing, err := ledger.SignClosing(key, n.trust.MeshID(), g.old, head.Next, root, g.reason, n.self)
 	if err != nil {
 		return fmt.Errorf("node: closing the log before: %w", err)
 	}
-	t, rest := controlRestart, n.cfg.Credential
+	t := controlRestart
 	if g.reason == ledger.ClosedKeyRoll {
 		t = controlRoll
-		if rest, err = identity.NewKeyRoll(g.key, n.open.keys.Signing, n.cfg.Credential); err != nil {
-			return err
-		}
 	}
 	if err := n.commitControl(ctx, t, slices.Concat(closing.Marshal(), rest)); err != nil {
 		return err

@@ -212,6 +212,12 @@ func TestStoreLostKeysKept(t *testing.T) {
 	if !errors.Is(err, ErrReadOnly) || !strings.Contains(err.Error(), "connect it to the mesh") {
 		t.Fatalf("a device without its log: %v", err)
 	}
+	// Locked and unlocked again it still waits.
+	check(t, b.Lock())
+	check(t, b.Unlock(t.Context(), []byte(passphrase)))
+	if _, err := b.Send(t.Context(), g, message.NewText("alone", time.Time{}), "routine"); !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("a device without its log, unlocked again: %v", err)
+	}
 	check(t, b.Close())
 	b = m.run(t, knows(a))
 	defer func() { check(t, b.Close()) }()

@@ -277,7 +277,7 @@ func (n *Node) Logs() ([]LogInfo, error) {
 	for _, h := range n.logs.Frontier() {
 		out = append(out, LogInfo{
 			Log: h.Log.String(), Author: n.nameOf(h.Log),
-			Entries: h.Next, Head: h.ID.String(), Own: h.Log.Author == n.cred.SigningKey,
+			Entries: h.Next, Head: h.ID.String(), Own: h.Log == n.selfLog(),
 		})
 	}
 	return out, nil

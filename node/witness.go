@@ -384,8 +384,11 @@ func (n *Node) carriers(id identity.LogID, seq uint64) int {
 func (n *Node) countCarriers(items []inbox.Item) {
 	for i := range items {
 		it := &items[i]
-		if it.Own && it.State == inbox.StateSaved {
-			it.Carried = n.carriers(n.selfLog(), it.Seq)
+		if !it.Own || it.State != inbox.StateSaved {
+			continue
+		}
+		if log, err := identity.ParseLogID(it.From.Log); err == nil { // the node wrote it
+			it.Carried = n.carriers(log, it.Seq)
 		}
 	}
 }
