@@ -45,7 +45,7 @@ func childMain(dir string) error {
 		return err
 	}
 	var armed atomic.Value
-	armed.Store("")
+	armed.Store(os.Getenv("TOCSIN_TEST_ARM"))
 	cfg.Step = func(step string) {
 		if step == armed.Load() {
 			die()

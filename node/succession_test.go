@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -399,4 +400,58 @@ func (w *world) roll(m *machine) {
 	check(w.t, err)
 	check(w.t, cfg.Vault.Commit(vault.Change{Key: keyVaultKeys, Value: raw}, vault.Change{Key: keyRolledFrom, Value: old}))
 	check(w.t, cfg.Vault.Close())
+}
+
+// TestKilledWhileGoingOn kills a restored device after each step of going on. It
+// goes on in one log, whatever was done of it, and everybody reads it.
+func TestKilledWhileGoingOn(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	m := w.enrol("Ben", orgAmbulance)
+	b := m.run(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, a, b)
+	check(t, b.Close())
+	for i, step := range []string{"outbound:signed", "outbound:appended", "succession:begun"} {
+		vaultDir := filepath.Join(m.dir, "vault")
+		backup := filepath.Join(t.TempDir(), "vault")
+		check(t, os.CopyFS(backup, os.DirFS(vaultDir)))
+		b = m.run(t, knows(a))
+		say(t, b, g, "lost at "+step)
+		eventually(t, "it is received", func() bool { return slices.Contains(texts(t, a, g), "lost at "+step) })
+		old := b.self
+		check(t, b.Close())
+		check(t, os.RemoveAll(vaultDir))
+		check(t, os.CopyFS(vaultDir, os.DirFS(backup)))
+
+		t.Setenv("TOCSIN_TEST_ARM", step)
+		c := startChild(t, m, nil)
+		c.ask(nil, "send %s too late", g) // the drain or this finds out
+		c.died()
+		t.Setenv("TOCSIN_TEST_ARM", "")
+		c = startChild(t, m, a.mesh.Addrs())
+		c.must(nil, "send %s after %s", g, step)
+		childShows(t, c, g, "lost at "+step)
+		eventually(t, "the message after the crash", func() bool { return slices.Contains(texts(t, a, g), "after "+step) })
+		c.stop()
+		p := personIn(t, a, "Ben")
+		if p.Replaces != old.String() {
+			t.Fatalf("after %s: %s goes on for %s, want %s", step, p.Log, p.Replaces, old)
+		}
+		logs := 0
+		a.logs.EachHead(identity.LogID{Author: old.Author}, func(h ledger.Head) bool {
+			if h.Log.Author == old.Author {
+				logs++
+			}
+			return true
+		})
+		if logs != i+2 {
+			t.Fatalf("after %s: %d logs, want %d", step, logs, i+2)
+		}
+	}
+	assertOnce(t, texts(t, a, g))
+	if m := a.Metrics(); m.Forked+m.Unopened+m.Refused > 0 {
+		t.Fatalf("the other side saw a place or a generation used twice: %+v", m)
+	}
 }
