@@ -74,6 +74,7 @@
 //	tocsin/1 bundle             ledger/bundle  HPKE info of a bundle's file key
 //	tocsin/1 bundle key         ledger/bundle  hash: commitment to that key
 //	tocsin/1 place              ledger         hash: place of a log in a comparison
+//	tocsin/1 attachment chunk   node           key and nonce of a chunk; its associated data
 //	tocsin/bundle/v1            ledger/bundle  signature: manifest of a bundle
 //	tocsin/custody/v1           ledger         signature: promise to keep bodies
 //	tocsin/closing/v1           ledger         signature: end of a log where another goes on

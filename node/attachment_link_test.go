@@ -140,6 +140,7 @@ func hidden(cfg *Config) {
 // TestAttachmentOverABrokenLink: 20 MB from two holders, over links that break all the while, with a restart of the receiver half way. Here
 // they break after so many bytes; with TOCSIN_ATTACH=5s they pass 500 kB a second each and break every five seconds.
 func TestAttachmentOverABrokenLink(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.enrol("Amara Okafor", orgHospital).start(t, hidden)
 	b := w.enrol("Ben Carter", orgAmbulance).start(t, hidden, knows(a))

@@ -19,6 +19,7 @@ var updateAttachment = flag.Bool("update-attachment", false, "write testdata/att
 
 // TestAttachmentVectors holds the sealing of chunks against fixed bytes.
 func TestAttachmentVectors(t *testing.T) {
+	t.Parallel()
 	const file = "testdata/attachment.txt"
 	var key [32]byte
 	copy(key[:], fileOf(32))
@@ -41,6 +42,7 @@ func TestAttachmentVectors(t *testing.T) {
 }
 
 func TestChunkOpensAsItWasSealed(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		size := rapid.OneOf(rapid.IntRange(1, 600), rapid.IntRange(1, message.ChunkSize), rapid.Just(message.ChunkSize)).Draw(rt, "size")
 		plain, key, index := fileOf(size), [32]byte{1}, rapid.Uint32().Draw(rt, "index")
@@ -56,6 +58,7 @@ func TestChunkOpensAsItWasSealed(t *testing.T) {
 }
 
 func TestChunkRefuses(t *testing.T) {
+	t.Parallel()
 	key := [32]byte{1}
 	plain := fileOf(1000)
 	_, sealed, err := sealChunk(key, 3, plain)

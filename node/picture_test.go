@@ -75,6 +75,7 @@ func exif(data []byte, order binary.ByteOrder, turn uint16) []byte {
 // TestPictureIsUprightAndBare: for each of the eight orientations the corners come to stand where they
 // belong, and nothing that the camera wrote is left.
 func TestPictureIsUprightAndBare(t *testing.T) {
+	t.Parallel()
 	plain := quarters(64, 32)
 	for turn := uint16(1); turn <= 8; turn++ {
 		for _, order := range []binary.ByteOrder{binary.BigEndian, binary.LittleEndian} {
@@ -117,6 +118,7 @@ func alike(a, b color.Color) bool {
 }
 
 func TestPictureIsMadeSmaller(t *testing.T) {
+	t.Parallel()
 	p, err := readyPicture("image/png", pngOf(t, quarters(3000, 100)))
 	check(t, err)
 	c, err := png.DecodeConfig(bytes.NewReader(p.data))
@@ -138,6 +140,7 @@ func pngOf(t testing.TB, img image.Image) []byte {
 
 // TestPictureBombs: a small file that claims a picture as large as the memory is refused before anything is decoded.
 func TestPictureBombs(t *testing.T) {
+	t.Parallel()
 	bomb := pngOf(t, image.NewGray(image.Rect(0, 0, 1, 1)))
 	binary.BigEndian.PutUint32(bomb[16:], 60000)
 	binary.BigEndian.PutUint32(bomb[20:], 60000)

@@ -70,7 +70,7 @@ func (s setting) variable() string {
 }
 
 func settings() []setting {
-	return []setting{
+	return append([]setting{
 		{keyData, "data", "data `directory` of this node", textKind, everywhere,
 			func(e environment) ([]string, error) { return one(e.dataDir("tocsin")) }, nil},
 		{keyPassphrase, "passphrase-file", "read the passphrase from the first line of this `file`", textKind, everywhere,
@@ -97,7 +97,7 @@ func settings() []setting {
 			fixed("info"), each(checkLevel)},
 		{keyLogFile, "log-file", "append the log to this `file` instead of standard error", textKind, upOnly,
 			fixed(), nil},
-	}
+	}, attachmentSettings()...)
 }
 
 func fixed(items ...string) func(environment) ([]string, error) {

@@ -51,7 +51,7 @@ func (d dataDir) removeWiped() error {
 	entries, err := os.ReadDir(string(d))
 	errs := []error{err}
 	gone := []string{vaultDir, storeDir, requestFile, sponsorRequestFile, credentialFile, admissionFile, trustFile,
-		"trust.bin", "enrolled.bin", "ticket.bin", "peers.json", "frontiers"}
+		"trust.bin", "enrolled.bin", "ticket.bin", "peers.json", "frontiers", "blobs"}
 	for _, e := range entries {
 		// A write that was cut short leaves its name with a dot and a number.
 		if slices.ContainsFunc(gone, func(name string) bool { return e.Name() == name || strings.HasPrefix(e.Name(), name+".") }) {
