@@ -2,7 +2,6 @@ package node
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -279,15 +278,15 @@ func (c closings) describe(p *Person) {
 	p.Cloned = c.forked
 }
 
-// closedAt says when, at what size and why a log was closed; nil while it goes on.
-func (d *directory) closedAt(log identity.LogID) *closed {
+// beyond reports whether a place of a log lies after the end that its device named
+// when it went on in another.
+func (d *directory) beyond(log identity.LogID, seq uint64) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	var first *closed
 	for _, c := range d.closings {
-		if c.good && c.old == log && (first == nil || cmp.Compare(c.size, first.size) < 0) {
-			first = c
+		if c.good && c.old == log && seq >= c.size {
+			return true
 		}
 	}
-	return first
+	return false
 }

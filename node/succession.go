@@ -341,6 +341,11 @@ func (n *Node) followSuccessions() error {
 	return n.retryGroups()
 }
 
+// afterClosing reports whether an entry lies after the end that its device named
+// when it went on in another log: it was lost in a restore, or a copy of the device
+// wrote it. n.mu is held.
+func (n *Node) afterClosing(log identity.LogID, seq uint64) bool { return n.people.beyond(log, seq) }
+
 // restoredValue names the log beside which the vault proved too old, so that the
 // mark says nothing of the log that goes on.
 func restoredValue(log identity.LogID) []byte {

@@ -115,8 +115,8 @@ func TestRestoredDeviceGoesOn(t *testing.T) {
 	items, err := b.Messages(g, 0, 0)
 	check(t, err)
 	for _, it := range items[:2] {
-		if !it.Own {
-			t.Fatalf("%q is no message of its own to it", it.Message.Summary())
+		if late := message.Words(it.Message.Content) == "after the copy"; !it.Own || it.AfterClosing != late {
+			t.Fatalf("%+v: not flagged as it should be, or %q is no message of its own to it", it, message.Words(it.Message.Content))
 		}
 	}
 	// Everybody sees the one person in the new log, and why, and keeps it in the group.

@@ -95,7 +95,9 @@ type (
 		Reason     string    `json:"reason,omitempty"`      // of a broadcast
 		HandedOver string    `json:"handed_over,omitempty"` // who handed it over later
 		Attachment *Attached `json:"attachment,omitempty"`  // of a message that is one
-		Forked     bool      `json:"forked,omitempty"`      // its device signed two different entries at this place of its log, or before it
+		// AfterClosing: its device went on in another log and did not hold this place then: lost in a restore, or written by a copy of it.
+		AfterClosing bool `json:"after_closing,omitempty"`
+		Forked       bool `json:"forked,omitempty"` // its device signed two different entries at this place of its log, or before it
 	}
 
 	// Logs answers GET /v1/logs.
@@ -220,7 +222,7 @@ func messageOf(it inbox.Item) Message {
 		State: it.State, StateWords: it.StateWords(),
 		Delivered: len(it.Delivered), Read: len(it.Read), Recipients: it.Recipients,
 		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver, Attachment: attachedOf(it),
-		Forked: it.Forked,
+		Forked: it.Forked, AfterClosing: it.AfterClosing,
 	}
 	if t, ok := it.Message.Content.(*message.Text); ok && t.ReplyTo != (message.EntryID{}) {
 		m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])

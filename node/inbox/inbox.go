@@ -86,6 +86,7 @@ type Item struct {
 	Removed        bool      // said after its author was removed from the group: kept, and flagged
 	Broadcast      bool      // sent to everybody admitted, past all groups; marked for ever
 	Reason         string    // of a broadcast: why its author sent it so
+	AfterClosing   bool      // stands in a log at a place after the end that its device named when it went on in another: lost in a restore, or not the device's
 	Forked         bool      // stands at or beyond a place of its log at which its device signed two entries
 	HandedOver     string    // display name of the member who handed it over later; empty when it came by itself
 
