@@ -325,6 +325,15 @@ func (a *Absence) Remove(id LogID, seqs ...uint64) {
 	a.stale[id] = struct{}{}
 }
 
+// Bodies returns the number of absent bodies.
+func (a *Absence) Bodies() int {
+	n := 0
+	for _, seqs := range a.logs {
+		n += len(seqs)
+	}
+	return n
+}
+
 // Has reports whether a body is absent.
 func (a *Absence) Has(id LogID, seq uint64) bool {
 	_, ok := a.logs[id][seq]

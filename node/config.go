@@ -56,6 +56,9 @@ type Config struct {
 	// SyncInterval is the pause between pulls from a neighbour; 0 is the
 	// mesh's default.
 	SyncInterval time.Duration
+	// Thrift is low-bandwidth mode: [ThriftAuto] (or empty), [ThriftOn] or
+	// [ThriftOff].
+	Thrift string
 	// ReceiptDelay is how long delivered-receipts wait to be batched; 0 is
 	// one second.
 	ReceiptDelay time.Duration
@@ -118,6 +121,10 @@ func (c *Config) validate() error {
 		if wiped, err := WipeMark(c.Dir); err != nil || !wiped {
 			return errors.Join(errors.New("node: Vault is required, but on a device that was wiped"), err)
 		}
+	}
+	var err error
+	if c.Thrift, err = thriftMode(c.Thrift); err != nil {
+		return err
 	}
 	if c.ReceiptDelay == 0 {
 		c.ReceiptDelay = defaultReceiptDelay

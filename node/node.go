@@ -73,6 +73,7 @@ type Node struct {
 	checks *checking // of proved ranges
 	sync   *syncing  // what sessions of synchronisation share
 	forks  *forkWatch
+	thrift *thrift       // low-bandwidth mode
 	owed   chan struct{} // one pending wake-up of receiptLoop
 
 	countMu  sync.Mutex
@@ -92,6 +93,8 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, errors.Join(err, cfg.closeOwned())
 	}
 	n.wg.Add(8)
+	n.wg.Add(1)
+	go n.thriftLoop()
 	go n.witnessLoop()
 	go n.checkLoop()
 	go n.scrubLoop()
@@ -140,7 +143,7 @@ func prepare(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(), forks: newForkWatch(), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	if err := n.loadTrust(); err != nil {

@@ -32,7 +32,7 @@ func (n *Node) receiptLoop() {
 			return
 		case <-n.owed:
 		}
-		if !n.wait(n.cfg.ReceiptDelay) {
+		if !n.wait(n.receiptDelay()) {
 			return
 		}
 		n.mu.Lock()

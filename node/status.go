@@ -52,6 +52,8 @@ type Status struct {
 	Revocation      []RevocationAge `json:"revocation"`        // how old revocation data is, by issuer
 	Declared        []Declared      `json:"declared,omitempty"`
 	BundleNumber    uint32          `json:"bundle_number"`
+	// LowBandwidth is whether only headers and urgent messages are asked for.
+	LowBandwidth ThriftState `json:"low_bandwidth"`
 	// Forks is how many logs are forked: [Node.Forks].
 	Forks int `json:"forks,omitempty"`
 	// Refused counts refused connections by reason.

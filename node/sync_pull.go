@@ -89,12 +89,14 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.evidence(ctx, headers); err != nil {
 		return err
 	}
-	control, _, err := p.compare(ledger.ScopeControl, answers[0])
-	if err != nil {
-		return err
-	}
-	if err := p.records(ctx, control); err != nil {
-		return err
+	if !answers[0].Equal && n.testimonyDue() {
+		control, _, err := p.compare(ledger.ScopeControl, answers[0])
+		if err != nil {
+			return err
+		}
+		if err := p.records(ctx, control); err != nil {
+			return err
+		}
 	}
 	if err := p.lost(ctx); err != nil {
 		return err
@@ -215,7 +217,7 @@ func (p *puller) entries(ctx context.Context, wants []ledger.Want) (skipped bool
 		missing += w.To - w.From
 	}
 	piece, class := ledger.PieceEntry, ledger.ClassUrgent
-	if missing > headersFirst {
+	if missing > headersFirst || p.n.Thrifty() {
 		piece, class = ledger.PieceHeader, ledger.ClassControl
 	}
 	var requests []ledger.Request
@@ -269,13 +271,17 @@ func (p *puller) bodies(ctx context.Context) error {
 		}
 		absent = append(absent, found...)
 	}
+	held := false
+	if p.n.Thrifty() {
+		absent, held = thriftyBodies(absent, p.n.cfg.Clock.Now())
+	}
 	if len(absent) == 0 {
 		return nil
 	}
 	if err := p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now())); err != nil {
 		return err
 	}
-	if p.filled == 0 && !p.more && !p.later {
+	if p.filled == 0 && !p.more && !p.later && !held {
 		p.n.sync.askedInVain(p.from, p.n.cfg.Clock.Now())
 	}
 	return nil

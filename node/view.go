@@ -29,7 +29,7 @@ func (n *Node) Status() Status {
 	}
 	s.Refused, s.Attachments = n.mesh.Stats().Refused, n.attached.status()
 	s.Spoilers = n.Spoilers()
-	s.Forks = len(n.logs.Forks())
+	s.Forks, s.LowBandwidth = len(n.logs.Forks()), n.Thrift()
 	for _, h := range n.logs.Frontier() {
 		s.Logs++
 		s.Entries += h.Next

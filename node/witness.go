@@ -163,7 +163,7 @@ func (n *Node) witnessLoop() {
 	for {
 		rest := custodyRenewal
 		if n.testimony.news {
-			rest = n.cfg.TestimonyPause
+			rest = n.testimonyPause()
 		}
 		select {
 		case <-n.ctx.Done():
@@ -177,7 +177,7 @@ func (n *Node) witnessLoop() {
 				n.testimony.grew(head.Log)
 			}
 		}
-		if !n.wait(n.testimony.pause(n.cfg.WitnessPause)) {
+		if !n.wait(n.testimony.pause(n.witnessPause())) {
 			return
 		}
 		if err := n.witness(n.ctx); err != nil && n.ctx.Err() == nil {
@@ -210,7 +210,7 @@ func (n *Node) witness(ctx context.Context) error {
 // told a moment ago.
 func (n *Node) spreadTestimony(now time.Time) {
 	w := n.testimony
-	if !w.news || now.Sub(w.told).Abs() < n.cfg.TestimonyPause {
+	if !w.news || now.Sub(w.told).Abs() < n.testimonyPause() {
 		return
 	}
 	w.news, w.told = false, now

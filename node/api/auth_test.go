@@ -229,6 +229,7 @@ func TestLetIn(t *testing.T) {
 var bodies = map[string]string{
 	"POST /v1/unlock":               `{"passphrase":"correct horse battery staple"}`,
 	"POST /v1/mesh":                 `{"online":true}`,
+	"POST /v1/mesh/low-bandwidth":   `{"mode":"on"}`,
 	"POST /v1/groups":               `{"kind":"team","name":"Bay 3","members":["bb/0"]}`,
 	"POST /v1/groups/{id}/members":  `{"member":"bb/0"}`,
 	"POST /v1/groups/{id}/messages": `{"text":"hello","priority":"stat"}`,

@@ -85,7 +85,7 @@ func (f *fakeNode) Status() node.Status {
 	defer f.mu.Unlock()
 	return node.Status{Version: "test", Name: amara.Name, Org: amara.Org, Log: amara.Log, Locked: f.locked, Online: f.online, Peers: 1, Refused: map[string]uint64{"foreign": 2},
 		HasPIN: f.pin != "", PINReady: f.locked && f.pin != "", PINAttempts: f.pinLeft, Wiped: f.wiped, IdleLockSeconds: 300,
-		Standing:   node.Standing{State: "valid"},
+		Standing: node.Standing{State: "valid"}, LowBandwidth: node.ThriftState{Mode: "auto"},
 		Revocation: []node.RevocationAge{{Issuer: amara.Org, Number: 3, Updated: born, AgeSeconds: 7200, State: "fresh", Words: "two hours old"}},
 		Declared:   []node.Declared{{Org: amara.Org, Incident: "Flood", Since: born, Until: born}}}
 }
@@ -404,6 +404,17 @@ func (f *fakeNode) LogEntries(_ context.Context, log string, from uint64, limit 
 		return nil, fmt.Errorf("%w: no log %s here", node.ErrNotFound, log)
 	}
 	return []node.EntryInfo{{ID: "00", Log: log, Seq: from, Kind: "data", Priority: "routine"}}, nil
+}
+
+func (f *fakeNode) SetThrift(mode string) error {
+	if mode != "on" {
+		return fmt.Errorf("%w: no such mode", node.ErrInvalid)
+	}
+	return nil
+}
+
+func (f *fakeNode) Thrift() node.ThriftState {
+	return node.ThriftState{Mode: "on", On: true, Words: "Low-bandwidth mode: headers and urgent messages only."}
 }
 
 func (f *fakeNode) Forks(context.Context) ([]node.Fork, error) {

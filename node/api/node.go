@@ -29,6 +29,9 @@ type Node interface {
 	ChangePassphrase(ctx context.Context, old, fresh []byte) error
 	WipeSelf(ctx context.Context, token string) error
 	SetOnline(online bool) error
+	// SetThrift sets low-bandwidth mode, "auto", "on" or "off", and Thrift says how it is.
+	SetThrift(mode string) error
+	Thrift() node.ThriftState
 
 	Peers() []node.Peer
 	People() ([]node.Person, error)

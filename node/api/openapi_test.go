@@ -259,6 +259,7 @@ func TestSchemasFitTheTypes(t *testing.T) {
 		"PaperSheet": node.PaperSheet{}, "WrongCode": node.WrongCode{},
 		"Attached": Attached{}, "Attachments": Attachments{}, "AttachmentInfo": node.AttachmentInfo{}, "AttachmentStatus": node.AttachmentStatus{},
 		"Prove": Prove{}, "Proof": Proof{},
+		"SetLowBandwidth": SetLowBandwidth{}, "LowBandwidth": node.ThriftState{},
 		"Forks": Forks{}, "Fork": node.Fork{}, "ForkBranch": node.ForkBranch{}, "ForkEntry": node.ForkEntry{}, "ForkState": node.ForkState{},
 		"Code": Code{}, "TakeCode": TakeCode{}, "Session": Session{},
 		"Status": reflectOf(Node.Status), "Person": elem(People{}.People), "LogInfo": elem(Logs{}.Logs), "EntryInfo": elem(LogEntries{}.Entries),

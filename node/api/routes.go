@@ -79,6 +79,7 @@ func (s *Server) table() []route {
 		{"GET", "/v1/logs", user, s.getLogs},
 		{"GET", "/v1/logs/entries", user, s.getLogEntries},
 		{"GET", "/v1/forks", user, s.getForks},
+		{"POST", "/v1/mesh/low-bandwidth", user, s.deed(s.postLowBandwidth)},
 		{"POST", "/v1/logs/verify", user, s.postVerify},
 
 		{"POST", "/v1/web/code", script, s.postCode},
