@@ -182,6 +182,7 @@ func TestBrowser(t *testing.T) {
 	a.shows("Confirmed. Bed ready.")
 	a.wait("a screen reader is told", `document.getElementById('news').textContent === 'New message from Ben Carter'`)
 
+	a.attachment(b)
 	titles(t, a, b)
 	secondTab(t, browser, amara, func() { b.sendByMouse("One more thing.", "routine") })
 	a.shows("One more thing.")

@@ -22,7 +22,7 @@ import (
 
 // ContentSecurityPolicy goes out with every answer. No form is ever submitted by the browser itself: a form whose module failed to load
 // must not put a passphrase into an address.
-const ContentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+const ContentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; " +
 	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
 //go:embed templates/*.html

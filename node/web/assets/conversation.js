@@ -6,6 +6,7 @@ import { listen } from '/assets/events.js';
 import { start as strip } from '/assets/strip.js';
 import { start as list } from '/assets/list.js';
 import { kindOf, words as badgeWords } from '/assets/badges.js';
+import { attachment, refresh, sender } from '/assets/attach.js';
 
 const id = location.pathname.split('/').pop();
 const path = `/v1/groups/${id}`;
@@ -50,7 +51,7 @@ function build(message, follows) {
     urgent,
     message.broadcast ? el('p', { class: 'doubt', dir: 'auto' }, `To everybody: ${message.reason}`) : null,
     quote(message),
-    el('p', { class: 'text', dir: 'auto' }, message.text),
+    message.attachment ? attachment(message) : el('p', { class: 'text', dir: 'auto' }, message.text),
     doubts.length ? el('p', { class: 'doubt' }, `${doubts.join('. ')}.`) : null,
     el('div', { class: 'end' },
       time(message.sent),
@@ -83,6 +84,7 @@ function draw(all) {
     } else if (message.own) {
       say(node.querySelector('.state'), message.state_words);
     }
+    if (message.attachment && node === old?.node) refresh(node, message);
     nodes.push(node);
     previous = message;
   }
@@ -242,12 +244,18 @@ window.addEventListener('scroll', () => {
 }, { passive: true });
 document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && load());
 
+sender(path, () => ({ caption: text.value.trim(), priority: form.elements.priority.value }), () => {
+  text.value = '';
+  newFrom = null;
+  toEnd();
+});
+
 if (await known()) {
   strip();
   list(id);
   listen((event) => {
     const ours = !event.group || event.group === id;
-    if (['message', 'delivery', 'erased'].includes(event.type) && ours) load();
+    if (['message', 'delivery', 'erased', 'attachment'].includes(event.type) && ours) load();
     if (['ready', 'gap'].includes(event.type)) load();
     if (['group', 'people', 'trust', 'ready', 'gap'].includes(event.type)) loadHeading();
   });

@@ -101,5 +101,15 @@ export async function call(method, path, body, token) {
   }
 }
 
+/** file gets a file of the node as bytes. They are for saving, or for a picture: never for a page. */
+export async function file(path) {
+  const response = await fetch(path, { headers: headers(), credentials: 'same-origin', cache: 'no-store' }).catch(() => {
+    throw new Refused(0);
+  });
+  if (response.ok) return response.blob();
+  const answer = await response.json().catch(() => ({}));
+  throw new Refused(response.status, answer.error);
+}
+
 /** look has the node look for QR codes in a picture: browsers on Linux cannot. */
 export const look = (picture) => call('POST', '/v1/qr/read', picture);

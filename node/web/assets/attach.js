@@ -1,0 +1,91 @@
+// Attachments in a conversation: what a file is and how much of it is here, its small picture, saving it, and sending one.
+
+import { byId, el, say } from '/assets/dom.js';
+import { call, file } from '/assets/session.js';
+
+const LIMIT = 64 * 1024 * 1024;
+const pictures = new Map(); // message id -> address of its thumbnail in this page
+
+/** attachment makes the part of a message that stands for its file. */
+export function attachment(message) {
+  const node = el('div', { class: 'attachment' },
+    el('p', { class: 'filename', dir: 'auto' }, message.attachment.name),
+    el('p', { class: 'held' }),
+    el('p', { class: 'doubt', role: 'alert' }),
+    el('button', { class: 'quiet save', type: 'button' }));
+  node.querySelector('.save').addEventListener('click', () => act(node, message.id));
+  refresh(node, message);
+  return message.attachment.caption ? el('div', {}, node, el('p', { class: 'text', dir: 'auto' }, message.attachment.caption)) : node;
+}
+
+/** refresh shows how much of the file of a message is here now. */
+export function refresh(within, message) {
+  const node = within.matches('.attachment') ? within : within.querySelector('.attachment');
+  const held = message.attachment;
+  node.dataset.state = held.state;
+  say(node.querySelector('.held'), `${held.size_words}. ${held.state_words}.`);
+  const button = node.querySelector('.save');
+  button.hidden = held.state === 'fetching';
+  say(button, held.state === 'here' ? 'Save' : 'Fetch');
+  button.setAttribute('aria-label', `${held.state === 'here' ? 'Save' : 'Fetch'} ${held.name}`);
+  if (held.thumb && !node.querySelector('img')) picture(node, message);
+}
+
+async function picture(node, message) {
+  try {
+    if (!pictures.has(message.id)) pictures.set(message.id, URL.createObjectURL(await file(`/v1/attachments/${message.id}/thumb`)));
+    if (node.querySelector('img')) return;
+    node.prepend(el('img', { src: pictures.get(message.id), alt: `Small picture of ${message.attachment.name}` }));
+  } catch (error) {
+    say(node.querySelector('.doubt'), `The small picture cannot be shown. ${error.message}`);
+  }
+}
+
+async function act(node, id) {
+  const button = node.querySelector('.save');
+  button.disabled = true;
+  say(node.querySelector('.doubt'), '');
+  try {
+    if (node.dataset.state !== 'here') {
+      await call('POST', `/v1/attachments/${id}/fetch`);
+      return;
+    }
+    const address = URL.createObjectURL(await file(`/v1/attachments/${id}/content`));
+    const link = el('a', { href: address, download: node.querySelector('.filename').textContent });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
+  } catch (error) {
+    say(node.querySelector('.doubt'), error.message);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+/** sender lets the composer send files. words returns what goes with one and its priority; sent is called after it. */
+export function sender(path, words, sent) {
+  const input = byId('file');
+  byId('attach').addEventListener('click', () => input.click());
+  input.addEventListener('change', async () => {
+    const chosen = input.files[0];
+    if (!chosen) return;
+    const error = byId('send-error');
+    const { caption, priority } = words();
+    input.disabled = true;
+    say(byId('attaching'), `Sending ${chosen.name} …`);
+    try {
+      if (chosen.size === 0) throw new Error('It is empty.');
+      if (chosen.size > LIMIT) throw new Error('It is larger than 64 MiB.');
+      if (new TextEncoder().encode(caption).length > 1000) throw new Error('The words beside it are too long: send them as a message.');
+      const query = new URLSearchParams({ name: chosen.name, caption, priority });
+      await call('POST', `${path}/attachments?${query}`, new Blob([chosen], { type: 'application/octet-stream' }));
+      say(error, '');
+      sent();
+    } catch (refused) {
+      say(error, `${chosen.name} was not sent. ${refused.message}`);
+    } finally {
+      input.value = '';
+      input.disabled = false;
+      say(byId('attaching'), '');
+    }
+  });
+}
