@@ -49,7 +49,7 @@ const (
 type mark struct {
 	points float64
 	at     time.Time
-	words  map[string]float64 // points by word, since the last cut
+	words  map[string]float64 // points by word
 }
 
 // ban is a neighbour that was cut off.
@@ -74,10 +74,18 @@ func newConduct() *conduct {
 
 // fade forgives what time has forgiven. A clock that was stepped back forgives nothing.
 func (m *mark) fade(now time.Time) {
+	before := m.points
 	if d := now.Sub(m.at); d > 0 {
 		m.points = max(m.points-d.Minutes()*blameFades, 0)
 	}
 	m.at = now
+	if m.points == 0 {
+		clear(m.words)
+		return
+	}
+	for w := range m.words {
+		m.words[w] *= m.points / before
+	}
 }
 
 // blame adds what word weighs, and reports whether that cuts p off.

@@ -162,7 +162,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 			pubsub.NewAllowlistSubscriptionFilter(g.names[:]...), maxSubscriptions)),
 		pubsub.WithPeerFilter(func(p peer.ID, _ string) bool { return l.admitted(p) }),
 		pubsub.WithPeerScore(params, thresholds),
-		pubsub.WithPeerScoreInspect(g.inspect, 10*time.Second),
+		pubsub.WithPeerScoreInspect(g.inspect, 2*time.Second),
 		pubsub.WithAppSpecificRpcInspector(g.inspectRPC),
 		pubsub.WithRawTracer(&gossipTracer{g: g}),
 		pubsub.WithLogger(cfg.Logger),
@@ -235,6 +235,7 @@ func (g *gossip) validate(ctx context.Context, from peer.ID, m *pubsub.Message, 
 	switch v {
 	case Accept:
 		g.counts.accepted.Add(1)
+		g.oweUnsettled(from)
 		return pubsub.ValidationAccept
 	case Reject:
 		g.counts.rejected.Add(1)
@@ -295,10 +296,18 @@ func (g *gossip) publish(ctx context.Context, frame []byte) error {
 		return fmt.Errorf("mesh: publish: %w", err)
 	}
 	g.counts.published.Add(1)
-	for _, p := range g.mayMiss() {
-		g.owe(p)
-	}
+	g.oweUnsettled(g.self)
 	return nil
+}
+
+// oweUnsettled has those told to pull who may not be sent the frame that goes out
+// now; from has it.
+func (g *gossip) oweUnsettled(from peer.ID) {
+	for _, p := range g.mayMiss() {
+		if p != from {
+			g.owe(p)
+		}
+	}
 }
 
 // inspect keeps gossipsub's scores for Peers.

@@ -35,6 +35,13 @@ func (g *grafts) set(p peer.ID, topic string, grafted bool) {
 	}
 }
 
+// has reports whether p is grafted.
+func (g *grafts) has(p peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.peers[p]
+}
+
 // spare reports whether p need not be sent our own routine frames: enough others
 // are grafted and p is not.
 func (g *grafts) spare(p peer.ID) bool {
