@@ -446,11 +446,19 @@ func TestUrgentFirstAndAlwaysUsable(t *testing.T) {
 func TestDifferenceOnly(t *testing.T) {
 	src := newSource(t, 3, 20)
 	theirs := src.Frontier()
-	theirs[0].Next, theirs[1].Next = 15, 20
+	fifteenth, err := src.Entry(t.Context(), theirs[0].Log, 14)
+	check(t, err)
+	theirs[0].Next, theirs[0].ID = 15, fifteenth.ID()
 	plan, err := NewPlan(t.Context(), src, theirs[:2], nil, nil)
 	check(t, err)
 	if c := plan.Counts(); c.Headers != 5+20 || c.Bodies != 5+20 {
 		t.Fatalf("%+v", c)
+	}
+	theirs[0].ID[0]++ // another branch: the place where they part is among all of it
+	plan, err = NewPlan(t.Context(), src, theirs[:2], nil, nil)
+	check(t, err)
+	if c := plan.Counts(); c.Headers != 20+20 {
+		t.Fatalf("to a reader with another branch: %+v", c)
 	}
 	plan, err = NewPlan(t.Context(), src, src.Frontier(), nil, nil)
 	check(t, err)

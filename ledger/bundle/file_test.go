@@ -50,7 +50,7 @@ func TestReadBackNoticesEveryByte(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x")
 	f, err := os.Create(path)
 	check(t, err)
-	key, clear, counts, err := writeTo(f, options(us), func(w *Writer) error {
+	wrote, err := writeTo(f, options(us), func(w *Writer) error {
 		for range 40 {
 			if err := w.Put(Header, make([]byte, 4000)); err != nil {
 				return err
@@ -60,18 +60,18 @@ func TestReadBackNoticesEveryByte(t *testing.T) {
 	})
 	check(t, err)
 	check(t, f.Close())
-	check(t, verifyFile(path, key, clear, counts))
+	check(t, wrote.readBack(path))
 	file, err := os.ReadFile(path)
 	check(t, err)
 	for _, at := range everyNth(len(file), 2003) {
 		bad := bytes.Clone(file)
 		bad[at] ^= 1
 		check(t, os.WriteFile(path, bad, 0o600))
-		if verifyFile(path, key, clear, counts) == nil {
+		if wrote.readBack(path) == nil {
 			t.Fatalf("byte %d changed and not noticed", at)
 		}
 		check(t, os.WriteFile(path, file[:at], 0o600))
-		if verifyFile(path, key, clear, counts) == nil {
+		if wrote.readBack(path) == nil {
 			t.Fatalf("cut at %d and not noticed", at)
 		}
 	}

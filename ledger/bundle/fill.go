@@ -98,10 +98,12 @@ func NewPlan(ctx context.Context, src Source, theirs ledger.Frontier, statements
 		from := held[h.Log].Next
 		if from > 0 && from < h.Next { // of another branch than ours nothing helps but the place where they part
 			e, err := src.Entry(ctx, h.Log, from-1)
-			if err != nil {
+			switch {
+			case errors.Is(err, ledger.ErrDamaged) || errors.Is(err, ledger.ErrNotFound):
+				// It is lost here; what else there is goes out all the same.
+			case err != nil:
 				return nil, err
-			}
-			if e.ID() != held[h.Log].ID {
+			case e.ID() != held[h.Log].ID:
 				from = 0
 			}
 		}

@@ -135,7 +135,12 @@ func (b *blocks) seal(dst []byte, index uint64, final bool, plain []byte) []byte
 }
 
 func (b *blocks) open(index uint64, final bool, sealed []byte) ([]byte, bool) {
+	return b.openTo(nil, index, final, sealed)
+}
+
+// openTo is open into the bytes behind dst.
+func (b *blocks) openTo(dst []byte, index uint64, final bool, sealed []byte) ([]byte, bool) {
 	nonce, aad := b.params(index, final)
-	plain, err := b.aead.Open(nil, nonce[:], sealed, aad[:])
+	plain, err := b.aead.Open(dst, nonce[:], sealed, aad[:])
 	return plain, err == nil
 }
