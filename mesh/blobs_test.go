@@ -193,7 +193,11 @@ func TestBlobsHostileHolder(t *testing.T) {
 func TestBlobsCarriedOverHops(t *testing.T) {
 	w, has, middle, lacks := newWorld(t), newChunkStore(), newChunkStore(), newChunkStore()
 	name := has.make(1, 50000)
-	a := w.start(t, tcpCarrier, with(has))
+	// The two ends are not to hear of each other.
+	a := w.start(t, tcpCarrier, func(cfg *Config) {
+		with(has)(cfg)
+		hide(cfg)
+	})
 	var mid *station
 	var waiting sync.Map
 	middle.carry = func(from peer.ID, name BlobName, hops uint8) {
@@ -218,7 +222,10 @@ func TestBlobsCarriedOverHops(t *testing.T) {
 		}
 	})
 	mid.awaitPeer(t, a)
-	c := w.start(t, tcpCarrier, with(lacks, mid))
+	c := w.start(t, tcpCarrier, func(cfg *Config) {
+		with(lacks, mid)(cfg)
+		hide(cfg)
+	})
 	c.awaitPeer(t, mid)
 	c.WantBlobs([]BlobWant{{Name: name, Hops: 2}})
 	poll(t, "the chunk over two hops", func() bool { return lacks.count() == 1 })

@@ -158,6 +158,9 @@ func (f *finder) makeRoom() bool {
 
 // drop forgets a contact.
 func (f *finder) drop(p peer.ID) {
+	if c := f.book[p]; c != nil && c.record != nil {
+		f.changed = true
+	}
 	delete(f.book, p)
 	for k := range taskKinds {
 		f.tasks.drop(task{k, p})
@@ -210,10 +213,10 @@ func (f *finder) apply(r *record, c *contact) {
 	if c.record == nil || c.record.issued != r.issued || !bytes.Equal(c.record.raw, r.raw) {
 		f.offersChanged = true
 	}
-	moved := c.replace(r.addrs)
+	moved := c.replace(f.dialable(r.addrs))
 	c.record, c.relay = r, r.relays
 	if moved {
-		f.changed = f.changed || c.good
+		f.changed = true
 		c.fails = 0
 	}
 	if moved || c.fails == 0 {
@@ -224,11 +227,14 @@ func (f *finder) apply(r *record, c *contact) {
 	}
 }
 
-// good returns the addresses worth keeping, in a stable order.
+// good returns the addresses worth keeping, in a stable order. Devices that were
+// named by record belong to them although they were not met yet: the one that named
+// them may be gone at the next start. Those that do not answer are dropped within a
+// minute, and from here with it.
 func (f *finder) good() []peer.AddrInfo {
 	var out []peer.AddrInfo
 	for p, c := range f.book {
-		if c.good && len(c.addrs) > 0 {
+		if (c.good || c.record != nil) && len(c.addrs) > 0 {
 			out = append(out, peer.AddrInfo{ID: p, Addrs: slices.Clone(c.addrs)})
 		}
 	}
@@ -239,8 +245,10 @@ func (f *finder) good() []peer.AddrInfo {
 			return 0
 		case c.up:
 			return 1
+		case c.good:
+			return 2
 		}
-		return 2
+		return 3
 	}
 	slices.SortFunc(out, func(a, b peer.AddrInfo) int {
 		if d := rank(a.ID) - rank(b.ID); d != 0 {

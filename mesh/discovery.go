@@ -45,6 +45,7 @@ const (
 	findOnline                        // SetOnline
 	findHeard                         // an exchange brought records
 	findReserved                      // a relay answered
+	findUnasked                       // an exchange of ours came to nothing
 	findMoved                         // the network of this machine changed
 )
 
@@ -289,6 +290,8 @@ func (f *finder) handle(e findEvent) {
 		f.heard(e.heard)
 	case findReserved:
 		f.reserved(e.peer, e.addrs, e.err)
+	case findUnasked:
+		f.unasked(e.peer)
 	case findMoved:
 		f.moved()
 	}
@@ -463,7 +466,7 @@ func (f *finder) moved() {
 
 // look sees whether there is a network beside the machine itself.
 func (f *finder) look() {
-	addrs, err := f.reach.direct()
+	addrs, err := f.reach.own()
 	if err != nil {
 		f.log.Warn("cannot enumerate the network interfaces", "error", err)
 	}
@@ -555,8 +558,19 @@ func (f *finder) askFor(ctx context.Context, p peer.ID, c *contact) {
 		next *= thriftRounds
 	}
 	f.tasks.set(task{toExchange, p}, jitter(next))
-	// What went wrong is counted there, and the next one is planned.
-	f.dials.Go(func() { _ = f.exchange.ask(ctx, p, want) })
+	f.dials.Go(func() {
+		if err := f.exchange.ask(ctx, p, want); err != nil && !broke(err) {
+			f.mail.put(findEvent{kind: findUnasked, peer: p})
+		}
+	})
+}
+
+// unasked has an exchange that the network ended tried again soon.
+func (f *finder) unasked(p peer.ID) {
+	if c := f.book[p]; c != nil && c.up {
+		c.asked = false
+		f.tasks.set(task{toExchange, p}, jitter(exchangeRetry))
+	}
 }
 
 // tell makes a new record of our own when our addresses have changed, and has the

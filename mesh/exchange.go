@@ -280,12 +280,16 @@ func (x *exchanger) askOn(stream network.Stream, p peer.ID, want int) error {
 	return stream.Close()
 }
 
+// broke reports whether an exchange failed because the other side broke the rules.
+func broke(err error) bool {
+	var r *refusal
+	return errors.Is(err, errRecord) || errors.Is(err, errExchange) || errors.As(err, &r) && r.reason == reasonMessage
+}
+
 // failed counts an exchange that ended badly, and tells of a neighbour that broke
 // the rules: who has signed nonsense, or hands it on, is not honest.
 func (x *exchanger) failed(p peer.ID, err error) {
-	var r *refusal
-	broke := errors.Is(err, errRecord) || errors.Is(err, errExchange) || errors.As(err, &r) && r.reason == reasonMessage
-	if !broke {
+	if !broke(err) {
 		x.counts.exchangesFailed.Add(1)
 		x.log.Debug("address exchange ended early", "error", err)
 		return

@@ -3,6 +3,7 @@ package mesh
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,6 +243,55 @@ func TestHeard(t *testing.T) {
 	}
 }
 
+// Nobody makes a device with a network dial into its own machine.
+func TestLoopbackOfOthers(t *testing.T) {
+	for _, loopback := range []bool{false, true} {
+		f := heardBook(t)
+		f.loopback = loopback
+		want := 1
+		if loopback {
+			want = 2
+		}
+		hearing(t, f, 1, testRecord(t, 2, time.Now(), false, "/ip4/127.0.0.1/tcp/22", "/ip4/10.0.0.2/tcp/1"))
+		f.handle(findEvent{kind: findSeen, peer: testPeerID(t, 3), addrs: []ma.Multiaddr{addr(t, "/ip6/::1/tcp/22"), addr(t, "/ip4/10.0.0.2/tcp/1")}})
+		f.handle(findEvent{kind: findKnown, peer: testPeerID(t, 4), addrs: []ma.Multiaddr{addr(t, "/ip4/127.0.0.2/tcp/22"), addr(t, "/ip4/10.0.0.2/tcp/1")}})
+		for n := byte(2); n <= 4; n++ {
+			if c := f.book[testPeerID(t, n)]; c == nil || len(c.addrs) != want {
+				t.Errorf("only this machine: %v; contact %d: %+v", loopback, n, c)
+			}
+		}
+	}
+}
+
+// Devices meet over IPv6 as over IPv4, and one with both is a bridge for those with one.
+func TestBothFamilies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	listen := func(at ...string) func(*Config) {
+		return func(cfg *Config) { cfg.Listen, cfg.Announce = at, []string{"/ip4/203.0.113.9/tcp/4747"} }
+	}
+	both := w.start(t, quicCarrier, listen("/ip4/127.0.0.1/udp/0/quic-v1", "/ip6/::1/udp/0/quic-v1", "/ip6/::1/tcp/0"))
+	six := w.start(t, tcpCarrier, func(cfg *Config) {
+		listen("/ip6/::1/tcp/0")(cfg)
+		cfg.Static = slices.DeleteFunc(both.Addrs(), func(s string) bool { return !strings.HasPrefix(s, "/ip6/") })
+	})
+	four := w.start(t, quicCarrier, func(cfg *Config) {
+		cfg.Static = slices.DeleteFunc(both.Addrs(), func(s string) bool { return !strings.HasPrefix(s, "/ip4/127.") })
+	})
+	six.awaitPeer(t, both)
+	four.awaitPeer(t, both)
+	six.store.put([]byte("over both"))
+	six.Nudge()
+	both.store.awaitFrame(t, "over both")
+	both.Nudge()
+	four.store.awaitFrame(t, "over both")
+	r, err := openRecord(*both.finder.exchange.own.Load(), w.homeTag(), four.ID())
+	if err != nil || !slices.ContainsFunc(r.addrs, func(a ma.Multiaddr) bool { return a.String() == "/ip4/203.0.113.9/tcp/4747" }) ||
+		slices.ContainsFunc(r.addrs, func(a ma.Multiaddr) bool { return strings.Contains(a.String(), "/0") }) {
+		t.Errorf("it tells of %v (%v)", r, err)
+	}
+}
+
 // One neighbour that invents devices fills neither the book nor the dial queue, and
 // keeps nobody else's from being heard.
 func TestStrangersOfOneNeighbour(t *testing.T) {
@@ -260,6 +310,20 @@ func TestStrangersOfOneNeighbour(t *testing.T) {
 	if f.book[testPeerID(t, 3)] == nil {
 		t.Error("another neighbour was not heard")
 	}
+	// They are remembered until they have failed for a minute, and not longer.
+	if n := len(f.good()); n != maxIntroduced+2 {
+		t.Errorf("%d are remembered", n)
+	}
+	f.changed = false
+	for range maxStrangerFailures {
+		for p := range f.book {
+			f.dialed(p)
+		}
+	}
+	if len(f.good()) != 0 || !f.changed {
+		t.Errorf("after a minute without an answer %d are remembered", len(f.good()))
+	}
+	hearing(t, f, 1, raws...)
 	if f.offer(); len(*f.exchange.offers.Load()) != 0 {
 		t.Error("devices that nobody met are handed on")
 	}

@@ -107,6 +107,10 @@ func (w *watcher) now() {
 	}
 }
 
+// NetworkChanged has the machine's network interfaces looked at now. They are
+// looked at every few seconds anyway; call it where the system tells of a change.
+func (m *Mesh) NetworkChanged() { m.watcher.now() }
+
 func (w *watcher) setOnline(online bool) {
 	w.online.Store(online)
 	w.now()
@@ -230,7 +234,7 @@ type mdnsNetwork struct {
 
 // InterfaceListenAddresses implements network.Network.
 func (n mdnsNetwork) InterfaceListenAddresses() ([]ma.Multiaddr, error) {
-	addrs, err := n.reach.direct()
+	addrs, err := n.reach.own()
 	if err != nil {
 		return nil, err
 	}

@@ -112,11 +112,12 @@ const (
 	// exchangeInterval is the wait between two exchanges with one neighbour, on a thin
 	// link thriftRounds times that; exchangeAgain is how many records are asked for then.
 	// exchangeLonely where there is one neighbour only; exchangeSoon after meeting, or
-	// when our own addresses have changed.
+	// when our own addresses have changed; exchangeRetry after one that was cut off.
 	exchangeInterval = 30 * time.Minute
 	exchangeAgain    = 8
 	exchangeLonely   = 2 * time.Minute
-	exchangeSoon     = time.Second
+	exchangeSoon     = 300 * time.Millisecond
+	exchangeRetry    = 4 * time.Second
 	exchangeTimeout  = 20 * time.Second
 	// A neighbour is answered exchangeBurst times at once and then once in
 	// exchangePause, maxExchanges of them at the same time.

@@ -54,32 +54,36 @@ func (r *reach) relays() int {
 	return len(r.circuits)
 }
 
-// direct returns where this device listens, on the interfaces as they are at
-// this moment (libp2p's own list is up to a minute old), and what the configuration
-// adds. Addresses of the machine itself are left out where there are others.
-func (r *reach) direct() ([]ma.Multiaddr, error) {
+// own returns where this device listens, on the interfaces as they are at this
+// moment (libp2p's list is up to a minute old). Addresses of the machine itself are
+// left out where there are others.
+func (r *reach) own() ([]ma.Multiaddr, error) {
 	r.mu.Lock()
 	h := r.host
 	r.mu.Unlock()
 	if h == nil {
-		return r.announce, nil
+		return nil, nil
 	}
-	listen := slices.DeleteFunc(h.Network().ListenAddresses(), func(a ma.Multiaddr) bool {
-		_, err := a.ValueForProtocol(ma.P_CIRCUIT)
-		return err == nil
-	})
-	addrs := slices.Clone(r.announce)
+	listen := slices.DeleteFunc(h.Network().ListenAddresses(), isCircuit)
 	if len(listen) == 0 {
-		return addrs, nil
+		return nil, nil
 	}
-	own, err := manet.ResolveUnspecifiedAddresses(listen, nil)
+	addrs, err := manet.ResolveUnspecifiedAddresses(listen, nil)
+	if slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) }) {
+		addrs = slices.DeleteFunc(addrs, manet.IsIPLoopback)
+	}
+	return addrs, err
+}
+
+// direct returns the addresses that need no relay: those of the configuration, and
+// our own.
+func (r *reach) direct() ([]ma.Multiaddr, error) {
+	addrs := slices.Clone(r.announce)
+	own, err := r.own()
 	for _, a := range own {
 		if !ma.Contains(addrs, a) {
 			addrs = append(addrs, a)
 		}
-	}
-	if slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return !manet.IsIPLoopback(a) }) {
-		addrs = slices.DeleteFunc(addrs, manet.IsIPLoopback)
 	}
 	return addrs, err
 }

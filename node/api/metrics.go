@@ -104,6 +104,16 @@ func nodeMetrics() []nodeMetric {
 		count("mesh_sync_bytes_out_total", "Bytes of synchronisation sent.", func(m node.Metrics) uint64 { return m.Mesh.SyncOut }),
 		count("pulls_total", "Synchronisations with a neighbour.", func(m node.Metrics) uint64 { return m.Pulls }),
 		count("pull_failures_total", "Synchronisations that failed.", func(m node.Metrics) uint64 { return m.PullFailures }),
+		metric("mesh_contacts", "Devices in the address book.", gauge, func(m node.Metrics, _ node.Status) float64 { return float64(m.Mesh.Contacts) }),
+		metric("mesh_reservations", "Relays through which this device can be reached.", gauge, func(m node.Metrics, _ node.Status) float64 { return float64(m.Mesh.Reservations) }),
+		metric("mesh_carried", "Connections carried for others now.", gauge, func(m node.Metrics, _ node.Status) float64 { return float64(m.Mesh.CarriedNow) }),
+		count("mesh_carried_total", "Connections carried for others.", func(m node.Metrics) uint64 { return m.Mesh.Carried }),
+		count("mesh_carried_bytes_total", "Bytes carried for others.", func(m node.Metrics) uint64 { return m.Mesh.CarriedBytes }),
+		count("mesh_carry_refused_total", "Reservations and connections that this relay refused.", func(m node.Metrics) uint64 { return m.Mesh.CarryRefused }),
+		count("mesh_exchanges_total", "Address exchanges with neighbours.", func(m node.Metrics) uint64 { return m.Mesh.Exchanges }),
+		count("mesh_exchanges_refused_total", "Address exchanges that broke the rules or came too often.", func(m node.Metrics) uint64 { return m.Mesh.ExchangesRefused }),
+		count("mesh_records_refused_total", "Address records not taken: too many strangers from one neighbour.", func(m node.Metrics) uint64 { return m.Mesh.RecordsRefused }),
+		count("mesh_networks_total", "Changes of this machine's network addresses.", func(m node.Metrics) uint64 { return m.Mesh.Networks }),
 	}
 }
 
