@@ -55,7 +55,7 @@ are saved on this device, and prints the message's id.
 JPEG, PNG and WebP pictures are encoded anew, upright and at most 2,560 pixels long,
 so that place, time and owner, which cameras write into a file, stay behind. --as-is
 sends the exact bytes. Other files are sent as they are, with all that they hold.`
-	cmd.Flags().StringVar(&group, "group", "", "`name`, id, or the beginning of one")
+	cmd.Flags().StringVar(&group, "group", "", "`name`, id, or the beginning of an id")
 	cmd.Flags().StringVar(&spec.Name, "name", "", "another `name` for the file than its own")
 	cmd.Flags().StringVar(&spec.Caption, "caption", "", "what is said with it")
 	cmd.Flags().StringVar(&spec.Priority, "priority", "routine", "routine, urgent or stat, of the message; the file itself always comes last")
