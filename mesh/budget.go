@@ -65,7 +65,7 @@ var rpcBudgets = [uses]struct {
 	word string
 	allowance
 }{
-	useRPCs:      {"rpcs", allowance{rate: 3000, burst: 20000}},
+	useRPCs:      {"rpcs", allowance{rate: 3000, burst: 6000}},
 	useBytes:     {"bytes", allowance{rate: 16 << 20, burst: 64 << 20}},
 	useIHave:     {"ihave", allowance{rate: 5000, burst: 20000}},
 	useIWant:     {"iwant", allowance{rate: 2000, burst: 10000}},
@@ -78,7 +78,7 @@ var rpcBudgets = [uses]struct {
 // staleCost, for it was verified for nothing.
 var (
 	neighbourFrames = allowance{rate: 2000, burst: 20000}
-	authorFrames    = allowance{rate: 300, burst: 5000}
+	authorFrames    = allowance{rate: 300, burst: 2000}
 )
 
 const staleCost = 4

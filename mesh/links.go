@@ -107,6 +107,7 @@ func (l *links) InterceptAddrDial(peer.ID, ma.Multiaddr) bool { return l.isOnlin
 
 // InterceptAccept implements connmgr.ConnectionGater.
 func (l *links) InterceptAccept(network.ConnMultiaddrs) bool {
+	l.desk.counts.knocks.Add(1)
 	if l.isOnline() {
 		return true
 	}

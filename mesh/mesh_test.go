@@ -400,15 +400,16 @@ func TestVillainousMember(t *testing.T) {
 
 func TestTracerTellsOfDrops(t *testing.T) {
 	var owed []peer.ID
-	g := &gossip{counts: newCounters(), owe: func(p peer.ID) { owed = append(owed, p) }}
+	var lacked []peer.ID
+	g := &gossip{counts: newCounters(), owe: func(p peer.ID) { owed = append(owed, p) }, lack: func(p peer.ID) { lacked = append(lacked, p) }}
 	tr := &gossipTracer{g: g}
 	tr.DropRPC(&pubsub.RPC{}, "control")
 	tr.DropRPC(&pubsub.RPC{RPC: pb.RPC{Publish: []*pb.Message{{}}}}, "frames")
 	tr.UndeliverableMessage(nil)
-	tr.RejectMessage(nil, pubsub.RejectValidationQueueFull)
-	tr.RejectMessage(nil, pubsub.RejectValidationFailed)
-	if !slices.Equal(owed, []peer.ID{"frames"}) {
-		t.Errorf("owed: %v", owed)
+	tr.RejectMessage(&pubsub.Message{ReceivedFrom: "unseen"}, pubsub.RejectValidationQueueFull)
+	tr.RejectMessage(&pubsub.Message{ReceivedFrom: "seen"}, pubsub.RejectValidationFailed)
+	if !slices.Equal(owed, []peer.ID{"frames"}) || !slices.Equal(lacked, []peer.ID{"unseen"}) {
+		t.Errorf("owed: %v, lacked: %v", owed, lacked)
 	}
 	if s := g.counts.stats(); s.DroppedRPCs != 2 || s.Undeliverable != 1 || s.Throttled != 1 {
 		t.Errorf("%+v", s)

@@ -36,6 +36,9 @@ type Stats struct {
 	// the frame; Spared those not sent to save a thin link.
 	Dropped            [4]uint64
 	Suppressed, Spared uint64
+	// Knocks counts connections that others opened to us, admitted or not: also those
+	// that never say a word, which are ended after a while and refused beyond a bound.
+	Knocks uint64
 	// Malformed counts streams of gossip ended because what came was none.
 	Malformed uint64
 	// Budget counts what was dropped unseen because a neighbour or author was over
@@ -98,7 +101,7 @@ type counters struct {
 	stalled, yielded                                        atomic.Uint64
 	blobIn, blobOut, blobChunksIn, blobChunksOut            atomic.Uint64
 	blobsBad, blobServesRefused                             atomic.Uint64
-	duplicates, suppressed, spared, malformed               atomic.Uint64
+	duplicates, suppressed, spared, malformed, knocks       atomic.Uint64
 	dropped                                                 [classes]atomic.Uint64
 	budget, blamed, cut                                     words
 	carried, carriedBytes, carryRefused                     atomic.Uint64
@@ -140,8 +143,8 @@ func (c *counters) stats() Stats {
 		Refused: refused, SyncRefused: syncRefused,
 		Duplicates: c.duplicates.Load(), Suppressed: c.suppressed.Load(), Spared: c.spared.Load(),
 		Dropped:   [classes]uint64{c.dropped[0].Load(), c.dropped[1].Load(), c.dropped[2].Load(), c.dropped[3].Load()},
-		Malformed: c.malformed.Load(),
-		Budget:    c.budget.all(), Blamed: c.blamed.all(), Cut: c.cut.all(),
+		Malformed: c.malformed.Load(), Knocks: c.knocks.Load(),
+		Budget: c.budget.all(), Blamed: c.blamed.all(), Cut: c.cut.all(),
 		Stalled: c.stalled.Load(), Yielded: c.yielded.Load(),
 		Published: c.published.Load(), Accepted: c.accepted.Load(),
 		Ignored: c.ignored.Load(), Rejected: c.rejected.Load(), Oversized: c.oversized.Load(),

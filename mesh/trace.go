@@ -50,9 +50,10 @@ func (t *gossipTracer) holds(m *pubsub.Message) {
 func (t *gossipTracer) UndeliverableMessage(*pubsub.Message) { t.g.counts.undeliverable.Add(1) }
 
 // RejectMessage implements pubsub.RawTracer.
-func (t *gossipTracer) RejectMessage(_ *pubsub.Message, reason string) {
+func (t *gossipTracer) RejectMessage(m *pubsub.Message, reason string) {
 	if reason == pubsub.RejectValidationQueueFull || reason == pubsub.RejectValidationThrottled {
 		t.g.counts.throttled.Add(1)
+		t.g.lack(m.ReceivedFrom)
 	}
 }
 

@@ -204,8 +204,14 @@ func (s *frameStore) Pull(_ context.Context, _ peer.ID, st SyncStream) error {
 		have = append(have, id[:]...)
 	}
 	s.mu.Unlock()
-	if err := st.Send(Frame{Type: frameHave, Payload: have}); err != nil {
-		return err
+	// A full frame is followed by another.
+	for rest := have; ; rest = rest[MaxPayload:] {
+		if err := st.Send(Frame{Type: frameHave, Payload: rest[:min(len(rest), MaxPayload)]}); err != nil {
+			return err
+		}
+		if len(rest) < MaxPayload {
+			break
+		}
 	}
 	for {
 		f, err := st.Receive()
@@ -236,8 +242,16 @@ func (s *frameStore) Serve(_ context.Context, _ peer.ID, st SyncStream) error {
 		return errors.New("bad frame")
 	}
 	has := make(map[[32]byte]bool)
-	for b := f.Payload; len(b) > 0; b = b[32:] {
-		has[[32]byte(b)] = true
+	for {
+		for b := f.Payload; len(b) > 0; b = b[32:] {
+			has[[32]byte(b)] = true
+		}
+		if len(f.Payload) < MaxPayload {
+			break
+		}
+		if f, err = st.Receive(); err != nil {
+			return err
+		}
 	}
 	for id, frame := range s.all() {
 		if has[id] {

@@ -1,0 +1,319 @@
+//go:build unix
+
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"google.golang.org/protobuf/proto"
+)
+
+// Raw adversaries against a real Mesh. Each holds a good credential, which is the
+// worst case: strangers get no further than the handshake (attack_test.go). While
+// it does its worst, a neighbour sends frames to the victim, and what that costs is held
+// against the same without the adversary: the p99 of delivery and the memory at most
+// doubled (with a floor for what a busy machine does to small numbers), the
+// adversary cut off or ignored, and the counters tell. TOCSIN_ADVERSARY=2m makes each
+// last that long; by default all last about ten seconds together.
+
+// villainy is one adversary.
+type villainy struct {
+	name string
+	// attack does its worst until ctx ends. v is a host with a good credential,
+	// connected to the victim as often as it is let in.
+	attack func(ctx context.Context, v host.Host, victim *station)
+	// told reports whether the counters tell of it; nil where there is nothing to
+	// tell, because nobody is asked.
+	told func(s Stats) bool
+}
+
+func villainies() []villainy {
+	topic := func(v *station) string { return v.gossip.names[0] }
+	flood := func(make func(victim *station, n int) []byte) func(context.Context, host.Host, *station) {
+		return func(ctx context.Context, v host.Host, victim *station) {
+			rawGossip(ctx, v, victim, func(s network.Stream) error {
+				for n := 0; ctx.Err() == nil; n++ {
+					if _, err := s.Write(make(victim, n)); err != nil {
+						return err
+					}
+				}
+				return ctx.Err()
+			})
+		}
+	}
+	rpcs := func(make func(victim *station, n int) *pb.RPC) func(context.Context, host.Host, *station) {
+		return flood(func(victim *station, n int) []byte {
+			return mustRPC(make(victim, n))
+		})
+	}
+	control := func(c *pb.ControlMessage) *pb.RPC { return &pb.RPC{Control: c} }
+	return []villainy{
+		{"malformed", flood(func(*station, int) []byte { return []byte{5, 0xff, 0xff, 0xff, 0xff, 0xff} }),
+			func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
+		{"recursive", flood(func(*station, int) []byte {
+			// Groups within groups, as deep as an RPC may be long.
+			return append(binary.AppendUvarint(nil, 100_000), bytes.Repeat([]byte{0x1b}, 100_000)...)
+		}), func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
+		{"oversized control", rpcs(func(v *station, n int) *pb.RPC {
+			return control(&pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: new(topic(v)), MessageIDs: manyIDs(n, 7000)}}})
+		}), func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
+		{"oversized RPC", flood(func(*station, int) []byte {
+			return append(binary.AppendUvarint(nil, 1<<30), make([]byte, 64<<10)...)
+		}), func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
+		{"subscriptions", rpcs(func(v *station, n int) *pb.RPC {
+			rpc := new(pb.RPC)
+			for i := range 100 {
+				rpc.Subscriptions = append(rpc.Subscriptions, &pb.RPC_SubOpts{Subscribe: new(true), Topicid: new(fmt.Sprint(n, i))})
+			}
+			return rpc
+		}), func(s Stats) bool { return s.Budget["subscriptions"] > 0 && s.Cut[blameFlood] > 0 }},
+		{"graft and prune", rpcs(func(v *station, n int) *pb.RPC {
+			c := new(pb.ControlMessage)
+			for range 20 {
+				c.Graft = append(c.Graft, &pb.ControlGraft{TopicID: new(topic(v))})
+				c.Prune = append(c.Prune, &pb.ControlPrune{TopicID: new(topic(v)), Backoff: new(uint64(1 << 60))})
+			}
+			return control(c)
+		}), func(s Stats) bool { return s.Budget["graft-prune"] > 0 && s.Cut[blameFlood] > 0 }},
+		{"ihave", rpcs(func(v *station, n int) *pb.RPC {
+			return control(&pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: new(topic(v)), MessageIDs: manyIDs(n, 4000)}}})
+		}), func(s Stats) bool { return s.Budget["ihave"] > 0 && s.Cut[blameFlood] > 0 }},
+		{"iwant", rpcs(func(v *station, n int) *pb.RPC {
+			ids := manyIDs(n, 3000)
+			for id := range v.store.all() {
+				ids = append(ids, string(id[:]))
+			}
+			return control(&pb.ControlMessage{Iwant: []*pb.ControlIWant{{MessageIDs: ids[:min(len(ids), 5000)]}}})
+		}), func(s Stats) bool { return s.Budget["iwant"] > 0 && s.Cut[blameFlood] > 0 }},
+		{"idontwant", rpcs(func(v *station, n int) *pb.RPC {
+			return control(&pb.ControlMessage{Idontwant: []*pb.ControlIDontWant{{MessageIDs: manyIDs(n, 4000)}}})
+		}), func(s Stats) bool { return s.Budget["idontwant"] > 0 && s.Cut[blameFlood] > 0 }},
+		{"empty RPCs", rpcs(func(*station, int) *pb.RPC { return control(new(pb.ControlMessage)) }),
+			func(s Stats) bool { return s.Budget["rpcs"] > 0 && s.Cut[blameFlood] > 0 }},
+		{"invalid frames", rpcs(func(v *station, n int) *pb.RPC {
+			return &pb.RPC{Publish: []*pb.Message{{Topic: new(topic(v)), Data: fmt.Appendf(nil, "bad %d", n)}}}
+		}), func(s Stats) bool { return s.Rejected >= 4 && s.Blamed[blameRejected] > 0 }},
+		{"valid frames of its own", rpcs(func(v *station, n int) *pb.RPC {
+			return &pb.RPC{Publish: []*pb.Message{{Topic: new(topic(v)), Data: fmt.Appendf(nil, "flood %d", n)}}}
+		}), func(s Stats) bool { return s.Budget[budgetAuthor] > 0 && s.Budget["rpcs"] > 0 }},
+		{"sync noise", func(ctx context.Context, v host.Host, victim *station) {
+			for n := 0; ctx.Err() == nil; n++ {
+				s, err := v.NewStream(ctx, victim.ID(), SyncProtocol)
+				if err != nil {
+					again(ctx, v, victim)
+					continue
+				}
+				s.Write([]byte{9, 9, 0xff, 0xff, 0xff, 0xff})
+				io.Copy(io.Discard, s)
+				s.Reset()
+			}
+		}, func(s Stats) bool { return s.SyncRefused["frame"] > 0 && s.Cut[blameSync] > 0 }},
+		{"slow reader", func(ctx context.Context, v host.Host, victim *station) {
+			// It subscribes and never reads; nor does it ever close.
+			v.SetStreamHandler(GossipProtocol, func(network.Stream) { <-ctx.Done() })
+			again(ctx, v, victim)
+			rawGossip(ctx, v, victim, func(s network.Stream) error {
+				_, err := s.Write(mustRPC(&pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: new(true), Topicid: new(topic(victim))}}}))
+				if err == nil {
+					<-ctx.Done()
+				}
+				return err
+			})
+		}, nil}, // TestSlowReader: what it is owed is bounded, dropped and counted
+		{"wrong protocols", func(ctx context.Context, v host.Host, victim *station) {
+			for n := 0; ctx.Err() == nil; n++ {
+				if s, err := v.NewStream(ctx, victim.ID(), protocol.ID(fmt.Sprintf("/meshsub/%d", n))); err == nil {
+					s.Reset()
+				}
+				again(ctx, v, victim)
+			}
+		}, nil},
+		{"half-open dials", func(ctx context.Context, v host.Host, victim *station) {
+			var open []net.Conn
+			defer func() {
+				for _, c := range open {
+					c.Close()
+				}
+			}()
+			addr := victim.host.Network().ListenAddresses()[0]
+			port, _ := addr.ValueForProtocol(6) // tcp
+			for ctx.Err() == nil {
+				c, err := new(net.Dialer).DialContext(ctx, "tcp4", "127.0.0.1:"+port)
+				if err != nil {
+					pause(ctx, time.Millisecond)
+					continue
+				}
+				if open = append(open, c); len(open) > 2000 {
+					open[0].Close()
+					open = open[1:]
+				}
+				pause(ctx, time.Millisecond)
+			}
+		}, func(s Stats) bool { return s.Knocks > 100 }},
+	}
+}
+
+// mustRPC is an RPC as it is written to a stream.
+func mustRPC(rpc *pb.RPC) []byte {
+	raw, err := proto.Marshal(rpc)
+	if err != nil {
+		panic(err) // it was made here
+	}
+	return append(binary.AppendUvarint(nil, uint64(len(raw))), raw...)
+}
+
+func manyIDs(n, count int) []string {
+	ids := make([]string, count)
+	for i := range ids {
+		ids[i] = string(fmt.Appendf(nil, "%016d%016d", n, i))
+	}
+	return ids
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// again connects if it is not connected.
+func again(ctx context.Context, v host.Host, victim *station) {
+	if v.Network().Connectedness(victim.ID()) == network.Connected {
+		return
+	}
+	v.Network().(*swarm.Swarm).Backoff().Clear(victim.ID())
+	infos := victim.host.Network().ListenAddresses()
+	v.Peerstore().AddAddrs(victim.ID(), infos, time.Hour)
+	if _, err := v.Network().DialPeer(ctx, victim.ID()); err != nil {
+		pause(ctx, 20*time.Millisecond)
+	}
+}
+
+// rawGossip opens gossip streams by hand, one after the other, as fast as it may.
+func rawGossip(ctx context.Context, v host.Host, victim *station, talk func(network.Stream) error) {
+	for ctx.Err() == nil {
+		again(ctx, v, victim)
+		s, err := v.NewStream(network.WithNoDial(ctx, "adversary"), victim.ID(), GossipProtocol)
+		if err != nil {
+			pause(ctx, 5*time.Millisecond)
+			continue
+		}
+		stop := context.AfterFunc(ctx, func() { s.Reset() })
+		talk(s)
+		stop()
+		s.Reset()
+	}
+}
+
+// honest measures delivery from one neighbour to another through the victim's
+// mesh for d: the p99 of how long frames took, and the most memory in use.
+func honest(t *testing.T, from, to *station, name string, d time.Duration) (p99 time.Duration, heap uint64, goroutines int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var took []time.Duration
+	for n := 0; ctx.Err() == nil; n++ {
+		<-tick.C
+		frame := fmt.Sprintf("honest %s %d", name, n)
+		begun := time.Now()
+		from.say(t, frame)
+		to.store.awaitFrame(t, frame)
+		took = append(took, time.Since(begun))
+		if n%20 == 0 {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			heap, goroutines = max(heap, m.HeapAlloc+m.StackInuse), max(goroutines, runtime.NumGoroutine())
+		}
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100], heap, goroutines
+}
+
+// authored takes the beginning of a frame for its author.
+func authored(cfg *Config) {
+	cfg.Classify = func(frame []byte) Label {
+		l := Label{Class: ClassRoutine}
+		copy(l.Author[:], frame[:min(len(frame), 5)])
+		return l
+	}
+}
+
+func TestAdversaries(t *testing.T) {
+	last := 400 * time.Millisecond
+	if env := os.Getenv("TOCSIN_ADVERSARY"); env != "" {
+		var err error
+		if last, err = time.ParseDuration(env); err != nil {
+			t.Fatalf("TOCSIN_ADVERSARY: %v; write for example 2m", err)
+		}
+	}
+	for _, a := range villainies() {
+		t.Run(a.name, func(t *testing.T) {
+			w := newWorld(t)
+			victim := w.start(t, tcpCarrier, authored)
+			friend := w.start(t, tcpCarrier, func(cfg *Config) { authored(cfg); cfg.Static = victim.Addrs() })
+			friend.awaitPeer(t, victim)
+			poll(t, "the topic", func() bool {
+				return len(friend.gossip.routine.ListPeers()) == 1 && len(victim.gossip.routine.ListPeers()) == 1
+			})
+			runtime.GC()
+			calm, heap, _ := honest(t, friend, victim, "calm", min(last/2, 10*time.Second))
+			d := w.member(t)
+			v := attackerHost(t, intruder{card: func(testing.TB, *world) card { return card{} }}, w.card(d, d.ticket(t, time.Now(), 24*time.Hour)), tcpCarrier, false)
+			ctx, cancel := context.WithCancel(t.Context())
+			var raid sync.WaitGroup
+			raid.Go(func() { a.attack(ctx, v, victim) })
+			p99, peak, goroutines := honest(t, friend, victim, "attacked", last)
+			told := a.told == nil || a.told(victim.Stats())
+			for wait := 0; !told && wait < 400; wait++ {
+				honest(t, friend, victim, strconv.Itoa(wait), 20*time.Millisecond)
+				told = a.told(victim.Stats())
+			}
+			cancel()
+			raid.Wait()
+			v.Close()
+			t.Logf("p99 %v calm, %v attacked; memory %d KiB calm, %d KiB attacked; %d goroutines", calm, p99, heap>>10, peak>>10, goroutines)
+			if !told {
+				s := victim.Stats()
+				t.Errorf("the counters do not tell: malformed %d, rejected %d, %v %v %v %v", s.Malformed, s.Rejected, s.Budget, s.Blamed, s.Cut, s.SyncRefused)
+			}
+			// Adversary and victim share this machine, so that the floor is what
+			// two busy cores do to a millisecond.
+			if limit := max(2*calm, 150*time.Millisecond); p99 > limit {
+				t.Errorf("p99 of honest delivery: %v, at most %v is allowed", p99, limit)
+			}
+			if limit := max(2*heap, heap+24<<20); peak > limit {
+				t.Errorf("memory: %d bytes, at most %d are allowed", peak, limit)
+			}
+			if goroutines > 2000 {
+				t.Errorf("%d goroutines", goroutines)
+			}
+			if len(victim.Stats().Cut) > 0 {
+				c := victim.Cuts()[0]
+				if c.Peer != v.ID() || c.Reason == "" || !slices.Contains(slices.Collect(maps.Keys(victim.Stats().Cut)), c.Reason) {
+					t.Errorf("cut: %+v", c)
+				}
+			}
+		})
+	}
+}
