@@ -353,7 +353,7 @@ func TestKeyRoll(t *testing.T) {
 	inGroup(t, g, a, b)
 	say(t, b, g, "one")
 	shows(t, a, g, "one")
-	old := b.self
+	before, old := b, b.self
 	check(t, b.Close())
 	w.roll(m)
 
@@ -380,6 +380,17 @@ func TestKeyRoll(t *testing.T) {
 	b.mu.Unlock()
 	if check(t, err); kept {
 		t.Fatal("the key before is still in the vault")
+	}
+	// The old key is revoked, as it should be where it may have been copied: the new
+	// one, which the authority certified, is not touched by that.
+	publish(t, a, w.revoke(1, orgAmbulance, before))
+	for _, n := range []*Node{a, b} {
+		eventually(t, "the revocation is known", func() bool { _, out := n.trust.RevokedDevice(before.cred); return out })
+	}
+	say(t, b, g, "four")
+	shows(t, a, g, "one", "two", "three", "four")
+	if p := personIn(t, a, "Ben"); !p.Valid {
+		t.Fatalf("the new key suffers: %+v", p)
 	}
 	late := w.enrol("Chi", orgHospital).start(t, knows(a)) // hears of it from a neighbour
 	eventually(t, "a newcomer sees one device", func() bool { return personIn(t, late, "Ben").Log == b.selfLog().String() })
