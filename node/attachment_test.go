@@ -232,11 +232,10 @@ func TestAttachmentOnRequest(t *testing.T) {
 		info, ok := attachment(t, c, s.ID)
 		return ok && info.State == inbox.HeldHere
 	})
-	c.mesh.SetThrift(true)
+	check(t, c.SetThrift(ThriftOn))
 	thin := attach(t, a, g, "more.bin", fileOf(70_000))
 	eventually(t, "it is listed", func() bool { info, ok := attachment(t, c, thin.ID); return ok && info.State == inbox.HeldListed })
-	c.mesh.SetThrift(false)
-	c.attached.wantAll()
+	check(t, c.SetThrift(ThriftOff))
 	eventually(t, "it comes on a better link", func() bool { info, _ := attachment(t, c, thin.ID); return info.State == inbox.HeldHere })
 }
 

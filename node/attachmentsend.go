@@ -121,7 +121,7 @@ func unread(err error) error {
 }
 
 func tooLong() error {
-	return invalid("the file is larger than %s; send it in parts", message.SizeWords(message.MaxAttachment))
+	return invalid("the file is larger than %d MiB; send it in parts", message.MaxAttachment>>20)
 }
 
 // picture makes a picture ready and stores its thumbnail.
@@ -131,7 +131,7 @@ func (u *upload) picture(m *message.Attachment, r io.Reader) (io.Reader, error) 
 		return nil, unread(err)
 	}
 	if len(data) > maxPictureFile {
-		return nil, invalid("the picture is larger than %s; make it smaller, or send it as it is (--as-is)", message.SizeWords(maxPictureFile))
+		return nil, invalid("the picture is larger than %d MiB; make it smaller, or send it as it is (--as-is)", maxPictureFile>>20)
 	}
 	p, err := readyPicture(m.Media, data)
 	if err != nil {

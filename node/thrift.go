@@ -11,6 +11,7 @@ package node
 //	receipts                 after a second          after a minute, in one batch
 //	testimony                with every pull         every ten minutes
 //	evidence of forks        with every pull         the proof alone
+//	attachments              fetched                 thumbnails, and what somebody asked for
 //	pulls, nudges            every 30 s, after 1 s   every 2 minutes, after 10 s (mesh.SetThrift)
 
 import (
@@ -152,6 +153,7 @@ func (n *Node) lookAtLinks() {
 		return
 	}
 	n.mesh.SetThrift(on)
+	n.attached.wantAll()
 	n.log.Info("low-bandwidth mode", "on", on, "why", why)
 	n.events.publish(Event{Type: EventThrift})
 	if !on { // what was put off

@@ -78,7 +78,7 @@ func openFile(path string) (*os.File, error) {
 	case info.Size() == 0:
 		err = fail(exitInput, "Check that it was saved.", "%s is empty", path)
 	case info.Size() > message.MaxAttachment:
-		err = fail(exitInput, "Send it in parts.", "%s has %s, at most %s can be sent", path, message.SizeWords(info.Size()), message.SizeWords(message.MaxAttachment))
+		err = fail(exitInput, "Send it in parts.", "%s is larger than %d MiB", path, message.MaxAttachment>>20)
 	default:
 		return f, nil
 	}
