@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os/exec"
 	"runtime"
 	"time"
@@ -89,27 +88,6 @@ func stateWords(st node.Status) string {
 		mesh = "the mesh is switched off on this device"
 	}
 	return lock + ", " + mesh
-}
-
-func (a *app) peersCommand() *cobra.Command {
-	return a.clientCommand("peers", "List the devices that this one is connected to", "  tocsin peers", args(0, 0),
-		func(ctx context.Context, client *api.Client, _ []string) error {
-			peers, err := client.Peers(ctx)
-			if err != nil {
-				return err
-			}
-			return a.emit(api.Peers{Peers: peers}, func() {
-				if len(peers) == 0 {
-					a.say("No device is in reach. Messages are saved and go out when one is.")
-					return
-				}
-				var rows [][]string
-				for _, p := range peers {
-					rows = append(rows, []string{p.Org, p.ID, p.Transport, direction(p.Inbound), fmt.Sprintf("%.1f ms", p.LatencyMS), p.Addr})
-				}
-				a.table([]string{"ORGANISATION", "PEER ID", "BY", "DIRECTION", "DELAY", "ADDRESS"}, rows)
-			})
-		})
 }
 
 func direction(inbound bool) string {

@@ -319,6 +319,12 @@ func (f *fakeNode) Peers() []node.Peer {
 	return []node.Peer{{Org: ben.Org, Addr: "/ip4/127.0.0.1/tcp/1", Transport: "tcp", Since: born, Latency: 1500 * time.Microsecond}}
 }
 
+func (f *fakeNode) Cuts() []node.Cut {
+	return []node.Cut{{Peer: "p", Org: ben.Org, Reason: "flood", At: born, Until: born.Add(30 * time.Second)}}
+}
+
+func (f *fakeNode) PeersWarning() string { return "All neighbours are on one network." }
+
 func (f *fakeNode) People() ([]node.Person, error) {
 	return []node.Person{
 		{Name: amara.Name, Org: amara.Org, Roles: []string{amara.Role}, Log: amara.Log, Self: true, Ready: true, Valid: true,

@@ -59,18 +59,6 @@ func (s *Server) postMesh(w http.ResponseWriter, r *http.Request) error {
 	return s.getStatus(w, r)
 }
 
-func (s *Server) getPeers(w http.ResponseWriter, _ *http.Request) error {
-	out := Peers{Peers: []Peer{}}
-	for _, p := range s.cfg.Node.Peers() {
-		out.Peers = append(out.Peers, Peer{
-			ID: p.ID.String(), Org: p.Org, Addr: p.Addr, Transport: p.Transport,
-			Inbound: p.Inbound, Since: p.Since.UTC(), LatencyMS: float64(p.Latency.Microseconds()) / 1000,
-		})
-	}
-	writeJSON(w, http.StatusOK, out)
-	return nil
-}
-
 func (s *Server) getPeople(w http.ResponseWriter, _ *http.Request) error {
 	people, err := s.cfg.Node.People()
 	if err != nil {

@@ -195,6 +195,9 @@ func TestClient(t *testing.T) {
 	if err != nil || len(m.Messages) != 1 || m.Messages[0].Text != "Coming." || m.Messages[0].Priority != "stat" || m.Messages[0].StateWords != "Saved on this device" {
 		t.Errorf("%+v, %v", m, err)
 	}
+	if p, err := c.Neighbours(ctx); err != nil || len(p.Cuts) != 1 || p.Cuts[0].Words != "sent more than any device should" || p.Warning == "" {
+		t.Errorf("neighbours: %+v, %v", p, err)
+	}
 	if p, err := c.Peers(ctx); err != nil || len(p) != 1 || p[0].LatencyMS != 1.5 {
 		t.Errorf("%+v, %v", p, err)
 	}

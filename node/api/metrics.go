@@ -88,6 +88,12 @@ func nodeMetrics() []nodeMetric {
 		count("entries_forked_total", "Entries that proved a fork.", func(m node.Metrics) uint64 { return m.Forked }),
 		count("entries_over_limit_total", "Entries beyond their author's budget.", func(m node.Metrics) uint64 { return m.OverLimit }),
 		count("entries_refused_total", "Entries that failed verification.", func(m node.Metrics) uint64 { return m.Refused }),
+		count("entries_proved_total", "Entries saved by a checkpoint, to have their own signatures checked afterwards.", func(m node.Metrics) uint64 { return m.Proved }),
+		count("entries_checked_total", "Signatures of such entries that were checked.", func(m node.Metrics) uint64 { return m.Checked }),
+		count("entries_spoilt_total", "Of these, signatures that were wrong: who carried them is named.", func(m node.Metrics) uint64 { return m.Spoilt }),
+		metric("carried_bytes", "Bytes of bodies held for others.", gauge, func(m node.Metrics, _ node.Status) float64 { return float64(m.Carried) }),
+		count("bodies_not_carried_total", "Bodies for others that the quota left out.", func(m node.Metrics) uint64 { return m.NotCarried }),
+		count("bodies_evicted_total", "Bodies for others that were given up.", func(m node.Metrics) uint64 { return m.Evicted }),
 		count("store_errors_total", "Entries that could not be saved.", func(m node.Metrics) uint64 { return m.StoreErrors }),
 		count("messages_opened_total", "Messages opened.", func(m node.Metrics) uint64 { return m.Opened }),
 		count("messages_unopened_total", "Sealed messages that cannot be opened.", func(m node.Metrics) uint64 { return m.Unopened }),
@@ -100,6 +106,19 @@ func nodeMetrics() []nodeMetric {
 		count("mesh_frames_dropped_total", "Frames dropped because a queue was full; synchronisation carries them.", func(m node.Metrics) uint64 {
 			return m.Mesh.Throttled + m.Mesh.DroppedRPCs + m.Mesh.Undeliverable
 		}),
+		count("mesh_duplicates_total", "Frames from gossip that came again.", func(m node.Metrics) uint64 { return m.Mesh.Duplicates }),
+		count("mesh_suppressed_total", "Frames not sent because the neighbour had them.", func(m node.Metrics) uint64 { return m.Mesh.Suppressed }),
+		count("mesh_spared_total", "Frames not sent to a neighbour because others hand them on.", func(m node.Metrics) uint64 { return m.Mesh.Spared }),
+		count("mesh_malformed_total", "Gossip streams ended because what came was none.", func(m node.Metrics) uint64 { return m.Mesh.Malformed }),
+		count("mesh_knocks_total", "Connections that others opened, admitted or not.", func(m node.Metrics) uint64 { return m.Mesh.Knocks }),
+		count("mesh_outbox_dropped_urgent_total", "Control and urgent frames dropped because a neighbour did not take them; synchronisation carries them.", func(m node.Metrics) uint64 {
+			return m.Mesh.Dropped[0] + m.Mesh.Dropped[1]
+		}),
+		count("mesh_outbox_dropped_total", "Routine and bulk frames dropped for the same reason.", func(m node.Metrics) uint64 {
+			return m.Mesh.Dropped[2] + m.Mesh.Dropped[3]
+		}),
+		count("mesh_over_budget_total", "What neighbours sent beyond their budgets, dropped unseen.", func(m node.Metrics) uint64 { return total(m.Mesh.Budget) }),
+		count("mesh_cut_total", "Neighbours cut off.", func(m node.Metrics) uint64 { return total(m.Mesh.Cut) }),
 		count("mesh_sync_bytes_in_total", "Bytes of synchronisation received.", func(m node.Metrics) uint64 { return m.Mesh.SyncIn }),
 		count("mesh_sync_bytes_out_total", "Bytes of synchronisation sent.", func(m node.Metrics) uint64 { return m.Mesh.SyncOut }),
 		count("pulls_total", "Synchronisations with a neighbour.", func(m node.Metrics) uint64 { return m.Pulls }),
@@ -115,6 +134,14 @@ func nodeMetrics() []nodeMetric {
 		count("mesh_records_refused_total", "Address records not taken: too many strangers from one neighbour.", func(m node.Metrics) uint64 { return m.Mesh.RecordsRefused }),
 		count("mesh_networks_total", "Changes of this machine's network addresses.", func(m node.Metrics) uint64 { return m.Mesh.Networks }),
 	}
+}
+
+// total adds up counters by word.
+func total(counts map[string]uint64) (sum uint64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
 }
 
 func truth(v bool) float64 {

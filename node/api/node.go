@@ -34,6 +34,10 @@ type Node interface {
 	Thrift() node.ThriftState
 
 	Peers() []node.Peer
+	// Cuts are the last neighbours that were cut off, newest first; PeersWarning says
+	// what all neighbours have in common, or nothing.
+	Cuts() []node.Cut
+	PeersWarning() string
 	People() ([]node.Person, error)
 	// VerifyPersonStart and VerifyPersonScan are one meeting in person: three codes are shown and scanned in turn.
 	VerifyPersonStart(ctx context.Context) (node.MeetingStep, error)

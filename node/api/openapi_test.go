@@ -245,7 +245,7 @@ func (d described) fitsObject(t *testing.T, where string, v map[string]any, sche
 func TestSchemasFitTheTypes(t *testing.T) {
 	d := readDescription(t)
 	for name, v := range map[string]any{
-		"Health": Health{}, "Peers": Peers{}, "Peer": Peer{}, "People": People{}, "Groups": Groups{}, "Group": Group{}, "Last": Last{},
+		"Health": Health{}, "Peers": Peers{}, "Peer": Peer{}, "Cut": Cut{}, "People": People{}, "Groups": Groups{}, "Group": Group{}, "Last": Last{},
 		"Author": Author{}, "Messages": Messages{}, "Message": Message{}, "SendText": SendText{}, "Logs": Logs{}, "LogEntries": LogEntries{},
 		"Verified": Verified{}, "VerifyProblem": VerifyProblem{}, "Unlock": Unlock{}, "Mesh": Mesh{}, "AddMember": AddMember{},
 		"Reauth": node.Reauth{}, "SetPIN": SetPIN{}, "ChangePassphrase": ChangePassphrase{}, "Wipe": Wipe{}, "Statements": Statements{},

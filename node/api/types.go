@@ -11,20 +11,6 @@ import (
 
 // The bodies of requests and answers. Ids are lower-case hex, times RFC 3339 in UTC. Fields are only ever added.
 type (
-	// Peers answers GET /v1/peers: the devices this one is connected to.
-	Peers struct {
-		Peers []Peer `json:"peers"`
-	}
-	// Peer is one direct neighbour.
-	Peer struct {
-		ID        string    `json:"id"`
-		Org       string    `json:"org"`
-		Addr      string    `json:"addr"`
-		Transport string    `json:"transport"`
-		Inbound   bool      `json:"inbound"`
-		Since     time.Time `json:"since"`
-		LatencyMS float64   `json:"latency_ms"` // 0 while not measured
-	}
 	// People answers GET /v1/people.
 	People struct {
 		People []node.Person `json:"people"`

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"tocsin/node/api"
+)
+
+func (a *app) peersCommand() *cobra.Command {
+	return a.clientCommand("peers", "List the devices that this one is connected to, and those that were cut off, with the reason",
+		"  tocsin peers", args(0, 0),
+		func(ctx context.Context, client *api.Client, _ []string) error {
+			all, err := client.Neighbours(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(all, func() { a.showPeers(all) })
+		})
+}
+
+func (a *app) showPeers(all api.Peers) {
+	if len(all.Peers) == 0 {
+		a.say("No device is in reach. Messages are saved and go out when one is.")
+	} else {
+		var rows [][]string
+		for _, p := range all.Peers {
+			rows = append(rows, []string{p.Org, p.ID, p.Transport, direction(p.Inbound), fmt.Sprintf("%.1f ms", p.LatencyMS), speed(p.Goodput), p.Addr})
+		}
+		a.table([]string{"ORGANISATION", "PEER ID", "BY", "DIRECTION", "DELAY", "SPEED", "ADDRESS"}, rows)
+	}
+	if all.Warning != "" {
+		a.say("Warning: %s", all.Warning)
+	}
+	if len(all.Cuts) == 0 {
+		return
+	}
+	a.say("Cut off, newest first:")
+	var rows [][]string
+	for _, c := range all.Cuts {
+		rows = append(rows, []string{c.Org, c.ID, c.Words, c.At.Local().Format(time.DateTime), c.Until.Local().Format(time.TimeOnly)})
+	}
+	a.table([]string{"ORGANISATION", "PEER ID", "WHY", "WHEN", "UNTIL"}, rows)
+}
+
+// speed is a goodput for people.
+func speed(bytesPerSecond float64) string {
+	switch b := bytesPerSecond * 8; {
+	case b <= 0:
+		return "-"
+	case b < 1e6:
+		return fmt.Sprintf("%.0f kb/s", b/1e3)
+	default:
+		return fmt.Sprintf("%.1f Mb/s", b/1e6)
+	}
+}
