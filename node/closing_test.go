@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
@@ -182,6 +183,22 @@ func TestRollIsCheckedAgainstTheOldKey(t *testing.T) {
 	if got := d.successions(); len(got) != 0 {
 		t.Errorf("a roll to another person is a succession: %v", got)
 	}
+}
+
+// FuzzRolledCredential: whatever stands in place of a key roll, only what is framed
+// as its credential is taken for it.
+func FuzzRolledCredential(f *testing.F) {
+	f.Add(append(make([]byte, 33), 0, 2, 'a', 'b', 'c'))
+	f.Add(append(make([]byte, 33), 0xff, 0xff, 'a'))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := rolledCredential(raw)
+		if err != nil {
+			return
+		}
+		if len(c) > len(raw)-35 || !bytes.Equal(raw[35:35+len(c)], c) || int(raw[33])<<8|int(raw[34]) != len(c) {
+			t.Fatalf("%x is taken for the credential of %x", c, raw)
+		}
+	})
 }
 
 // TestDirectoryInAnyOrder: what is known of how logs follow each other does not

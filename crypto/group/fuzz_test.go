@@ -91,6 +91,10 @@ func FuzzEpochState(f *testing.F) {
 		st.ops = append(st.ops, o.sealed)
 	}
 	f.Add(must(st.marshal()))
+	next := ds[1].log
+	next.Incarnation++
+	st.successions = []Succession{{Old: ds[1].log, New: next}}
+	f.Add(must(st.marshal()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		st, err := parseEpochState(b)
 		if err != nil {

@@ -127,10 +127,21 @@ func TestStrictState(t *testing.T) {
 		}
 		return out
 	}
+	follows := func(n int) (out []Succession) {
+		for i := range n {
+			out = append(out, Succession{Old: member(i).device, New: member(i + 1).device})
+		}
+		return out
+	}
 	for what, c := range map[string]struct {
 		st epochState
 		ok bool
 	}{
+		"the most successions":         {epochState{successions: follows(maxListed)}, true},
+		"a succession too many":        {epochState{successions: follows(maxListed + 1)}, false},
+		"a log that follows two":       {epochState{successions: []Succession{{Old: member(1).device, New: member(3).device}, {Old: member(2).device, New: member(3).device}}}, false},
+		"a log that follows itself":    {epochState{successions: []Succession{{Old: member(1).device, New: member(1).device}}}, false},
+		"successions out of order":     {epochState{successions: []Succession{{Old: member(1).device, New: member(3).device}, {Old: member(1).device, New: member(2).device}}}, false},
 		"the largest":                  {epochState{members: list(MaxMembers), ops: slices.Repeat([]SignedOp{op}, MaxMergedOps)}, true},
 		"a member too many":            {epochState{members: list(MaxMembers + 1)}, false},
 		"an operation too many":        {epochState{members: list(1), ops: slices.Repeat([]SignedOp{op}, MaxMergedOps+1)}, false},
