@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -42,4 +43,30 @@ func (l *Logs) evictRecords(ctx context.Context, id LogID, seqs []uint64) ([]Rec
 		}
 	}
 	return records, nil
+}
+
+// Bare returns the entry without its body, so that a list of many takes little
+// memory.
+func (e *Entry) Bare() *Entry { return e.headerOnly() }
+
+// EntriesHeld is [Logs.Entries] for a look at what is held: entries whose
+// signatures are not checked yet, and places that are lost, are left out.
+func (l *Logs) EntriesHeld(ctx context.Context, id LogID, from, to uint64, fn func(*Entry) error) error {
+	h, _ := l.Head(id)
+	to = min(to, h.Next)
+	doubted := l.doubtsIn(id, from, to)
+	for from < to {
+		err := l.entries(ctx, id, from, to, func(e *Entry) error {
+			from = e.Header.Seq + 1
+			if doubted != nil && doubted(e.Header.Seq) {
+				return nil
+			}
+			return fn(e)
+		})
+		if !errors.Is(err, ErrDamaged) || ctx.Err() != nil {
+			return err
+		}
+		from++
+	}
+	return nil
 }

@@ -153,3 +153,53 @@ func BenchmarkTreeQuestions(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkProvedImport holds the whole import of a proved range, its storing as
+// unchecked included, against that of the same headers with every signature
+// checked, into a store in memory, on one core.
+func BenchmarkProvedImport(b *testing.B) {
+	ctx := context.Background()
+	edge, headers, cp := rangeOf(b, 4096)
+	first, err := ledger.VerifySigned(headers[0])
+	must(b, err)
+	fresh := func() *ledger.Logs {
+		l := open(b, memstore.New(), everyone(), ledger.Limits{DayHeaders: 1 << 30, DayBytes: 1 << 40})
+		return l
+	}
+	whole := newDevice("bench").entry(b, 0, ledger.ID{}, "body 0 ")
+	if whole.Entry().ID() != first.Entry().ID() {
+		b.Fatal("the first entry is another")
+	}
+	begin := func() *ledger.Logs {
+		l := fresh()
+		_, err := l.Append(ctx, whole, noon)
+		must(b, err)
+		return l
+	}
+	edge, err = ledger.NewTrees(begin()).Edge(ctx, edge.Log, 1)
+	must(b, err)
+	each := func() {
+		l := begin()
+		vs := make([]ledger.Verified, 0, len(headers)-1)
+		for _, h := range headers[1:] {
+			v, err := ledger.VerifySigned(h)
+			must(b, err)
+			vs = append(vs, v)
+		}
+		_, err := l.AppendBatch(ctx, vs, noon)
+		must(b, err)
+	}
+	proved := func() {
+		l := begin()
+		p, err := ledger.VerifyRange(testMesh, edge, headers[1:], cp)
+		must(b, err)
+		_, err = l.AppendProved(ctx, p, []byte("carrier"), noon)
+		must(b, err)
+	}
+	for b.Loop() {
+		e, p := best(each, proved)
+		b.ReportMetric(float64(e)/float64(p), "x-of-every-signature")
+		b.ReportMetric(float64(len(headers))/p.Seconds(), "entries/s")
+		b.ReportMetric(float64(len(headers))/e.Seconds(), "entries-by-signature/s")
+	}
+}

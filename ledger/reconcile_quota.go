@@ -26,6 +26,15 @@ func (q Quota) Low() Quota {
 // group takes an eighth at most.
 func DefaultQuota() Quota { return Quota{Total: 2 << 30, Author: 256 << 20, Group: 256 << 20} }
 
+// OrDefault returns q with the values of [DefaultQuota] where it has none.
+func (q Quota) OrDefault() Quota {
+	d := DefaultQuota()
+	fill(&q.Total, d.Total)
+	fill(&q.Author, d.Author)
+	fill(&q.Group, d.Group)
+	return q
+}
+
 // Held is one body that a carrier keeps for others.
 type Held struct {
 	Log      LogID

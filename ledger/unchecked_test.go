@@ -327,3 +327,27 @@ func TestUncheckedRecordLost(t *testing.T) {
 		t.Fatalf("named: %v", spoilt)
 	}
 }
+
+// TestPromiseSurvives: a later promise about less of a log does not end the one
+// before it.
+func TestPromiseSurvives(t *testing.T) {
+	ctx := context.Background()
+	author, n, chain, _ := provedLog(t, 20)
+	n.take(chain)
+	first, second := noon.Add(time.Hour), noon.Add(2*time.Hour)
+	_, err := n.table.Promise(ctx, author.id, 1, 10, first)
+	must(t, err)
+	_, err = n.table.Promise(ctx, author.id, 5, 20, second)
+	must(t, err)
+	n.open()
+	k, err := n.table.Keeping(ctx, author.id)
+	must(t, err)
+	for seq, want := range map[uint64]time.Time{0: {}, 1: first, 4: first, 5: second, 19: second} {
+		if got := k.Promised(seq); !got.Equal(want) {
+			t.Errorf("entry %d is promised until %s, not %s", seq, got, want)
+		}
+	}
+	if len(k.Others(5, noon)) != 0 {
+		t.Error("our own promise counts as another's")
+	}
+}
