@@ -243,6 +243,12 @@ const (
 	// they hand them on. thriftRounds stretches the wait between two pulls there.
 	thriftPeers  = 2
 	thriftRounds = 4
+	// After quietPulls pulls in a row in which nothing but the question and its
+	// answer passed (quietFrames) the wait is quietRounds times as long, until
+	// there is something again: who has news tells its neighbours.
+	quietFrames = 2
+	quietPulls  = 8
+	quietRounds = 3
 )
 
 // Synchronisation.

@@ -29,6 +29,7 @@ type syncEvent struct {
 	of    *neighbour
 	err   error
 	moved bool
+	quiet bool // it ended well, and all that was said is that nothing differs
 }
 
 type syncEventKind uint8
@@ -99,6 +100,7 @@ type neighbour struct {
 	news    bool // it said that it has something, or was met just now
 	retry   time.Duration
 	fails   int           // pulls in a row that failed and brought nothing
+	quiet   int           // pulls in a row that found nothing to say
 	asked   time.Duration // syncer.elapsed when it was asked last
 }
 
@@ -194,7 +196,13 @@ func (s *syncer) soon(p peer.ID) {
 // ended plans the next pull after one has ended.
 func (s *syncer) ended(n *neighbour, e syncEvent) {
 	n.pulling = false
+	if n.quiet++; !e.quiet {
+		n.quiet = 0
+	}
 	next := jitter(s.round())
+	if n.quiet > quietPulls {
+		next = jitter(quietRounds * s.round()) // whoever has news says so
+	}
 	switch {
 	case e.err == nil:
 		n.retry, n.fails = 0, 0
@@ -258,13 +266,13 @@ func (s *syncer) begin(ctx context.Context, p peer.ID, n *neighbour) {
 	n.queued, n.pulling, n.news, n.asked = false, true, false, s.elapsed
 	s.running++
 	s.work.Go(func() {
-		moved, err := s.pull(ctx, p)
-		s.mail.put(syncEvent{kind: syncEnded, peer: p, of: n, err: err, moved: moved})
+		moved, quiet, err := s.pull(ctx, p)
+		s.mail.put(syncEvent{kind: syncEnded, peer: p, of: n, err: err, moved: moved, quiet: quiet})
 	})
 }
 
 // pull runs one session as client.
-func (s *syncer) pull(ctx context.Context, p peer.ID) (moved bool, err error) {
+func (s *syncer) pull(ctx context.Context, p peer.ID) (moved, quiet bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
 	defer cancel()
 	stream, err := s.open(ctx, p)
@@ -274,7 +282,7 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved bool, err error) {
 		err = s.watched(ctx, ses, s.crowded, func(ctx context.Context) error {
 			return ses.finish(s.peers.Pull(ctx, p, ses))
 		})
-		moved = ses.moved()
+		moved, quiet = ses.moved(), ses.passed.Load() <= quietFrames
 		s.pace(p).session(ses.received(), max(s.clock.Now().Sub(begun), 0))
 	}
 	if err != nil {
@@ -282,10 +290,10 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved bool, err error) {
 			s.counts.pullsFailed.Add(1)
 		}
 		s.log.Debug("pull ended early", "error", err)
-		return moved, err
+		return moved, false, err
 	}
 	s.counts.pulls.Add(1)
-	return moved, nil
+	return moved, quiet, nil
 }
 
 // crowded reports whether other neighbours wait for a slot.

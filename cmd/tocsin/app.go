@@ -96,7 +96,7 @@ func (a *app) root() *cobra.Command {
 
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.enrolCommand(), a.authorityCommand(),
-		a.upCommand(), a.openCommand(), a.statusCommand(), a.peersCommand(), a.peopleCommand(),
+		a.upCommand(), a.openCommand(), a.statusCommand(), a.peersCommand(), a.lowBandwidthCommand(), a.peopleCommand(),
 		a.groupsCommand(), a.sendCommand(), a.attachCommand(), a.attachmentsCommand(), a.broadcastCommand(), a.watchCommand(), a.eraseCommand(), a.logCommand(), a.bundleCommand(), a.verifyCommand(),
 		a.verifyPersonCommand(), a.sponsorCommand(), a.statementCommand(),
 		a.lockCommand(), a.unlockCommand(), a.pinCommand(), a.passphraseCommand(), a.keyrollCommand(), a.wipeCommand(), a.configCommand(), a.doctorCommand(),

@@ -23,7 +23,7 @@ type logReader interface {
 
 func (a *app) logCommand() *cobra.Command {
 	return family("log", "Look at the logs that this device holds, and verify them",
-		"  tocsin log show\n  tocsin log show own\n  tocsin log verify", a.logShow(), a.logVerify(), a.logProve())
+		"  tocsin log show\n  tocsin log show own\n  tocsin log verify", a.logShow(), a.logForks(), a.logVerify(), a.logProve())
 }
 
 // withLogs runs do on the running node, or on the disk when none runs. The disk
@@ -175,7 +175,7 @@ func (a *app) verifyLogs(ctx context.Context, r logReader) error {
 			a.say("%s in %s verify: every encoding, hash, link and signature.", plural(v.Entries, "entry"), plural(v.Logs, "log"))
 		}
 		if v.Forks > 0 {
-			a.say("%s forked: that device lied or was copied. The evidence is kept.", plural(v.Forks, "log"))
+			a.say("%s forked: that device lied or was copied. 'tocsin log forks' shows both branches.", plural(v.Forks, "log"))
 		}
 	}); err != nil {
 		return err

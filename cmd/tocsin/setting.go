@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tocsin/mesh"
+	"tocsin/node"
 )
 
 // The settings by key, as they stand in the configuration file. The variable
@@ -27,6 +28,7 @@ const (
 	keyAnnounce   = "mesh.announce"
 	keyDHT        = "mesh.dht"
 	keyMDNS       = "mesh.mdns"
+	keyThrift     = "mesh.low_bandwidth"
 	keyAPI        = "api.listen"
 	keyIdleLock   = "lock.idle"
 	keyLogLevel   = "log.level"
@@ -89,6 +91,8 @@ func settings() []setting {
 			fixed(mesh.DHTAuto), each(checkDHT)},
 		{keyMDNS, "mdns", "find devices on the local network by multicast DNS", boolKind, upOnly,
 			fixed("true"), nil},
+		{keyThrift, "low-bandwidth", "fetch headers and urgent messages only: auto (while all lines are bad), on or off", textKind, upOnly,
+			fixed(node.ThriftAuto), each(checkThrift)},
 		{keyAPI, "api", "loopback `address` of the web app and the local API", textKind, upOnly,
 			fixed("127.0.0.1:4748"), each(checkLoopback)},
 		{keyIdleLock, "idle-lock", "lock after so long without a touch, such as 5m; never for a machine that only relays", textKind, upOnly,
@@ -151,6 +155,14 @@ func checkDHT(s string) error {
 		return nil
 	}
 	return fail(exitInput, "Choose auto, on or off.", "%q does not say when to use the directory of devices", s)
+}
+
+func checkThrift(s string) error {
+	switch s {
+	case node.ThriftAuto, node.ThriftOn, node.ThriftOff:
+		return nil
+	}
+	return fail(exitInput, "Choose auto, on or off.", "%q does not say when to fetch headers and urgent messages only", s)
 }
 
 func checkLoopback(s string) error {

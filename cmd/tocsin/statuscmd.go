@@ -34,6 +34,12 @@ func (a *app) printStatus(st node.Status) {
 	if st.Waiting > 0 {
 		a.say("  waiting     %s sealed under keys that have not arrived yet", plural(st.Waiting, "message"))
 	}
+	if st.LowBandwidth.Words != "" {
+		a.say("  line        %s", s.bold(printable(st.LowBandwidth.Words)))
+	}
+	if st.Forks > 0 {
+		a.say("  forks       %s: 'tocsin log forks' shows both branches", s.red(plural(st.Forks, "log")+" forked"))
+	}
 	a.say("  device      %s", st.Device)
 	a.say("  peer id     %s", st.PeerID)
 	for i, addr := range st.Addrs {

@@ -154,6 +154,7 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 		Version: readBuild().Version, Dir: string(d), Clock: node.SystemClock(), Logger: logger,
 		Listen: c.list(keyListen), Static: c.list(keyPeers), MDNS: c.yes(keyMDNS), Unsafe: unsafeNode(unsafe),
 		Via: c.list(keyVia), Announce: c.list(keyAnnounce), Relaying: c.yes(keyRelay), DHT: c.text(keyDHT),
+		Thrift:           c.text(keyThrift),
 		DestroyRelayKeys: d.destroyRelayKeys, Attachments: c.attachmentLimits(),
 	}
 	cfg.IdleLock, _ = parseIdle(c.text(keyIdleLock)) // checked when it was loaded

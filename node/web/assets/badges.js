@@ -32,6 +32,7 @@ export function badges(p) {
   if (p.registrar) out.push(badge('doubt', 'Admitted by a registrar'));
   if (p.sponsored) out.push(badge('doubt', p.sponsored.kind === 'break-glass' ? 'Break-glass admission' : 'Own second device'));
   if (p.cloned) out.push(badge('bad', 'Somebody else wrote to their log; to be certified anew'));
+  if (p.fork) out.push(badge('bad', 'Signed two entries at one place: copied, or it lies'));
   if (p.verified_at) out.push(badge('', 'Verified in person'));
   if (p.relay) out.push(badge('plain', 'Relay: carries, cannot read'));
   if (!p.self && !p.relay && !p.ready && s.state !== 'revoked' && s.state !== 'wiped') out.push(badge('plain', 'Not met yet: reads once they are'));

@@ -40,6 +40,7 @@ function build(message, follows) {
   if (!message.provable) doubts.push('Cannot be proved');
   if (message.removed) doubts.push('Written after they were removed');
   if (message.after_closing) doubts.push('Their device was restored without this, or a copy of it wrote this');
+  if (message.forked) doubts.push('Their device signed something else at the same place of its log, or before: it was copied, or it lies');
   if (message.handed_over) doubts.push(`Handed over by ${message.handed_over}`);
   const urgent = message.priority === 'routine' ? null : el('span', { class: `flag ${message.priority}` }, message.priority === 'stat' ? 'Stat' : 'Urgent');
   const role = [message.from.role, message.from.org].filter(Boolean).join(' · ');

@@ -19,6 +19,7 @@ function details(p) {
   if (p.verified_at) facts.push(['Verified in person', time(p.verified_at, true)]);
   if (p.wipe) facts.push(['Ordered to wipe itself', time(p.wipe.ordered, true)]);
   if (p.wipe?.receipt) facts.push(['Says it destroyed its keys', time(p.wipe.receipt, true)]);
+  if (p.fork) facts.push([`Signed twice at place ${p.fork.seq}`, p.fork.words]);
   if (p.replaced_why) facts.push(['Goes on in a new log', `${time(p.replaced_at, true).textContent}: ${p.replaced_why}`]);
   return el('dl', { class: 'facts' }, ...facts.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)]));
 }
@@ -66,7 +67,7 @@ byId('find').addEventListener('input', () => draw(true));
 
 if (await known()) {
   strip();
-  listen((event) => ['people', 'peers', 'trust', 'ready', 'gap'].includes(event.type) && load());
+  listen((event) => ['people', 'peers', 'trust', 'ready', 'gap', 'fork'].includes(event.type) && load());
   load();
 } else {
   leave();

@@ -5,7 +5,7 @@ import { call, leave } from '/assets/session.js';
 import { listen } from '/assets/events.js';
 import { start as idle } from '/assets/idle.js';
 
-const about = new Set(['peers', 'people', 'unlock', 'trust', 'ready', 'gap']);
+const about = new Set(['peers', 'people', 'unlock', 'trust', 'ready', 'gap', 'fork', 'thrift']);
 
 /** words says who is in reach. */
 export function words(status, people) {
@@ -51,7 +51,8 @@ async function load() {
     idle(status.idle_lock_seconds);
     const state = status.problem ? 'alarm' : !status.online || status.peers === 0 ? 'alone' : 'reach';
     strip.dataset.state = state;
-    say(byId('reach'), status.problem ? status.problem : words(status, people));
+    const slow = status.low_bandwidth?.words;
+    say(byId('reach'), status.problem ? status.problem : [words(status, people), slow].filter(Boolean).join(' '));
     say(byId('age'), age(status.revocation));
   } catch (error) {
     strip.dataset.state = 'alarm';

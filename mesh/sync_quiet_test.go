@@ -1,0 +1,42 @@
+package mesh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// TestQuietPulls: pulls from a neighbour that has nothing to say come further apart,
+// and as usual again as soon as there was something.
+func TestQuietPulls(t *testing.T) {
+	const usual = 30 * time.Second
+	s := &syncer{interval: usual, pulls: newAgenda[peer.ID](), neighbours: make(map[peer.ID]*neighbour)}
+	n := &neighbour{}
+	wait := func(quiet bool) time.Duration {
+		s.pulls = newAgenda[peer.ID]()
+		s.ended(n, syncEvent{kind: syncEnded, peer: "p", of: n, moved: true, quiet: quiet})
+		d, ok := s.pulls.next()
+		if !ok {
+			t.Fatal("no further pull is planned")
+		}
+		return d
+	}
+	usually := func(d time.Duration) bool { return d <= usual*5/4 }
+	for i := range quietPulls {
+		if d := wait(true); !usually(d) {
+			t.Fatalf("after %d quiet pulls it waits %v", i+1, d)
+		}
+	}
+	for range 3 {
+		if d := wait(true); usually(d) || d > quietRounds*usual*5/4 {
+			t.Fatalf("after many quiet pulls it waits %v", d)
+		}
+	}
+	if d := wait(false); !usually(d) {
+		t.Fatalf("after there was something it waits %v", d)
+	}
+	if d := wait(true); !usually(d) {
+		t.Fatalf("one quiet pull is enough to wait %v", d)
+	}
+}
