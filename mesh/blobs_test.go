@@ -446,3 +446,25 @@ func FuzzBlobRequest(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkBlobs fetches 20 MB in chunks from one holder on the same machine.
+func BenchmarkBlobs(b *testing.B) {
+	for _, c := range []carrier{tcpCarrier, quicCarrier} {
+		b.Run(string(c), func(b *testing.B) {
+			w, has := newWorld(b), newChunkStore()
+			var names []BlobName
+			for i := range 20_000_000 / MaxBlob {
+				names = append(names, has.make(i, MaxBlob))
+			}
+			a := w.start(b, c, with(has))
+			b.SetBytes(int64(len(names)) * MaxBlob)
+			for b.Loop() {
+				lacks := newChunkStore()
+				d := w.start(b, c, with(lacks, a))
+				d.awaitPeer(b, a)
+				d.WantBlobs(wants(names, 0))
+				poll(b, "all chunks", func() bool { return lacks.count() == len(names) })
+			}
+		})
+	}
+}
