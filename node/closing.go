@@ -136,9 +136,9 @@ func rolledCredential(roll []byte) ([]byte, error) {
 // credential within [restartSpan] before at, and says when the first of them was.
 // d.mu is held.
 func (d *directory) restarts(log identity.LogID, cred [32]byte, at time.Time) (n int, first time.Time) {
-	for next, c := range d.closings {
+	for _, c := range d.ends[log.Author] {
 		age := at.Sub(c.at())
-		if next.Author != log.Author || next.Incarnation >= log.Incarnation || c.cred != cred || age > restartSpan || age < -restartSpan {
+		if c.next.Author != log.Author || c.next.Incarnation >= log.Incarnation || c.cred != cred || age > restartSpan || age < -restartSpan {
 			continue
 		}
 		if n++; first.IsZero() || c.at().Before(first) {
@@ -163,32 +163,50 @@ func (d *directory) mayRestart(log identity.LogID, credential []byte, at time.Ti
 
 // note keeps how a log began. d.mu is held.
 func (d *directory) note(f *firstEntry) {
-	if f.closed == nil {
-		return
-	}
-	if held := d.closings[f.closed.next]; held != nil && held.checked {
+	if f.closed == nil || d.closings[f.closed.next] != nil {
 		return
 	}
 	d.closings[f.closed.next] = f.closed
+	old := f.closed.old.Author
+	d.ends[old] = append(d.ends[old], f.closed)
+	if !f.closed.checked {
+		d.unchecked[f.closed] = struct{}{}
+	}
 }
 
-// checkRolls holds key rolls to the credential of the old key, where that is known
-// now.
-func (d *directory) checkRolls() {
+// rollVerdicts holds key rolls to the credential of the old key, as far as the first
+// entry of a log makes that possible: its own, or those that waited for it.
+func (d *directory) rollVerdicts(log identity.LogID, f *firstEntry) map[*closed]bool {
 	d.mu.RLock()
-	var rolls []*closed
-	for _, c := range d.closings {
-		if !c.checked && d.creds[c.old.Author] != nil {
-			rolls = append(rolls, c)
+	var waited []*closed
+	for c := range d.unchecked {
+		if c.old.Author == log.Author {
+			waited = append(waited, c)
 		}
 	}
 	d.mu.RUnlock()
-	for _, c := range rolls {
-		old := d.credential(c.old.Author)
-		good := d.goodRoll(c, old)
-		d.mu.Lock()
-		c.checked, c.good = true, good
-		d.mu.Unlock()
+	out := make(map[*closed]bool)
+	for _, c := range waited {
+		out[c] = d.goodRoll(c, f.cred, d.credential(c.next.Author))
+	}
+	if c := f.closed; c != nil && !c.checked {
+		if old := d.credential(c.old.Author); old != nil {
+			out[c] = d.goodRoll(c, old, f.cred)
+		}
+	}
+	return out
+}
+
+// settle takes the verdicts on key rolls. d.mu is held.
+func (d *directory) settle(verdicts map[*closed]bool) {
+	for c, good := range verdicts {
+		if _, waits := d.unchecked[c]; !waits {
+			continue
+		}
+		delete(d.unchecked, c)
+		if c.checked, c.good = true, good; good {
+			d.rolled[c.old.Author] = c.next
+		}
 	}
 }
 
@@ -212,27 +230,12 @@ func (d *directory) successions() []group.Succession {
 // for ever, so that a revocation of the old key has no part in it: the issuer that
 // certified the new key, for the same person, has said that it counts. A credential
 // that colleagues vouch for does not carry a membership over.
-func (d *directory) goodRoll(c *closed, old *identity.Credential) bool {
+func (d *directory) goodRoll(c *closed, old, next *identity.Credential) bool {
 	_, err := d.trust.VerifyKeyRoll(c.roll, old)
 	if err != nil && !errors.Is(err, identity.ErrRevoked) {
 		return false
 	}
-	next := d.credential(c.next.Author)
 	return next != nil && len(next.Sponsors) == 0
-}
-
-// rolledAway returns the keys that went on as other keys. d.mu is held.
-func (d *directory) rolledAway() map[identity.Key]identity.LogID {
-	var out map[identity.Key]identity.LogID
-	for next, c := range d.closings {
-		if c.good && c.old.Author != next.Author {
-			if out == nil {
-				out = make(map[identity.Key]identity.LogID)
-			}
-			out[c.old.Author] = next
-		}
-	}
-	return out
 }
 
 // closings is how the log of a device came about and how it ended.
@@ -253,14 +256,14 @@ func (d *directory) closingsOf(log identity.LogID) closings {
 	if now != nil && now.good {
 		out.before = now
 	}
-	for next, c := range d.closings {
+	for _, c := range d.ends[log.Author] {
 		if !c.good {
 			continue
 		}
 		if c.old == log && (out.after == nil || c.next.Compare(out.after.next) > 0) {
 			out.after = c
 		}
-		if next.Author == log.Author && now != nil && c.reason == ledger.ClosedForked && c.cred == now.cred {
+		if now != nil && c.reason == ledger.ClosedForked && c.cred == now.cred {
 			out.forked = true
 		}
 	}
@@ -283,7 +286,7 @@ func (c closings) describe(p *Person) {
 func (d *directory) beyond(log identity.LogID, seq uint64) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	for _, c := range d.closings {
+	for _, c := range d.ends[log.Author] {
 		if c.good && c.old == log && seq >= c.size {
 			return true
 		}

@@ -195,7 +195,6 @@ func (n *Node) openLogs(ctx context.Context) error {
 		}
 		n.people.admitted(head.Log, f)
 	}
-	n.people.checkRolls()
 	n.retryLater()
 	for _, head := range logs.Frontier() {
 		n.readControl(ctx, head.Log)

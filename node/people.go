@@ -26,7 +26,10 @@ type directory struct {
 	creds map[identity.Key]*identity.Credential // guarded by mu
 	logs  map[identity.LogID]struct{}           // guarded by mu: logs whose seq 0 is held
 
-	closings map[identity.LogID]*closed // guarded by mu: by the log that goes on; an entry in it is replaced, or changed under mu
+	closings  map[identity.LogID]*closed      // guarded by mu, as what it points to: by the log that goes on
+	ends      map[identity.Key][]*closed      // guarded by mu: the same by the author of the log that was closed
+	unchecked map[*closed]struct{}            // guarded by mu: key rolls of which the old credential was not known
+	rolled    map[identity.Key]identity.LogID // guarded by mu: keys that went on as other keys
 
 	witnesses map[identity.Key]identity.Key // guarded by mu: from witness key to signing key
 }
@@ -38,6 +41,9 @@ func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directo
 		creds:     map[identity.Key]*identity.Credential{own.SigningKey: own},
 		logs:      map[identity.LogID]struct{}{{Author: own.SigningKey}: {}},
 		closings:  make(map[identity.LogID]*closed),
+		ends:      make(map[identity.Key][]*closed),
+		unchecked: make(map[*closed]struct{}),
+		rolled:    make(map[identity.Key]identity.LogID),
 		witnesses: map[identity.Key]identity.Key{own.Claims.Witness: own.SigningKey},
 	}
 }
@@ -68,7 +74,6 @@ func (d *directory) Admit(first *ledger.Entry) error {
 		}
 	}
 	d.admitted(first.Header.Log(), f)
-	d.checkRolls()
 	return nil
 }
 
@@ -82,12 +87,14 @@ func (d *directory) held(log identity.LogID) (*closed, bool) {
 
 // admitted takes what the first entry of a log says, which counts.
 func (d *directory) admitted(log identity.LogID, f *firstEntry) {
+	verdicts := d.rollVerdicts(log, f) // before it is listed: a device is listed once
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.newest(log) && log.Author != d.self {
 		d.creds[log.Author], d.witnesses[f.cred.Claims.Witness] = f.cred, log.Author
 	}
 	d.note(f)
+	d.settle(verdicts)
 	d.logs[log] = struct{}{}
 }
 
@@ -118,9 +125,9 @@ type device struct {
 // log.
 func (d *directory) devices() []device {
 	d.mu.RLock()
-	newest, rolled := make(map[identity.Key]uint32), d.rolledAway()
+	newest := make(map[identity.Key]uint32)
 	for id := range d.logs {
-		if _, gone := rolled[id.Author]; gone {
+		if _, gone := d.rolled[id.Author]; gone {
 			continue // it is known by its new key
 		}
 		if inc, ok := newest[id.Author]; !ok || id.Incarnation > inc {

@@ -207,6 +207,7 @@ func TestStoreLostKeysKept(t *testing.T) {
 	old := b.self
 	check(t, b.Close())
 	check(t, os.RemoveAll(filepath.Join(m.dir, "store")))
+	check(t, os.RemoveAll(filepath.Join(m.dir, addrsFile)))
 
 	b = m.run(t) // knows nobody
 	_, err := b.Send(t.Context(), g, message.NewText("alone", time.Time{}), "routine")
