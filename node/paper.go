@@ -99,7 +99,7 @@ func (n *Node) ExportPaper(ctx context.Context, spec PaperSpec) (PaperInfo, erro
 		info.Messages++
 	}
 	if info.Messages == 0 {
-		return PaperInfo{}, invalid("nothing fits on a sheet of %d codes: of %d messages the smallest needs more; allow more codes, name fewer hours, or use a stick", spec.Codes, len(picks))
+		return PaperInfo{}, invalid("nothing fits on a sheet of %d codes: of %d messages the smallest needs more; allow more codes, name fewer hours, name readers of whom a bundle came before, or use a stick", spec.Codes, len(picks))
 	}
 	runs := paperRuns(logs)
 	for _, r := range runs {

@@ -13,9 +13,10 @@ import (
 )
 
 func (a *app) bundleCommand() *cobra.Command {
-	return family("bundle", "Carry messages across an air gap on a stick",
-		"  tocsin bundle export /media/stick/ward.tocsin --to ambulance.nhs.example\n  tocsin bundle import /media/stick/ward.tocsin",
-		a.bundleExport(), a.bundleImport())
+	return family("bundle", "Carry messages across an air gap on a stick, or on paper",
+		"  tocsin bundle export /media/stick/ward.tocsin --to ambulance.nhs.example\n  tocsin bundle import /media/stick/ward.tocsin\n"+
+			"  tocsin bundle paper --page sheet.html\n  tocsin bundle scan photo-*.jpg",
+		a.bundleExport(), a.bundleImport(), a.bundlePaper(), a.bundleScan())
 }
 
 func (a *app) bundleExport() *cobra.Command {

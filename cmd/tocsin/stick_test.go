@@ -73,6 +73,7 @@ func TestStickRound(t *testing.T) {
 		carry(chidi, amina)
 		return d.differing(ctx)
 	}))
+	d.testPaper(t, amina, ben)
 	d.testBadBundles(t, amina, ben, stick)
 }
 
