@@ -180,7 +180,6 @@ func (f *finder) heard(h heard) {
 		}
 	}
 	for _, r := range h.records {
-		f.records++
 		c := f.book[r.peer]
 		own := r.peer == h.from
 		switch {

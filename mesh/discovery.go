@@ -110,7 +110,6 @@ type finder struct {
 	offersChanged bool
 	issued        time.Time      // of our last record
 	told          []ma.Multiaddr // what it said
-	records       int            // that were heard in all
 }
 
 // origin is how a neighbour was found.
