@@ -28,11 +28,11 @@ func TestAttachment(t *testing.T) {
 	}
 	a, b, l := newLinkedSites(t, link.Shape{Rate: rate, Delay: 10 * time.Millisecond, Loss: 0.001})
 	devices, _ := cast(t, 3)
-	sender := up(t, devices[0], a.plug(t), listenAll()...)
-	second := up(t, devices[1], a.plug(t), append(listenAll(), "--peer", sender.by("tcp", false))...)
+	sender := up(t, devices[0], a.plug(t), listenTCP()...)
+	second := up(t, devices[1], a.plug(t), append(listenTCP(), "--peer", sender.by("tcp", false))...)
 	holders := []string{"--peer", sender.by("tcp", false), "--peer", second.by("tcp", false)}
 	far := b.plug(t)
-	receiver := up(t, devices[2], far, append(listenAll(), holders...)...)
+	receiver := up(t, devices[2], far, append(listenTCP(), holders...)...)
 	peers := []*peer{sender, second, receiver}
 	know(t, time.Minute, peers)
 	k := newTalk(t, peers)
@@ -51,12 +51,13 @@ func TestAttachment(t *testing.T) {
 	sender.tocsin(t, &sent, "attach", scan, "--group", k.group)
 	t.Logf("the second holder has it after %v", until(t, 2*time.Minute, func() string { return second.lacks(t, sent.ID, 1) }).Round(lookEvery))
 
+	b.router.count(t, sender.at, second.at)
 	stop := a.dropEvery(t, 5*time.Second, time.Second)
 	began := time.Now()
-	receiver = up(t, devices[2], far, append(listenAll(), holders...)...)
+	receiver = up(t, devices[2], far, append(listenTCP(), holders...)...)
 	half := until(t, 5*time.Minute, func() string { return receiver.lacks(t, sent.ID, 0.5) })
 	receiver.kill(t)
-	receiver = up(t, devices[2], far, append(listenAll(), holders...)...)
+	receiver = up(t, devices[2], far, append(listenTCP(), holders...)...)
 	if missing := receiver.lacks(t, sent.ID, 0.4); missing != "" {
 		t.Errorf("after the restart: %s", missing)
 	}
@@ -75,10 +76,10 @@ func TestAttachment(t *testing.T) {
 	if got, err := os.ReadFile(saved); err != nil || !bytes.Equal(got, content) {
 		t.Errorf("what was saved has %d bytes and is not what was sent (%v)", len(got), err)
 	}
-	for _, p := range []*peer{sender, second} {
-		if n := p.metric(t, "tocsin_attachment_bytes_out"); n < float64(size)/20 {
-			t.Errorf("%s gave %.0f bytes of it: it did not come from two holders", p.first(), n)
-		}
+	came := b.router.counted(t)
+	t.Logf("%d bytes came from the sender and %d from the second holder", came[0], came[1])
+	if len(came) != 2 || min(came[0], came[1]) < size/20 {
+		t.Errorf("it did not come from two holders: %v bytes", came)
 	}
 }
 
@@ -98,14 +99,11 @@ func (p *peer) tocsin(t *testing.T, out any, args ...string) {
 // share of it.
 func (p *peer) lacks(t *testing.T, id string, share float64) string {
 	t.Helper()
-	var list struct {
-		Attachments []struct {
-			ID, State    string
-			Have, Chunks int
-		}
+	list, err := p.client.Attachments(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	p.tocsin(t, &list, "attachments", "list")
-	for _, a := range list.Attachments {
+	for _, a := range list {
 		switch {
 		case a.ID != id:
 		case a.State == "here", share < 1 && a.Chunks > 0 && float64(a.Have) >= share*float64(a.Chunks):
@@ -117,26 +115,38 @@ func (p *peer) lacks(t *testing.T, id string, share float64) string {
 	return fmt.Sprintf("%s does not know of the attachment", p.first())
 }
 
-// metric returns the sum of a metric of a peer over its labels.
-func (p *peer) metric(t *testing.T, name string) float64 {
+// listenTCP are the flags to listen by TCP only, whose connections do not outlive a
+// reset.
+func listenTCP() []string {
+	return []string{"--listen", fmt.Sprintf("/ip4/0.0.0.0/tcp/%d", tcpPort), "--listen", fmt.Sprintf("/ip6/::/tcp/%d", tcpPort)}
+}
+
+// count has a router count the bytes that come from each of some machines.
+func (s *space) count(t *testing.T, from ...*machine) {
 	t.Helper()
-	text, err := p.client.Metrics(t.Context())
+	counters, rules := "", ""
+	for i, m := range from {
+		counters += fmt.Sprintf("counter from%d { }\n", i)
+		rules += fmt.Sprintf("ip saddr %s counter name from%d\nip6 saddr %s counter name from%d\n", m.ip4(), i, m.ip6(), i)
+	}
+	s.nft(t, counters+"chain forward { type filter hook forward priority 0\n"+rules+"}")
+}
+
+// counted returns what count has counted.
+func (s *space) counted(t *testing.T) (bytes []int) {
+	t.Helper()
+	out, err := s.output("", "nft", "list", "counters")
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := regexp.MustCompile(`(?m)^`+name+`(?:\{[^}]*\})? (\S+)$`).FindAllStringSubmatch(text, -1)
-	if len(found) == 0 {
-		t.Fatalf("%s has no metric %s", p.first(), name)
-	}
-	sum := 0.0
-	for _, m := range found {
-		v, err := strconv.ParseFloat(m[1], 64)
+	for _, m := range regexp.MustCompile(`bytes (\d+)`).FindAllStringSubmatch(out, -1) {
+		n, err := strconv.Atoi(m[1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum += v
+		bytes = append(bytes, n)
 	}
-	return sum
+	return bytes
 }
 
 // dropEvery has the router of a site tear everything that crosses its link: every

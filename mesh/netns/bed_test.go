@@ -27,6 +27,7 @@ type site struct {
 	ports   int // machines plugged in so far
 	plugged []*machine
 	nat     bool // its machines go out under the router's address
+	rate    int  // of the cable to it, in kilobits a second; 0 means no bound
 }
 
 // machine is a namespace with one process of Tocsin in it.
@@ -36,12 +37,13 @@ type machine struct {
 	host int // last byte of its address
 }
 
-func newBed(t *testing.T, sites int) *bed {
+func newBed(t *testing.T, sites, rate int) *bed {
 	t.Helper()
 	b := &bed{t: t}
 	b.newCore(t)
 	for i := range sites {
 		b.sites = append(b.sites, newSite(t, i+1))
+		b.sites[i].rate = rate
 		b.connect(t, b.sites[i])
 	}
 	return b
@@ -96,6 +98,17 @@ func (b *bed) connect(t *testing.T, s *site) {
 		"link set wan up",
 		fmt.Sprintf("route add default via 192.168.%d.1", s.number),
 		fmt.Sprintf("route add ::/0 via fd99:%x::1", s.number))
+	if s.rate > 0 {
+		for _, end := range []struct {
+			s   *space
+			dev string
+		}{{b.core, port}, {s.router, "wan"}} {
+			if err := end.s.run("", "tc", "qdisc", "replace", "dev", end.dev, "root", "tbf",
+				"rate", fmt.Sprintf("%dkbit", s.rate), "burst", "16kb", "latency", "300ms"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	b.route(t, s)
 }
 

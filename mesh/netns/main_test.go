@@ -58,7 +58,7 @@ var missing = sync.OnceValue(func() error {
 	if os.Geteuid() != 0 {
 		return errors.New("making network namespaces needs root")
 	}
-	for tool, pack := range map[string]string{"ip": "iproute2", "nft": "nftables", "go": "golang", "cat": "coreutils", "cp": "coreutils"} {
+	for tool, pack := range map[string]string{"ip": "iproute2", "tc": "iproute2", "nft": "nftables", "go": "golang", "cat": "coreutils", "cp": "coreutils"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is not installed (package %s)", tool, pack)
 		}

@@ -11,8 +11,9 @@ import (
 )
 
 // badLink is what a link has to be at worst for Tocsin to work over it: 64 kb/s, a
-// packet in ten lost, and a round trip of 800 ms. The buffer is a small router's.
-var badLink = link.Shape{Rate: 64_000, Delay: 400 * time.Millisecond, Loss: 0.1}
+// packet in ten lost, and a round trip of 800 ms. What waits before it waits two
+// seconds at most.
+var badLink = link.Shape{Rate: 64_000, Delay: 400 * time.Millisecond, Loss: 0.1, Queue: 16 << 10}
 
 // newLinkedSites makes two sites whose routers are joined by one link, and
 // nothing else.
@@ -35,10 +36,11 @@ func TestBadLink(t *testing.T) {
 		backlog = 120
 	}
 	a, b, l := newLinkedSites(t, badLink)
-	devices, _ := cast(t, 2)
+	devices, _ := cast(t, 3)
 	amina := up(t, devices[0], a.plug(t), listenAll()...)
+	chidi := up(t, devices[2], a.plug(t), append(listenAll(), "--peer", amina.by("tcp", false))...)
 	ben := up(t, devices[1], b.plug(t), append(listenAll(), "--peer", amina.by("tcp", false), "--peer", amina.by("quic", false))...)
-	peers := []*peer{amina, ben}
+	peers := []*peer{amina, chidi, ben}
 	t.Logf("they know each other after %v", know(t, 2*time.Minute, peers).Round(lookEvery))
 	k := newTalk(t, peers)
 
@@ -49,22 +51,29 @@ func TestBadLink(t *testing.T) {
 	for i := range backlog {
 		behind[k.say(t, amina, "routine", fmt.Sprintf("Note %d of the ward round, which can wait for a better hour.", i))] = true
 	}
-	stat := k.say(t, amina, "stat", "Clear the ground floor now.")
-	took := until(t, time.Minute, func() string {
-		if _, ok := k.shows(t, ben, stat); ok {
-			return ""
+	began := time.Now()
+	stats := []string{k.say(t, amina, "stat", "Clear the ground floor now."), k.say(t, chidi, "stat", "And the cellar.")}
+	for i, whose := range []string{"their author", "another author"} {
+		until(t, time.Minute, func() string {
+			if _, ok := k.shows(t, ben, stats[i]); ok {
+				return ""
+			}
+			return "what cannot wait has not arrived"
+		})
+		m, _ := k.shows(t, ben, stats[i])
+		ahead, _ := k.ahead(t, ben, stats[i], behind)
+		t.Logf("behind %d routine messages one of priority stat by %s takes %v; %d came before it", backlog, whose, m.Received.Sub(began).Round(lookEvery), ahead)
+		if all && ahead > backlog/10 {
+			t.Errorf("%d of %d routine messages came before the one of priority stat by %s", ahead, backlog, whose)
 		}
-		return "what cannot wait has not arrived"
-	})
-	ahead := k.ahead(t, ben, stat, behind)
-	t.Logf("behind %d routine messages one of priority stat takes %v; %d came before it", backlog, took.Round(lookEvery), ahead)
+	}
 	rest := k.everything(t, 5*time.Minute)
-	after, _ := l.Counts()
+	then, _ := l.Counts()
 	t.Logf("all of them are there %v later; that took %d bytes in %d packets, %d of them lost", rest.Round(lookEvery),
-		after.Bytes-before.Bytes, after.Delivered-before.Delivered, after.Lost-before.Lost)
+		then.Bytes-before.Bytes, then.Delivered-before.Delivered, then.Lost-before.Lost)
 	k.say(t, ben, "urgent", "Cleared.")
 	t.Logf("an answer takes %v", k.everything(t, time.Minute).Round(lookEvery))
-	if lost := after.Lost + after.Overflown; lost == 0 {
+	if lost := then.Lost + then.Overflown; lost == 0 {
 		t.Error("the link lost nothing, so that nothing was shown")
 	}
 }

@@ -103,14 +103,19 @@ func (s *space) inside(f func() error) error {
 
 // run runs a tool in the namespace with the given standard input.
 func (s *space) run(input string, args ...string) error {
+	_, err := s.output(input, args...)
+	return err
+}
+
+func (s *space) output(input string, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin = strings.NewReader(input)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := s.inside(cmd.Run); err != nil {
-		return fmt.Errorf("%s: %s: %w: %s\n%s", s.name, strings.Join(args, " "), err, bytes.TrimSpace(out.Bytes()), input)
+		return "", fmt.Errorf("%s: %s: %w: %s\n%s", s.name, strings.Join(args, " "), err, bytes.TrimSpace(out.Bytes()), input)
 	}
-	return nil
+	return out.String(), nil
 }
 
 // ip runs commands of iproute2, one a line.

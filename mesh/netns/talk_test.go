@@ -201,19 +201,22 @@ func neighbours(t *testing.T, peers []*peer) string {
 	return text
 }
 
-// ahead counts the routine messages that a peer had before a message of higher
-// priority, of those that were said before it.
-func (k *talk) ahead(t *testing.T, p *peer, stat string, backlog map[string]bool) int {
+// ahead counts the routine messages that a peer had before one that could not wait,
+// and says how long after the first of them that came.
+func (k *talk) ahead(t *testing.T, p *peer, stat string, backlog map[string]bool) (n int, after time.Duration) {
 	t.Helper()
 	m, ok := k.shows(t, p, stat)
 	if !ok {
 		t.Fatalf("%s does not show the message of priority stat", p.first())
 	}
-	n := 0
+	first := m.Received
 	for _, other := range k.messages(t, p) {
 		if backlog[other.ID] && other.Received.Before(m.Received) {
 			n++
+			if other.Received.Before(first) {
+				first = other.Received
+			}
 		}
 	}
-	return n
+	return n, m.Received.Sub(first)
 }
