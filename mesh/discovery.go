@@ -3,8 +3,6 @@ package mesh
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,7 +10,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -110,13 +107,6 @@ type finder struct {
 	offersChanged bool
 	issued        time.Time      // of our last record
 	told          []ma.Multiaddr // what it said
-}
-
-// origin is how a neighbour was found.
-type origin struct {
-	found      string
-	introducer peer.ID
-	relays     bool
 }
 
 func newFinder(h host.Host, l *links, cfg *Config, r *reach, counts *counters) (*finder, error) {
@@ -306,79 +296,6 @@ func (f *finder) dialable(addrs []ma.Multiaddr) []ma.Multiaddr {
 	return slices.DeleteFunc(out, manet.IsIPLoopback)
 }
 
-// up takes a peer in as a neighbour.
-func (f *finder) up(p peer.ID) {
-	c := f.learn(p, nil, foundCaller, func(c *contact) {
-		if !c.up {
-			f.ups++
-		}
-		c.up, c.fails, c.upgradeTry = true, 0, 0
-		f.markGood(c)
-	})
-	if c == nil {
-		return
-	}
-	f.offersChanged = true
-	f.tasks.drop(task{toDial, p})
-	f.tasks.set(task{toExchange, p}, jitter(exchangeSoon))
-	f.tasks.set(task{toUpgrade, p}, jitter(upgradeMin))
-	f.noteOrigins()
-	f.considerDirectory()
-}
-
-// down plans how a neighbour is found again.
-func (f *finder) down(p peer.ID) {
-	c := f.book[p]
-	if c == nil || !c.up {
-		return
-	}
-	c.up, c.asked = false, false
-	f.ups--
-	f.offersChanged = true
-	for _, k := range []taskKind{toExchange, toUpgrade, toReserve} {
-		f.tasks.drop(task{k, p})
-	}
-	f.noteOrigins()
-	f.lostRelay(p, c)
-	f.exchange.prune()
-	if f.ups == wantPeers-1 {
-		f.fill() // there are too few again
-	}
-	f.plan(p, c, jitter(redialMin))
-}
-
-// fill plans dials of everybody who is not connected, spread over a while.
-func (f *finder) fill() {
-	for p, c := range f.book {
-		f.plan(p, c, rand.N(redialMax))
-	}
-}
-
-// noteOrigins tells Peers how its neighbours were found.
-func (f *finder) noteOrigins() {
-	m := make(map[peer.ID]origin, f.ups)
-	for p, c := range f.book {
-		if c.up {
-			m[p] = origin{c.found, c.introducer, c.relay}
-		}
-	}
-	f.origins.Store(&m)
-}
-
-// origin returns how p was found; the zero value while that is not noted yet.
-func (f *finder) origin(p peer.ID) origin {
-	if m := f.origins.Load(); m != nil {
-		return (*m)[p]
-	}
-	return origin{}
-}
-
-func (f *finder) markGood(c *contact) {
-	if !c.good {
-		c.good, f.changed, f.offersChanged = true, true, true
-	}
-}
-
 // dialed plans the next dial after one has ended.
 func (f *finder) dialed(p peer.ID) {
 	c := f.book[p]
@@ -516,121 +433,6 @@ func (f *finder) dial(ctx context.Context, info peer.AddrInfo) error {
 	return err
 }
 
-// explore dials one contact at random although there are neighbours enough: two
-// parts of a large mesh that have enough within themselves find each other only
-// so. Where that makes too many, another neighbour at random is let go.
-func (f *finder) explore() {
-	if f.ups < wantPeers {
-		return
-	}
-	away := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
-		c := f.book[p]
-		return c.up || c.busy || len(c.addrs) == 0
-	})
-	if len(away) > 0 {
-		f.enqueue(away[rand.N(len(away))])
-	}
-	if f.ups <= wantPeers+sparePeers || f.carries {
-		return
-	}
-	spare := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
-		c := f.book[p]
-		return !c.up || c.fixed || c.relay || c.reserved
-	})
-	if len(spare) > 0 {
-		f.letGo(spare[rand.N(len(spare))])
-	}
-}
-
-// askFor runs an exchange with a neighbour and plans the next. The first brings
-// many records, the later ones a few: they only keep up.
-func (f *finder) askFor(ctx context.Context, p peer.ID, c *contact) {
-	want, next := exchangeAgain, exchangeInterval
-	if !c.asked {
-		want = maxExchanged
-	}
-	c.asked = true
-	switch {
-	case f.ups < minPeers:
-		want, next = maxExchanged, exchangeLonely
-	case f.thin():
-		next *= thriftRounds
-	}
-	f.tasks.set(task{toExchange, p}, jitter(next))
-	f.dials.Go(func() {
-		if err := f.exchange.ask(ctx, p, want); err != nil && !broke(err) {
-			f.mail.put(findEvent{kind: findUnasked, peer: p})
-		}
-	})
-}
-
-// unasked has an exchange that the network ended tried again soon.
-func (f *finder) unasked(p peer.ID) {
-	if c := f.book[p]; c != nil && c.up {
-		c.asked = false
-		f.tasks.set(task{toExchange, p}, jitter(exchangeRetry))
-	}
-}
-
-// tell makes a new record of our own when our addresses have changed, and has the
-// neighbours told.
-func (f *finder) tell() {
-	f.tasks.set(task{toTell, ""}, jitter(recordRefresh))
-	before := f.exchange.own.Load()
-	if err := f.renew(); err != nil {
-		f.log.Error("cannot sign our own addresses", "error", err)
-		return
-	}
-	if f.exchange.own.Load() == before {
-		return
-	}
-	for p, c := range f.book {
-		if c.up {
-			f.tasks.sooner(task{toExchange, p}, jitter(exchangeSoon))
-		}
-	}
-}
-
-// renew signs a new record of our own if the last says something else than is so,
-// or is getting old.
-func (f *finder) renew() error {
-	addrs, err := f.reach.toTell()
-	if err != nil {
-		f.log.Warn("cannot enumerate the network interfaces", "error", err)
-	}
-	addrs = chooseOwn(addrs, f.host.ID())
-	now := f.clock.Now()
-	same := f.exchange.own.Load() != nil && slices.EqualFunc(addrs, f.told, ma.Multiaddr.Equal)
-	if same && now.Sub(f.issued).Abs() < recordLife/4 {
-		return nil
-	}
-	if now.Sub(f.issued) < time.Second {
-		now = f.issued.Add(time.Second) // the clock was set back, or it is too soon: the later record counts
-	}
-	raw, err := f.sign(now, addrs)
-	if err != nil {
-		return err
-	}
-	f.issued, f.told = now, addrs
-	f.exchange.own.Store(&raw)
-	return nil
-}
-
-// chooseOwn returns what fits of our addresses: circuits last, but a place is kept
-// for them.
-func chooseOwn(addrs []ma.Multiaddr, self peer.ID) []ma.Multiaddr {
-	var direct, circuits []ma.Multiaddr
-	for _, a := range dialable(addrs, self) {
-		if isCircuit(a) {
-			circuits = append(circuits, a)
-		} else {
-			direct = append(direct, a)
-		}
-	}
-	circuits = circuits[:min(len(circuits), maxCircuitAddrs)]
-	return append(direct[:min(len(direct), maxAddrsPerContact-len(circuits))], circuits...)
-}
-
 // HandlePeerFound implements mdns.Notifee. Anybody on the local network can say
 // anything there; the dial's handshake finds out.
 func (f *finder) HandlePeerFound(info peer.AddrInfo) {
@@ -662,36 +464,6 @@ func (f *finder) follow(ctx context.Context, sub event.Subscription) {
 			})
 		}
 	}
-}
-
-// onlyRelayed reports whether all connections to p run through relays.
-func (f *finder) onlyRelayed(p peer.ID) bool {
-	conns := f.host.Network().ConnsToPeer(p)
-	return len(conns) > 0 && !slices.ContainsFunc(conns, func(c network.Conn) bool { return !isCircuit(c.RemoteMultiaddr()) })
-}
-
-// upgrade looks for a way to a neighbour past the relay.
-func (f *finder) upgrade(ctx context.Context, p peer.ID, c *contact) {
-	direct := c.directAddrs()
-	if !f.onlyRelayed(p) || len(direct) == 0 {
-		return
-	}
-	f.dials.Go(func() {
-		err := f.dial(network.WithForceDirectDial(ctx, "past the relay"), peer.AddrInfo{ID: p, Addrs: direct})
-		f.mail.put(findEvent{kind: findDialed, peer: p, err: err, direct: true})
-	})
-}
-
-// upgraded plans the next try. When it succeeded, the relayed connections were
-// closed by what closes all that a newer connection makes useless (links).
-func (f *finder) upgraded(p peer.ID, err error) {
-	c := f.book[p]
-	if c == nil || !c.up || err == nil {
-		return
-	}
-	c.upgradeTry++
-	d := upgradeMin << min(c.upgradeTry, 16)
-	f.tasks.set(task{toUpgrade, p}, jitter(min(d, upgradeMax)))
 }
 
 // state is said of the finder in Stats.

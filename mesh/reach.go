@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -121,4 +122,65 @@ func (r *reach) factory(given []ma.Multiaddr) []ma.Multiaddr {
 		return given
 	}
 	return addrs
+}
+
+// The finder's part: our own record.
+
+// tell makes a new record of our own when our addresses have changed, and has the
+// neighbours told.
+func (f *finder) tell() {
+	f.tasks.set(task{toTell, ""}, jitter(recordRefresh))
+	before := f.exchange.own.Load()
+	if err := f.renew(); err != nil {
+		f.log.Error("cannot sign our own addresses", "error", err)
+		return
+	}
+	if f.exchange.own.Load() == before {
+		return
+	}
+	for p, c := range f.book {
+		if c.up {
+			f.tasks.sooner(task{toExchange, p}, jitter(exchangeSoon))
+		}
+	}
+}
+
+// renew signs a new record of our own if the last says something else than is so,
+// or is getting old.
+func (f *finder) renew() error {
+	addrs, err := f.reach.toTell()
+	if err != nil {
+		f.log.Warn("cannot enumerate the network interfaces", "error", err)
+	}
+	addrs = chooseOwn(addrs, f.host.ID())
+	now := f.clock.Now()
+	same := f.exchange.own.Load() != nil && slices.EqualFunc(addrs, f.told, ma.Multiaddr.Equal)
+	if same && now.Sub(f.issued).Abs() < recordLife/4 {
+		return nil
+	}
+	if now.Sub(f.issued) < time.Second {
+		now = f.issued.Add(time.Second) // the clock was set back, or it is too soon: the later record counts
+	}
+	raw, err := f.sign(now, addrs)
+	if err != nil {
+		return err
+	}
+	f.issued, f.told = now, addrs
+	f.exchange.own.Store(&raw)
+	return nil
+}
+
+// chooseOwn returns what fits of our addresses: circuits last, but a place is kept
+// for them.
+func chooseOwn(addrs []ma.Multiaddr, self peer.ID) []ma.Multiaddr {
+	var direct, circuits []ma.Multiaddr
+	for _, a := range dialable(addrs, self) {
+		if isCircuit(a) {
+			circuits = append(circuits, a)
+		} else {
+			direct = append(direct, a)
+		}
+	}
+	circuits = circuits[:min(len(circuits), maxCircuitAddrs)]
+	return append(direct[:min(len(direct), maxAddrsPerContact-len(circuits))], circuits...)
 }
