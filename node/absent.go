@@ -31,6 +31,7 @@ func (n *Node) drainFilled(ctx context.Context, key string) error {
 		return nil
 	}
 	if e.Absent {
+		n.misses(e)
 		return nil
 	}
 	if !marked {

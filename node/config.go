@@ -77,6 +77,9 @@ type Config struct {
 	// Limits bound what others may add to the logs; zero fields are the
 	// design's.
 	Limits ledger.Limits
+	// Carry bounds the bodies that are kept for others, in bytes; zero fields are
+	// those of [ledger.DefaultQuota].
+	Carry ledger.Quota
 	// HostOptions are passed to libp2p after our own; a simulator passes its
 	// transports here.
 	HostOptions []libp2p.Option
@@ -129,6 +132,7 @@ func (c *Config) validate() error {
 	if c.ReceiptDelay == 0 {
 		c.ReceiptDelay = defaultReceiptDelay
 	}
+	c.Carry = c.Carry.OrDefault()
 	if c.IdleLock == 0 {
 		c.IdleLock = defaultIdleLock
 	}

@@ -190,6 +190,9 @@ func (n *Node) drainWork(ctx context.Context, w *work) error {
 // conclude does what follows from a batch that is on disk.
 func (n *Node) conclude(ctx context.Context, b *batch) error {
 	if len(b.learnt) > 0 {
+		if n.carry.leftOut() {
+			n.due.putBack(work{allFilled: true}) // some of it may be what was learnt to be read
+		}
 		if err := n.openWaiting(ctx, b.learnt); err != nil {
 			return err
 		}
@@ -290,6 +293,7 @@ func (n *Node) drainEntry(b *batch, e *ledger.Entry) error {
 	}
 	if e.Absent {
 		b.put(absentKey(e.Header.Log(), e.Header.Seq), []byte{1})
+		n.misses(e)
 		return nil
 	}
 	switch e.Header.Kind {

@@ -73,6 +73,7 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
 	results := make([]received, len(frames))
 	verified := make([]ledger.Verified, 0, len(frames))
 	places := make([]int, 0, len(frames))
+	coming := make(map[identity.Key]uint64)
 	for i, frame := range frames {
 		v, err := ledger.Verify(frame)
 		if err != nil {
@@ -80,6 +81,10 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
 			n.count(func(m *Metrics) { m.Refused++ })
 			n.log.Debug("refused an entry", "err", err)
 			continue
+		}
+		v, unsure := n.bounded(v, coming)
+		if unsure {
+			defer n.due.fill(v.Entry()) // once it is stored
 		}
 		results[i] = received{verdict: mesh.Ignore, entry: v.Entry()}
 		verified, places = append(verified, v), append(places, i)
@@ -148,6 +153,7 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 // arrived sets to work what follows from an entry that is durable now.
 func (n *Node) arrived(e *ledger.Entry) {
 	head, _ := n.logs.Head(e.Header.Log())
+	n.carried(e)
 	n.heed(e, head.Next)
 	n.due.add(e, head.Next)
 	n.testimony.grew(e.Header.Log())

@@ -71,6 +71,7 @@ type Node struct {
 
 	due    *due      // work for drainLoop
 	checks *checking // of proved ranges
+	carry  *cargo    // bodies held for others
 	sync   *syncing  // what sessions of synchronisation share
 	forks  *forkWatch
 	thrift *thrift       // low-bandwidth mode
@@ -81,7 +82,7 @@ type Node struct {
 
 	ctx    context.Context // ends when the node closes
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop, lockLoop, trustLoop, witnessLoop, scrubLoop
+	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop, lockLoop, trustLoop, witnessLoop, scrubLoop, checkLoop, carryLoop
 }
 
 // Open starts a node: it opens the logs, joins the mesh and, where the vault is
@@ -92,11 +93,12 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(err, cfg.closeOwned())
 	}
-	n.wg.Add(8)
+	n.wg.Add(9)
 	n.wg.Add(1)
 	go n.thriftLoop()
 	go n.witnessLoop()
 	go n.checkLoop()
+	go n.carryLoop()
 	go n.scrubLoop()
 	n.keeper.ring()
 	go n.trustLoop()
@@ -143,7 +145,7 @@ func prepare(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(), carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	if err := n.loadTrust(); err != nil {

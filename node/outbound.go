@@ -299,7 +299,7 @@ func (n *Node) seal(m *outgoing) (ledger.Header, []byte, *openedRecord, error) {
 		return h, nil, nil, err
 	}
 	n.cfg.Step("outbound:state")
-	h.GroupTag, h.Commit = s.Tag, s.Commit
+	h.GroupTag, h.Commit, h.LifetimeS = s.Tag, s.Commit, messageLifetime
 	if n.cfg.Unsafe.NoSeal {
 		return h, m.payload, rec, nil
 	}

@@ -149,6 +149,8 @@ type Metrics struct {
 	Appended, Known, Penned, Forked, OverLimit uint64
 	Refused                                    uint64 // failed [ledger.Verify]
 	Proved, Checked, Spoilt                    uint64 // entries of proved ranges: stored, signatures checked, of them wrong
+	Carried                                    uint64 // bytes of bodies held for others, now
+	NotCarried, Evicted                        uint64 // bodies for others that were not kept, or given up
 	StoreErrors                                uint64
 	Opened, Unopened, Unprovable               uint64
 	Sent, PublishFailed                        uint64

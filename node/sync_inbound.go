@@ -103,10 +103,10 @@ func (n *Node) scanAbsent(ctx context.Context) error {
 			s.scanLog, s.scanSeq = head.Log, 0
 		}
 		to := min(head.Next, s.scanSeq+left)
-		var seqs []uint64
+		var absent []*ledger.Entry
 		err := n.logs.Bodyless(ctx, head.Log, s.scanSeq, to, func(e *ledger.Entry) error {
 			if e.Header.BodyLen > 0 {
-				seqs = append(seqs, e.Header.Seq)
+				absent = append(absent, e)
 			}
 			return nil
 		})
@@ -117,6 +117,12 @@ func (n *Node) scanAbsent(ctx context.Context) error {
 			// The log is damaged: what is lost of it is fetched again as a whole.
 			n.log.Error("absent bodies of a log are not known", "log", head.Log, "err", err)
 			to = head.Next
+		}
+		var seqs []uint64
+		for _, e := range absent {
+			if n.worthFetching(ctx, e) {
+				seqs = append(seqs, e.Header.Seq)
+			}
 		}
 		s.bodies(func(a *ledger.Absence) { a.Add(head.Log, seqs...) })
 		left -= min(left, max(to-s.scanSeq, 1))

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -314,6 +315,13 @@ func (p *puller) absent(ctx context.Context, w ledger.Want) ([]*ledger.Entry, er
 		}
 		break
 	}
+	found = slices.DeleteFunc(found, func(e *ledger.Entry) bool {
+		worth := p.n.worthFetching(ctx, e)
+		if !worth {
+			gone = append(gone, e.Header.Seq)
+		}
+		return !worth
+	})
 	p.n.sync.bodies(func(a *ledger.Absence) { a.Remove(w.Log, gone...) })
 	return found, nil
 }

@@ -289,6 +289,7 @@ func (n *Node) Metrics() Metrics {
 	m := n.counters
 	n.countMu.Unlock()
 	m.Mesh = n.mesh.Stats()
+	m.Carried = n.carry.bytes()
 	for _, h := range n.logs.Frontier() {
 		m.Logs++
 		m.Entries += h.Next

@@ -249,6 +249,7 @@ func (n *Node) cutOwn(ctx context.Context) error {
 // gap: as far back as the last one that is absent or erased.
 func (n *Node) promise(ctx context.Context, id identity.LogID, now time.Time) error {
 	head, ok := n.logs.Head(id)
+	head.Next = min(head.Next, n.logs.Checked(id))  // what lies behind a spoilt entry is promised once that is back
 	if !ok || head.Next == 0 || id == n.selfLog() { // that an author holds its own entries helps nobody
 		return nil
 	}
@@ -264,12 +265,9 @@ func (n *Node) promise(ctx context.Context, id identity.LogID, now time.Time) er
 		start = head.Next - min(head.Next, custodyDepth)
 		from = start
 	}
-	err := n.logs.Entries(ctx, id, start, head.Next, func(e *ledger.Entry) error {
-		if !e.HasBody() {
-			from = e.Header.Seq + 1
-		}
-		return nil
-	})
+	n.carry.keep.Lock() // nothing is given up between the look and the promise
+	defer n.carry.keep.Unlock()
+	from, err := n.keeps(ctx, id, from, start, head.Next, now)
 	if err != nil || from >= head.Next {
 		return err
 	}

@@ -101,7 +101,7 @@ func settings() []setting {
 			fixed("info"), each(checkLevel)},
 		{keyLogFile, "log-file", "append the log to this `file` instead of standard error", textKind, upOnly,
 			fixed(), nil},
-	}, attachmentSettings()...)
+	}, append(attachmentSettings(), carrySettings()...)...)
 }
 
 func fixed(items ...string) func(environment) ([]string, error) {

@@ -157,6 +157,7 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 		Thrift:           c.text(keyThrift),
 		DestroyRelayKeys: d.destroyRelayKeys, Attachments: c.attachmentLimits(),
 	}
+	cfg.Carry = carryQuota(c)
 	cfg.IdleLock, _ = parseIdle(c.text(keyIdleLock)) // checked when it was loaded
 	wiped, err := node.WipeMark(string(d))
 	if err != nil {
