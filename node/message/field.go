@@ -170,10 +170,12 @@ func hidden(r rune) bool {
 
 func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
 
-// Clean makes a text that was pasted fit to send: line ends of other systems become a plain new line, hidden characters
-// that carry no meaning (the rules of a text refuse them) are left out, and space at both ends goes. What is not UTF-8 stays
-// as it is, to be refused.
-func Clean(s string) string {
+// Clean makes a text that was pasted fit to send, as [NewText] does, and takes the space off both ends.
+func Clean(s string) string { return strings.TrimSpace(plain(s)) }
+
+// plain turns line ends of other systems into a plain new line and leaves out hidden characters that carry no meaning; the rules
+// of a text refuse them. What is not UTF-8 stays as it is, to be refused.
+func plain(s string) string {
 	if !utf8.ValidString(s) {
 		return s
 	}
@@ -184,7 +186,7 @@ func Clean(s string) string {
 		}
 		return r
 	}, s)
-	return strings.TrimSpace(s)
+	return s
 }
 
 // choiceValue is one of a few words.

@@ -14,9 +14,9 @@ type Text struct {
 	ReplyTo EntryID
 }
 
-// NewText returns a text message of what was typed or pasted ([Clean]); [Encode] checks the rest.
+// NewText returns a text message of what was typed or pasted as it is but for hidden characters and line ends; [Encode] checks the rest.
 func NewText(body string, sent time.Time) Message {
-	return Message{Sent: sent, Content: &Text{Body: Clean(body)}}
+	return Message{Sent: sent, Content: &Text{Body: plain(body)}}
 }
 
 func (t *Text) Kind() Kind      { return KindText }
