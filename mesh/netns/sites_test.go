@@ -12,9 +12,9 @@ import (
 // contact is how long after they have contact again everybody has everything.
 const contact = 30 * time.Second
 
-// siteRate is what a site's cable carries, in kilobits a second: as much as a good
-// radio link, and so little that a pile of messages takes its time.
-const siteRate = 1000
+// siteRate is what a site's cable carries, in kilobits a second: a radio link
+// between buildings, not a lab's.
+const siteRate = 10_000
 
 // network is a bed with devices that run on it and talk.
 type network struct {
