@@ -76,13 +76,14 @@ type Node struct {
 	forks  *forkWatch
 	thrift *thrift       // low-bandwidth mode
 	owed   chan struct{} // one pending wake-up of receiptLoop
+	alerts chan struct{} // one pending wake-up of escalateLoop
 
 	countMu  sync.Mutex
 	counters Metrics // guarded by countMu
 
 	ctx    context.Context // ends when the node closes
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // drainLoop, receiptLoop, upkeepLoop, lockLoop, trustLoop, witnessLoop, scrubLoop, checkLoop, carryLoop
+	wg     sync.WaitGroup // of the loops that Open starts
 }
 
 // Open starts a node: it opens the logs, joins the mesh and, where the vault is
@@ -93,19 +94,14 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, errors.Join(err, cfg.closeOwned())
 	}
-	n.wg.Add(9)
-	n.wg.Add(1)
-	go n.thriftLoop()
-	go n.witnessLoop()
-	go n.checkLoop()
-	go n.carryLoop()
-	go n.scrubLoop()
 	n.keeper.ring()
-	go n.trustLoop()
-	go n.drainLoop()
-	go n.receiptLoop()
-	go n.upkeepLoop()
-	go n.lockLoop()
+	for _, loop := range []func(){
+		n.witnessLoop, n.checkLoop, n.carryLoop, n.scrubLoop, n.thriftLoop, n.trustLoop, n.drainLoop, n.receiptLoop,
+		n.escalateLoop, n.upkeepLoop, n.lockLoop,
+	} {
+		n.wg.Add(1)
+		go loop()
+	}
 	if cfg.Vault != nil && !cfg.Vault.Locked() {
 		if err := n.Unlock(ctx, nil); err != nil {
 			return nil, errors.Join(err, n.Close())
@@ -145,7 +141,8 @@ func prepare(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
-		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(), carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1),
+		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(),
+		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), alerts: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	if err := n.loadTrust(); err != nil {

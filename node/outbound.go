@@ -45,6 +45,9 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if err := n.fits(id, m.Content, priority); err != nil {
+		return Sent{}, err
+	}
 	e, err := n.sendPayload(ctx, id, payload, p)
 	if err != nil {
 		return Sent{}, err

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"tocsin/crypto/group"
@@ -182,30 +181,31 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 	if o.rec.flags.has(flagBroadcast) {
 		n.showBroadcasts()
 	}
-	return n.open.inbox.Apply(inbox.Item{
+	change := n.open.inbox.Apply(inbox.Item{
 		ID: inbox.EntryID(o.rec.id), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
 		From: n.authorOf(o.log, received), Message: n.joinParts(o.msg), Sent: o.msg.Sent, Received: received,
 		Priority: o.rec.priority.String(), Own: n.mine(o.log), Provable: o.rec.flags.has(flagProvable),
 		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
 		Forked: n.beyondFork(o.log, o.seq), AfterClosing: n.afterClosing(o.log, o.seq),
 	})
+	if change.Board || len(change.Delivery) > 0 { // an acknowledgement ends an alert
+		n.escalateSoon()
+	}
+	return change
 }
 
-// joinParts has receipts name the first entry of a message that left as several.
+// joinParts has what points at a message that left as several entries, such as a
+// receipt or an answer, point at the first.
 func (n *Node) joinParts(m message.Message) message.Message {
-	r, ok := m.Content.(*message.Receipt)
-	if !ok || len(n.open.parts) == 0 {
+	if len(n.open.parts) == 0 {
 		return m
 	}
-	joined := *r
-	joined.Entries = slices.Clone(r.Entries)
-	for i, id := range joined.Entries {
+	return message.Redirect(m, func(id message.EntryID) message.EntryID {
 		if first, ok := n.open.parts[id]; ok {
-			joined.Entries[i] = first
+			return first
 		}
-	}
-	m.Content = &joined
-	return m
+		return id
+	})
 }
 
 // Conversations returns all groups of this device, the most recent first.

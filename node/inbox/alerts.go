@@ -68,32 +68,35 @@ func (c *conversation) alert(it Item, content *message.Alert) Alert {
 	return a
 }
 
-// DueEscalation is an alert that is to call its next.
-type DueEscalation struct {
-	Group   GroupID
+// Escalation is the next step of an alert that nobody has acknowledged.
+type Escalation struct {
+	Group GroupID
+	// Members are the logs of the group's devices, any of which may raise it.
+	Members []string
 	Content message.Escalation
+	At      time.Time // from when on, by this device's clock
 }
 
-// DueEscalations returns the escalations that are due at now, of all conversations, and when the next one will be; zero for
-// none.
-func (in *Inbox) DueEscalations(now time.Time) (due []DueEscalation, next time.Time) {
+// Escalations returns the next step of every alert that sounds and has somebody left to call, the earliest first.
+func (in *Inbox) Escalations() (out []Escalation) {
 	in.mu.RLock()
 	defer in.mu.RUnlock()
 	for id, c := range in.conversations {
 		contents(&c.boards, message.KindAlert, func(it *Item, content *message.Alert) {
 			a := c.alert(in.fill(c, *it), content)
-			switch {
-			case a.Escalates.IsZero():
-			case !a.Escalates.After(now):
-				step := len(a.Called)
-				due = append(due, DueEscalation{id, message.Escalation{Alert: message.EntryID(it.ID), Step: &step}})
-			case next.IsZero() || a.Escalates.Before(next):
-				next = a.Escalates
+			if a.Escalates.IsZero() {
+				return
 			}
+			step := len(a.Called)
+			e := Escalation{Group: id, At: a.Escalates, Content: message.Escalation{Alert: message.EntryID(it.ID), Step: &step}}
+			for _, m := range c.group.Members {
+				e.Members = append(e.Members, m.Log)
+			}
+			out = append(out, e)
 		})
 	}
-	slices.SortFunc(due, func(a, b DueEscalation) int {
-		return cmp.Or(slices.Compare(a.Group[:], b.Group[:]), slices.Compare(a.Content.Alert[:], b.Content.Alert[:]))
+	slices.SortFunc(out, func(a, b Escalation) int {
+		return cmp.Or(a.At.Compare(b.At), slices.Compare(a.Content.Alert[:], b.Content.Alert[:]))
 	})
-	return due, next
+	return out
 }

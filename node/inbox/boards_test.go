@@ -185,11 +185,8 @@ func TestAlertEscalates(t *testing.T) {
 	if a := get(); !a.Sounds() || len(a.Called) != 1 || a.Escalates != alert.Received.Add(2*time.Minute) {
 		t.Fatalf("alert %+v", a)
 	}
-	if due, next := b.in.DueEscalations(alert.Received.Add(time.Minute)); len(due) != 0 || next != alert.Received.Add(2*time.Minute) {
-		t.Errorf("due early: %v, next %v", due, next)
-	}
-	due, _ := b.in.DueEscalations(alert.Received.Add(2 * time.Minute))
-	if len(due) != 1 || *due[0].Content.Step != 1 || due[0].Content.Alert != id(alert) {
+	due := b.in.Escalations()
+	if len(due) != 1 || *due[0].Content.Step != 1 || due[0].Content.Alert != id(alert) || due[0].At != alert.Received.Add(2*time.Minute) || len(due[0].Members) != 3 {
 		t.Fatalf("due %+v", due)
 	}
 	for range 3 { // several devices raise it at once
@@ -199,7 +196,7 @@ func TestAlertEscalates(t *testing.T) {
 	if a := get(); !slices.Equal(a.Called, to) || !a.Escalates.IsZero() || !a.Sounds() {
 		t.Errorf("after the escalation: called %v, escalates %v", a.Called, a.Escalates)
 	}
-	if due, next := b.in.DueEscalations(alert.Received.Add(time.Hour)); len(due) != 0 || !next.IsZero() {
+	if due := b.in.Escalations(); len(due) != 0 {
 		t.Error("there is nobody left to call, and somebody is")
 	}
 	b.says("chidi", &message.Receipt{State: message.Acknowledged, Entries: []message.EntryID{id(alert)}})
@@ -377,9 +374,8 @@ func views(items []Item) []any {
 	}
 	incident, _ := b.in.Incident(b.group)
 	conversation, _ := b.in.Conversation(b.group)
-	due, next := b.in.DueEscalations(epoch.Add(time.Hour))
 	return []any{b.in.Messages(b.group, 0, 0), b.in.CallOuts(b.group), b.in.Casualties(b.group), b.in.Tasks(b.group), b.in.Decisions(b.group),
-		b.in.Alerts(b.group), incident, b.in.Duties(b.group, epoch.Add(time.Hour)), conversation, due, next, b.in.Search(Query{Words: "w"})}
+		b.in.Alerts(b.group), incident, b.in.Duties(b.group, epoch.Add(time.Hour)), conversation, b.in.Escalations(), b.in.Search(Query{Words: "w"})}
 }
 
 // filled is an inbox of n texts in one conversation of ten.

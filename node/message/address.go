@@ -67,7 +67,7 @@ func role(p *string) shapedValue    { return shapedValue{line(p, MaxRole), check
 func address(p *string) shapedValue { return shapedValue{line(p, MaxAddress), checkAddress} }
 
 func addresses(p *[]string, most int) listValue {
-	return listValue{p: p, max: most, each: MaxAddress, shape: checkAddress}
+	return listValue{p: p, max: most, each: MaxAddress, shape: checkAddress, human: addressWords}
 }
 
 func (v shapedValue) set(values []string) error {
@@ -84,9 +84,12 @@ func (v shapedValue) check() error {
 	return v.shape(*v.p)
 }
 
-func (v shapedValue) Human() string {
-	if r, ok := RoleOf(*v.p); ok {
+func (v shapedValue) Human() string { return addressWords(*v.p) }
+
+// addressWords is an address as people read it; what is none stays as it is.
+func addressWords(s string) string {
+	if r, ok := RoleOf(s); ok {
 		return strings.ReplaceAll(r, "-", " ")
 	}
-	return strings.TrimPrefix(*v.p, "person:")
+	return strings.TrimPrefix(s, "person:")
 }

@@ -153,7 +153,7 @@ func CleanName(name string) string {
 		name = "file-" + name
 	}
 	name = cutName(name)
-	if name == "" {
+	if !strings.ContainsFunc(name, visible) {
 		return "file"
 	}
 	return name

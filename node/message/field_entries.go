@@ -147,6 +147,8 @@ type listValue struct {
 	max, each int
 	// shape, if set, reports what is wrong with one of them, after "has a value that".
 	shape func(string) error
+	// human, if set, is one of them as people read it.
+	human func(string) string
 }
 
 func list(p *[]string, most, each int) listValue { return listValue{p: p, max: most, each: each} }
@@ -154,7 +156,15 @@ func list(p *[]string, most, each int) listValue { return listValue{p: p, max: m
 func (v listValue) Input() Input      { return InputList }
 func (v listValue) Choices() []Choice { return nil }
 func (v listValue) Zero() bool        { return len(*v.p) == 0 }
-func (v listValue) Human() string     { return strings.Join(*v.p, "; ") }
+func (v listValue) Human() string {
+	words := slices.Clone(*v.p)
+	if v.human != nil {
+		for i, s := range words {
+			words[i] = v.human(s)
+		}
+	}
+	return strings.Join(words, "; ")
+}
 func (v listValue) Values() []string  { return slices.Clone(*v.p) }
 
 func (v listValue) set(values []string) error {
@@ -187,4 +197,41 @@ func (v listValue) encode() any { return *v.p }
 func (v listValue) decode(c modes, raw cbor.RawMessage) error {
 	*v.p = nil
 	return c.read(raw, v.p)
+}
+
+// Redirect returns m with every entry that it points at replaced by what to says, such as the first of several entries by which one
+// message left. m itself stays as it is.
+func Redirect(m Message, to func(EntryID) EntryID) Message {
+	if m.Content == nil || !redirect(m.Content, to, false) {
+		return m
+	}
+	c := New(m.Kind())
+	if err := Fill(c, Values(m.Content)); err != nil {
+		return m // not a valid message: there is nothing to redirect
+	}
+	redirect(c, to, true)
+	return Message{Sent: m.Sent, Content: c}
+}
+
+// redirect reports whether anything that c points at is to be replaced, and replaces it if set.
+func redirect(c Content, to func(EntryID) EntryID, set bool) (changes bool) {
+	for _, f := range c.Fields() {
+		switch v := f.value.(type) {
+		case entryValue:
+			next := to(*v.p)
+			changes = changes || next != *v.p
+			if set {
+				*v.p = next
+			}
+		case entriesValue:
+			for i, id := range *v.p {
+				next := to(id)
+				changes = changes || next != id
+				if set {
+					(*v.p)[i] = next
+				}
+			}
+		}
+	}
+	return changes
 }

@@ -103,16 +103,13 @@ func (r *Role) Kind() Kind { return KindRole }
 func (r *Role) Summary() string {
 	to := ""
 	if r.To != "" {
-		to = "to " + address(&r.To).Human()
+		to = "to " + addressWords(r.To)
 	}
 	return "Role " + joined(" ", label(roleChoices(), string(r.Action))+":", RoleName(r.Role), to)
 }
 
 // RoleName is a role as people read it.
-func RoleName(role string) string {
-	a := RoleAddress(role)
-	return address(&a).Human()
-}
+func RoleName(role string) string { return addressWords(RoleAddress(role)) }
 
 func roleChoices() []Choice {
 	return []Choice{{string(RoleTake), "taken"}, {string(RoleHandOver), "handed over"}, {string(RoleRelease), "given up"}}

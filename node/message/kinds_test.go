@@ -336,3 +336,25 @@ func TestWordsAreForPeople(t *testing.T) {
 		t.Errorf("words of an attachment: %q", w)
 	}
 }
+
+func TestRedirect(t *testing.T) {
+	to := func(e EntryID) EntryID {
+		if e == id(5) {
+			return id(6)
+		}
+		return e
+	}
+	receipt := NewReceipt(Read, []EntryID{id(4), id(5)}, sent)
+	got := Redirect(receipt, to).Content.(*Receipt)
+	if !slices.Equal(got.Entries, []EntryID{id(4), id(6)}) || receipt.Content.(*Receipt).Entries[1] != id(5) {
+		t.Errorf("redirected to %v, and the original says %v", got.Entries, receipt.Content.(*Receipt).Entries)
+	}
+	answer := Message{Sent: sent, Content: &CallOutAnswer{CallOut: id(5), Answer: AnswerComing, ETA: num(3)}}
+	if got := Redirect(answer, to).Content.(*CallOutAnswer); got.CallOut != id(6) || *got.ETA != 3 {
+		t.Errorf("an answer: %v", Values(got))
+	}
+	text := NewText("x", sent)
+	if got := Redirect(text, to); got.Content != text.Content {
+		t.Error("a text that points nowhere was copied")
+	}
+}

@@ -16,7 +16,7 @@ type Task struct {
 
 func (t *Task) Kind() Kind { return KindTask }
 func (t *Task) Summary() string {
-	return "Task: " + joined(" · ", t.What, address(&t.To).Human())
+	return "Task: " + joined(" · ", t.What, addressWords(t.To))
 }
 func (t *Task) Fields() []Field {
 	return []Field{

@@ -1,0 +1,143 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"tocsin/crypto/group"
+	"tocsin/node/inbox"
+	"tocsin/node/message"
+)
+
+// fits asks the boards whether something can be said now in a group. n.mu is held.
+func (n *Node) fits(id group.ID, content message.Content, priority string) error {
+	if n.open == nil {
+		return n.lockedError()
+	}
+	v, ok := n.open.keyring.Group(id)
+	if !ok {
+		return noGroup(id)
+	}
+	role, _ := v.Role(n.self)
+	now := n.cfg.Clock.Now()
+	err := n.open.inbox.Check(inbox.Saying{
+		Group: inbox.GroupID(id), From: n.authorOf(n.self, now), Admin: role == group.RoleAdmin,
+		Content: content, Priority: priority, Now: now,
+	})
+	if errors.Is(err, inbox.ErrRefused) {
+		return invalid("%s", strings.TrimPrefix(err.Error(), inbox.ErrRefused.Error()+": "))
+	}
+	return err
+}
+
+// Acknowledge tells the members of its group that this reader has taken note of a
+// message: a receipt of the reader's own press, at the message's priority. id is
+// the entry's, in hexadecimal. Errors: [ErrLocked], [ErrNotFound], [ErrInvalid].
+func (n *Node) Acknowledge(ctx context.Context, id string) (Sent, error) {
+	it, err := n.message(id)
+	if err != nil {
+		return Sent{}, err
+	}
+	if it.Own {
+		return Sent{}, invalid("this message is your own: it is for others to acknowledge")
+	}
+	if it.Broadcast {
+		return Sent{}, invalid("a message to everybody is not acknowledged; answer its author in a conversation")
+	}
+	receipt := message.NewReceipt(message.Acknowledged, []message.EntryID{message.EntryID(it.ID)}, n.cfg.Clock.Now())
+	return n.Send(ctx, hex.EncodeToString(it.Group[:]), receipt, it.Priority)
+}
+
+// message finds a shown message by its entry id.
+func (n *Node) message(id string) (inbox.Item, error) {
+	raw, err := hex.DecodeString(id)
+	if err != nil || len(raw) != len(inbox.EntryID{}) {
+		return inbox.Item{}, invalid("an entry id is 64 hexadecimal characters")
+	}
+	var it inbox.Item
+	err = n.reads(func(in *inbox.Inbox) error {
+		var ok bool
+		if it, ok = in.Message(inbox.EntryID(raw)); !ok {
+			return fmt.Errorf("%w: no message %s is shown here; look its id up with `tocsin watch` or in the conversation", ErrNotFound, id)
+		}
+		return nil
+	})
+	return it, err
+}
+
+// reads calls f with the read model of an unlocked device.
+func (n *Node) reads(f func(in *inbox.Inbox) error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.open == nil {
+		return n.lockedError()
+	}
+	return f(n.open.inbox)
+}
+
+// Board is everything that stands in one conversation, apart from what was said.
+type Board struct {
+	// Incident is nil where none was made.
+	Incident   *inbox.Incident
+	CallOuts   []inbox.CallOut
+	Alerts     []inbox.Alert
+	Casualties inbox.CasualtyBoard
+	Tasks      []inbox.Task
+	Decisions  []inbox.Decision
+	Duties     []inbox.Duty
+}
+
+// Board returns the boards of a group (hex id). Errors: [ErrLocked], [ErrNotFound].
+func (n *Node) Board(groupID string) (Board, error) {
+	id, err := parseGroupID(groupID)
+	if err != nil {
+		return Board{}, err
+	}
+	var b Board
+	err = n.reads(func(in *inbox.Inbox) error {
+		g := inbox.GroupID(id)
+		if _, ok := in.Conversation(g); !ok {
+			return noGroup(id)
+		}
+		if i, ok := in.Incident(g); ok {
+			b.Incident = &i
+		}
+		b.CallOuts, b.Alerts, b.Casualties = in.CallOuts(g), in.Alerts(g), in.Casualties(g)
+		b.Tasks, b.Decisions, b.Duties = in.Tasks(g), in.Decisions(g), in.Duties(g, n.cfg.Clock.Now())
+		return nil
+	})
+	return b, err
+}
+
+// CallOut returns one call-out with its tally, by entry id.
+func (n *Node) CallOut(id string) (out inbox.CallOut, err error) {
+	it, err := n.message(id)
+	if err != nil {
+		return out, err
+	}
+	err = n.reads(func(in *inbox.Inbox) error {
+		var ok bool
+		if out, ok = in.CallOut(it.ID); !ok {
+			return invalid("message %s is no call-out", id)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Search looks through all opened messages.
+func (n *Node) Search(q inbox.Query) (found []inbox.Item, err error) {
+	err = n.reads(func(in *inbox.Inbox) error {
+		found = in.Search(q)
+		return nil
+	})
+	return found, err
+}
+
+// Draft says what in a text may identify a patient, by this device's clock.
+func (n *Node) Draft(text string) []message.Found {
+	return message.Identifiers(text, n.cfg.Clock.Now())
+}
