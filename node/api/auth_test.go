@@ -236,6 +236,7 @@ var bodies = map[string]string{
 	"POST /v1/session":              `{"code":"00000-00000"}`,
 	"POST /v1/bundles/paper":        `{"hours":12,"codes":24}`,
 	"POST /v1/bundles/scan":         `{"codes":["TP1X"]}`,
+	"POST /v1/drafts":               `{"text":"NHS 943 476 5919","with":"JS, bed 4"}`,
 	"POST /v1/bundles/export":       `{"path":"/media/stick/x.tocsin","to":["bb/0"],"days":7}`,
 	"POST /v1/bundles/import":       `{"path":"/media/stick/x.tocsin"}`,
 	"POST /v1/proofs":               `{"id":"00"}`,

@@ -387,6 +387,9 @@ func (f *fakeNode) Send(_ context.Context, group string, m message.Message, prio
 	if group != hexGroup(1) {
 		return node.Sent{}, fmt.Errorf("%w: this device is in no group %s", node.ErrNotFound, group)
 	}
+	if _, text := m.Content.(*message.Text); !text {
+		return f.saidForm(m, priority), nil
+	}
 	id := f.say(amara, message.Words(m.Content), priority)
 	return node.Sent{ID: hex.EncodeToString(id[:]), Log: amara.Log, Seq: 1, Time: born, State: "saved"}, nil
 }

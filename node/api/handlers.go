@@ -5,10 +5,8 @@ import (
 	"encoding/hex"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"tocsin/node"
-	"tocsin/node/message"
 )
 
 //go:embed openapi.yaml
@@ -172,14 +170,12 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) error {
 	if body.Priority == "" {
 		body.Priority = "routine"
 	}
-	m := message.NewText(body.Text, s.cfg.Clock.Now())
-	if body.ReplyTo != "" {
-		if err := message.Fill(m.Content, map[string][]string{"reply-to": {body.ReplyTo}}); err != nil {
-			return invalid("reply_to is the id of a message: 64 hex digits")
-		}
+	m, err := body.content(s)
+	if err != nil {
+		return err
 	}
-	if err := m.Validate(); err != nil {
-		return invalid("%s", strings.TrimPrefix(err.Error(), message.ErrInvalid.Error()+": "))
+	if err := broken(m.Validate()); err != nil {
+		return err
 	}
 	sent, err := s.cfg.Node.Send(r.Context(), r.PathValue("id"), m, body.Priority)
 	if err != nil {

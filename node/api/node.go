@@ -64,6 +64,12 @@ type Node interface {
 	Roster(group string) ([]node.Member, error)
 	HandOver(ctx context.Context, group, member string, since time.Time) (int, error)
 	EraseMessages(ctx context.Context, token, group string, ids ...string) (node.Erased, error)
+	// Acknowledge says that the reader has taken note of a message.
+	Acknowledge(ctx context.Context, id string) (node.Sent, error)
+	Board(group string) (node.Board, error)
+	Search(q inbox.Query) ([]inbox.Item, error)
+	// Draft says what in a text may identify a patient.
+	Draft(text string) []message.Found
 	Broadcast(ctx context.Context, m message.Message, priority, reason string) (node.Sent, error)
 	// Messages returns at most limit messages from position after on; a negative after counts from the end.
 	Messages(group string, after, limit int) ([]inbox.Item, error)

@@ -67,6 +67,11 @@ func (s *Server) table() []route {
 		{"GET", "/v1/attachments/{id}/content", user, s.getAttachmentContent},
 		{"GET", "/v1/attachments/{id}/thumb", user, s.getAttachmentThumb},
 		{"POST", "/v1/groups/{id}/read", user, s.postRead},
+		{"GET", "/v1/groups/{id}/board", user, s.getBoard},
+		{"GET", "/v1/kinds", user, s.getKinds},
+		{"POST", "/v1/messages/{id}/acknowledge", user, s.deed(s.postAcknowledge)},
+		{"GET", "/v1/search", user, s.getSearch},
+		{"POST", "/v1/drafts", user, s.deed(s.postDraft)},
 		{"POST", "/v1/broadcast", user, s.deed(s.postBroadcast)},
 		{"GET", "/v1/events", user, s.getEvents},
 

@@ -84,6 +84,11 @@ type (
 		// AfterClosing: its device went on in another log and did not hold this place then: lost in a restore, or written by a copy of it.
 		AfterClosing bool `json:"after_closing,omitempty"`
 		Forked       bool `json:"forked,omitempty"` // its device signed two different entries at this place of its log, or before it
+		// Acknowledged is how many recipients have said that they took note; Retracted why its author withdrew the message; ReplacedBy
+		// the message that brings it up to date or corrects it.
+		Acknowledged int    `json:"acknowledged,omitempty"`
+		Retracted    string `json:"retracted,omitempty"`
+		ReplacedBy   string `json:"replaced_by,omitempty"`
 	}
 
 	// Logs answers GET /v1/logs.
@@ -119,11 +124,14 @@ type (
 	AddMember struct {
 		Member string `json:"member"`
 	}
-	// SendText is the body of POST /v1/groups/{id}/messages. An empty priority is routine.
+	// SendText is the body of POST /v1/groups/{id}/messages: a text, or a kind and the fields of its form. An empty priority is
+	// routine.
 	SendText struct {
-		Text     string `json:"text"`
-		Priority string `json:"priority"`
-		ReplyTo  string `json:"reply_to"`
+		Text     string              `json:"text"`
+		Priority string              `json:"priority"`
+		ReplyTo  string              `json:"reply_to"`
+		Kind     string              `json:"kind,omitempty"`
+		Fields   map[string][]string `json:"fields,omitempty"`
 	}
 	// Code answers POST /v1/web/code.
 	Code struct {
@@ -209,6 +217,7 @@ func messageOf(it inbox.Item) Message {
 		Delivered: len(it.Delivered), Read: len(it.Read), Recipients: it.Recipients,
 		Removed: it.Removed, Broadcast: it.Broadcast, Reason: it.Reason, HandedOver: it.HandedOver, Attachment: attachedOf(it),
 		Forked: it.Forked, AfterClosing: it.AfterClosing,
+		Acknowledged: len(it.Acknowledged), Retracted: it.Retracted, ReplacedBy: replacedBy(it),
 	}
 	if t, ok := it.Message.Content.(*message.Text); ok && t.ReplyTo != (message.EntryID{}) {
 		m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])

@@ -1,0 +1,33 @@
+package api
+
+import (
+	"context"
+	"net/url"
+
+	"tocsin/node"
+)
+
+// Kinds lists the kinds of message and their forms.
+func (c *Client) Kinds(ctx context.Context) (out Kinds, err error) {
+	return out, c.do(ctx, "GET", "/v1/kinds", nil, &out)
+}
+
+// Acknowledge says that the reader has taken note of a message.
+func (c *Client) Acknowledge(ctx context.Context, id string) (out node.Sent, err error) {
+	return out, c.do(ctx, "POST", "/v1/messages/"+url.PathEscape(id)+"/acknowledge", nil, &out)
+}
+
+// Board returns what stands in a conversation.
+func (c *Client) Board(ctx context.Context, group string) (out Board, err error) {
+	return out, c.do(ctx, "GET", groupPath(group, "/board"), nil, &out)
+}
+
+// Search finds messages, the newest first. The keys of q are words, person, kind, tag, group and limit.
+func (c *Client) Search(ctx context.Context, q url.Values) (out Found, err error) {
+	return out, c.do(ctx, "GET", "/v1/search?"+q.Encode(), nil, &out)
+}
+
+// Draft says what in a text may identify a patient.
+func (c *Client) Draft(ctx context.Context, d Draft) (out DraftView, err error) {
+	return out, c.do(ctx, "POST", "/v1/drafts", d, &out)
+}

@@ -1,0 +1,233 @@
+package api
+
+import (
+	"encoding/hex"
+	"time"
+
+	"tocsin/node"
+	"tocsin/node/inbox"
+	"tocsin/node/message"
+)
+
+// The types of clinical messages and of the boards on which they stand, as they go over the API.
+type (
+	// Kinds answers GET /v1/kinds.
+	Kinds struct {
+		Kinds []Kind `json:"kinds"`
+	}
+	// Kind is a kind of message with its form.
+	Kind struct {
+		Kind   string  `json:"kind"`
+		Name   string  `json:"name"`
+		Fields []Field `json:"fields"`
+	}
+	// Field is one field of a form.
+	Field struct {
+		Name     string   `json:"name"`
+		Label    string   `json:"label"`
+		Help     string   `json:"help,omitempty"`
+		Required bool     `json:"required"`
+		Input    string   `json:"input"`
+		Choices  []Choice `json:"choices,omitempty"`
+	}
+	// Choice is one of the values that a field allows.
+	Choice struct {
+		Value string `json:"value"`
+		Label string `json:"label"`
+	}
+	// Draft is the body of POST /v1/drafts.
+	Draft struct {
+		Text string `json:"text"`
+		// With is what stands in the place of an identifier in Replaced, such as "JS, bed 4".
+		With string `json:"with"`
+	}
+	// DraftView says what in a draft may identify a patient.
+	DraftView struct {
+		Found    []Identifier `json:"found"`
+		Replaced string       `json:"replaced"`
+	}
+	// Identifier is one thing found: the bytes from From up to To.
+	Identifier struct {
+		Kind  string `json:"kind"`
+		Words string `json:"words"`
+		From  int    `json:"from"`
+		To    int    `json:"to"`
+	}
+	// Found answers GET /v1/search.
+	Found struct {
+		Messages []Message `json:"messages"`
+	}
+	// Board answers GET /v1/groups/{id}/board.
+	Board struct {
+		Incident   *Incident  `json:"incident"`
+		CallOuts   []CallOut  `json:"call_outs"`
+		Alerts     []Alert    `json:"alerts"`
+		Casualties []Casualty `json:"casualties"`
+		Tasks      []Task     `json:"tasks"`
+		Decisions  []Decision `json:"decisions"`
+		Duties     []Duty     `json:"duties"`
+	}
+	// Incident is the incident of a conversation.
+	Incident struct {
+		Name     string    `json:"name"`
+		Mode     string    `json:"mode"`
+		Exercise bool      `json:"exercise"`
+		State    string    `json:"state"`
+		By       Author    `json:"by"`
+		Since    time.Time `json:"since"`
+	}
+	// CallOut is a call-out with its tally, in people.
+	CallOut struct {
+		Message Message    `json:"message"`
+		Closed  bool       `json:"closed"`
+		Coming  []Answered `json:"coming"`
+		Later   []Answered `json:"later"`
+		Cannot  []Answered `json:"cannot"`
+		Silent  int        `json:"silent"`
+		After   int        `json:"after"`
+		Skills  []Skill    `json:"skills"`
+	}
+	// Answered is one person's answer; There is null where no time was said.
+	Answered struct {
+		From  Author     `json:"from"`
+		At    time.Time  `json:"at"`
+		There *time.Time `json:"there"`
+		Skill string     `json:"skill"`
+	}
+	// Skill is how many are coming with a skill, "" for none of those asked for.
+	Skill struct {
+		Skill  string `json:"skill"`
+		Coming int    `json:"coming"`
+	}
+	// Alert is an alert and what has come of it; Escalates is null where nobody is left to call.
+	Alert struct {
+		Message      Message    `json:"message"`
+		Sounds       bool       `json:"sounds"`
+		Called       []string   `json:"called"`
+		Acknowledged int        `json:"acknowledged"`
+		Cancelled    bool       `json:"cancelled"`
+		Escalates    *time.Time `json:"escalates"`
+	}
+	// Casualty is one tag and what was last said of it.
+	Casualty struct {
+		Tag         string  `json:"tag"`
+		Triage      string  `json:"triage"`
+		TriageWords string  `json:"triage_words"`
+		Message     Message `json:"message"`
+		Said        int     `json:"said"`
+	}
+	// Task is a task and where it stands.
+	Task struct {
+		Message    Message   `json:"message"`
+		State      string    `json:"state"`
+		StateWords string    `json:"state_words"`
+		Open       bool      `json:"open"`
+		By         Author    `json:"by"`
+		Since      time.Time `json:"since"`
+	}
+	// Decision is an entry of the decision log; Corrects is the number of the one that it corrects, 0 for none.
+	Decision struct {
+		Number   int     `json:"number"`
+		Message  Message `json:"message"`
+		Corrects int     `json:"corrects"`
+	}
+	// Duty is an on-duty role and who holds it.
+	Duty struct {
+		Role      string   `json:"role"`
+		Name      string   `json:"name"`
+		Holders   []Holder `json:"holders"`
+		Contested bool     `json:"contested"`
+		Offered   string   `json:"offered"`
+	}
+	// Holder is who holds a role.
+	Holder struct {
+		From  Author    `json:"from"`
+		Since time.Time `json:"since"`
+		Until time.Time `json:"until"`
+	}
+)
+
+func kindOf(k message.Kind) Kind {
+	out := Kind{Kind: string(k), Name: k.Name(), Fields: []Field{}}
+	for _, f := range message.New(k).Fields() {
+		field := Field{Name: f.Name, Label: f.Label, Help: f.Help, Required: f.Required, Input: string(f.Input())}
+		for _, c := range f.Choices() {
+			field.Choices = append(field.Choices, Choice{c.Value, c.Label})
+		}
+		out.Fields = append(out.Fields, field)
+	}
+	return out
+}
+
+// boardOf writes a board with lists that are never null.
+func boardOf(b node.Board) Board {
+	out := Board{
+		CallOuts: each(b.CallOuts, callOutOf), Alerts: each(b.Alerts, alertOf), Casualties: each(b.Casualties.Casualties, casualtyOf),
+		Tasks: each(b.Tasks, taskOf), Decisions: each(b.Decisions, decisionOf), Duties: each(b.Duties, dutyOf),
+	}
+	if i := b.Incident; i != nil {
+		out.Incident = &Incident{Name: i.Name, Mode: string(i.Mode), Exercise: i.Exercise(), State: string(i.State), By: authorOf(i.By), Since: i.Since.UTC()}
+	}
+	return out
+}
+
+// each is a list of f of every element, empty and not null for none.
+func each[A, B any](in []A, f func(A) B) []B {
+	out := make([]B, len(in))
+	for i, a := range in {
+		out[i] = f(a)
+	}
+	return out
+}
+
+func callOutOf(c inbox.CallOut) CallOut {
+	return CallOut{
+		Message: messageOf(c.Item), Closed: c.Closed != nil, Coming: each(c.Coming, answeredOf), Later: each(c.Later, answeredOf),
+		Cannot: each(c.Cannot, answeredOf), Silent: c.Silent, After: c.After,
+		Skills: each(c.Skills, func(s inbox.SkillCount) Skill { return Skill{s.Skill, s.Coming} }),
+	}
+}
+
+func answeredOf(a inbox.Answered) Answered {
+	return Answered{From: authorOf(a.From), At: a.At.UTC(), There: timeOrNull(a.There), Skill: a.Skill}
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func alertOf(a inbox.Alert) Alert {
+	return Alert{
+		Message: messageOf(a.Item), Sounds: a.Sounds(), Called: append([]string{}, a.Called...), Acknowledged: len(a.Acknowledged),
+		Cancelled: a.Cancelled != nil, Escalates: timeOrNull(a.Escalates),
+	}
+}
+
+func casualtyOf(c inbox.Casualty) Casualty {
+	return Casualty{Tag: c.Tag, Triage: string(c.Content.Triage), TriageWords: c.Content.Triage.Words(), Message: messageOf(c.Now), Said: len(c.History)}
+}
+
+func taskOf(t inbox.Task) Task {
+	return Task{Message: messageOf(t.Item), State: string(t.State), StateWords: t.State.Words(), Open: t.Open(), By: authorOf(t.By), Since: t.Since.UTC()}
+}
+
+func decisionOf(d inbox.Decision) Decision {
+	return Decision{Number: d.Number, Message: messageOf(d.Item), Corrects: d.Corrects}
+}
+
+func dutyOf(d inbox.Duty) Duty {
+	return Duty{Role: d.Role, Name: message.RoleName(d.Role), Contested: d.Contested(), Offered: d.Offered,
+		Holders: each(d.Holders, func(h inbox.Holder) Holder { return Holder{authorOf(h.From), h.Since.UTC(), h.Until.UTC()} })}
+}
+
+// replacedBy is the id of the message that takes the place of one, "" for none.
+func replacedBy(it inbox.Item) string {
+	if it.ReplacedBy == (inbox.EntryID{}) {
+		return ""
+	}
+	return hex.EncodeToString(it.ReplacedBy[:])
+}
