@@ -97,7 +97,9 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.demoCommand(), a.initCommand(), a.enrolCommand(), a.authorityCommand(),
 		a.upCommand(), a.openCommand(), a.statusCommand(), a.peersCommand(), a.lowBandwidthCommand(), a.peopleCommand(),
-		a.groupsCommand(), a.sendCommand(), a.attachCommand(), a.attachmentsCommand(), a.broadcastCommand(), a.watchCommand(), a.eraseCommand(), a.logCommand(), a.bundleCommand(), a.verifyCommand(),
+		a.groupsCommand(), a.sendCommand(), a.kindsCommand(), a.ackCommand(), a.boardCommand(), a.searchCommand(), a.calloutCommand(), a.taskCommand(),
+		a.alertCommand(), a.decisionCommand(), a.incidentCommand(), a.roleCommand(), a.attachCommand(), a.attachmentsCommand(),
+		a.broadcastCommand(), a.watchCommand(), a.eraseCommand(), a.logCommand(), a.bundleCommand(), a.verifyCommand(),
 		a.verifyPersonCommand(), a.sponsorCommand(), a.statementCommand(),
 		a.lockCommand(), a.unlockCommand(), a.pinCommand(), a.passphraseCommand(), a.keyrollCommand(), a.wipeCommand(), a.configCommand(), a.doctorCommand(),
 		a.guideCommand(), a.versionCommand(), a.completionCommand(),

@@ -15,10 +15,21 @@ const maxText = 64 << 10
 
 func (a *app) sendCommand() *cobra.Command {
 	var m api.SendText
+	var f form
 	cmd := a.clientCommand("send GROUP [TEXT | -]", "Send a message to a group",
 		"  tocsin send \"Bus crash A6\" \"Two more ambulances on their way\"\n  tocsin send --priority urgent \"Bus crash A6\" - < report.txt",
 		args(1, -1),
 		func(ctx context.Context, client *api.Client, args []string) error {
+			if f.kind != "" && f.kind != "text" {
+				if len(args) > 1 {
+					return usage("Fill its form with --field or --file; 'tocsin kinds "+f.kind+"' lists the fields.", "a message of kind %s has no TEXT", f.kind)
+				}
+				values, err := a.formValues(&f)
+				if err != nil {
+					return err
+				}
+				return a.sendForm(ctx, client, args[0], f.kind, m.Priority, values)
+			}
 			text, err := a.messageText(args[1:])
 			if err != nil {
 				return err
@@ -32,17 +43,17 @@ func (a *app) sendCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.emit(sent, func() {
-				a.say("%s", sent.ID)
-				a.note("Saved on this device. 'tocsin watch' and the web app show who has it.")
-			})
+			return a.emit(sent, func() { a.saidSent(sent) })
 		})
 	cmd.Long = `Send a message to a group. It returns when the message is saved on this device,
 and prints its id; the mesh carries it from there, now or later.
 
 GROUP is a name, an id, or the beginning of one. Without TEXT, or with -, the text
 is read from standard input: other users of this machine can see arguments while
-the command runs.`
+the command runs. With --kind the fields of its form are given with --field or as
+JSON with --file.`
+	f.flags(cmd)
+	cmd.Flags().StringVar(&f.kind, "kind", "", "send the form of another `kind` ('tocsin kinds')")
 	cmd.Flags().StringVar(&m.Priority, "priority", "routine", "routine, urgent or stat")
 	cmd.Flags().StringVar(&m.ReplyTo, "reply-to", "", "`id` of the message that this one answers")
 	return cmd

@@ -165,7 +165,7 @@ func (v listValue) Human() string {
 	}
 	return strings.Join(words, "; ")
 }
-func (v listValue) Values() []string  { return slices.Clone(*v.p) }
+func (v listValue) Values() []string { return slices.Clone(*v.p) }
 
 func (v listValue) set(values []string) error {
 	*v.p = nil
