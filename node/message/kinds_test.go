@@ -3,6 +3,7 @@ package message
 import (
 	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -356,5 +357,34 @@ func TestRedirect(t *testing.T) {
 	text := NewText("x", sent)
 	if got := Redirect(text, to); got.Content != text.Content {
 		t.Error("a text that points nowhere was copied")
+	}
+}
+
+// The guide names every kind and every field that must be filled in, and no other.
+func TestGuideSaysWhatMustBeFilledIn(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/messages.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]string{}
+	for line := range strings.Lines(string(guide)) {
+		if cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|"); len(cells) == 3 && strings.HasPrefix(line, "| `") {
+			rows[strings.Trim(cells[0], " `")] = strings.TrimSpace(cells[2])
+		}
+	}
+	for _, k := range Kinds() {
+		var required []string
+		for _, f := range New(k).Fields() {
+			if f.Required {
+				required = append(required, f.Name)
+			}
+		}
+		if want := strings.Join(required, ", "); rows[string(k)] != want {
+			t.Errorf("the guide asks for %q of kind %s, the form for %q", rows[string(k)], k, want)
+		}
+		delete(rows, string(k))
+	}
+	if len(rows) > 0 {
+		t.Errorf("the guide lists kinds that do not exist: %v", rows)
 	}
 }
