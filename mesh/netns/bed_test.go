@@ -158,8 +158,8 @@ func (m *machine) address(t *testing.T) {
 	m.ip(t,
 		fmt.Sprintf("address add %s/24 dev eth0", m.ip4()),
 		fmt.Sprintf("address add %s/64 dev eth0 nodad", m.ip6()),
-		fmt.Sprintf("route add default via 10.%d.0.1", m.site.subnet),
-		fmt.Sprintf("route add ::/0 via fd00:%x::1", m.site.subnet))
+		fmt.Sprintf("route replace default via 10.%d.0.1", m.site.subnet),
+		fmt.Sprintf("route replace ::/0 via fd00:%x::1", m.site.subnet))
 }
 
 func (m *machine) ip4() string { return fmt.Sprintf("10.%d.0.%d", m.site.subnet, m.host) }
