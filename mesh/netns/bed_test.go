@@ -166,8 +166,9 @@ func (m *machine) ip4() string { return fmt.Sprintf("10.%d.0.%d", m.site.subnet,
 func (m *machine) ip6() string { return fmt.Sprintf("fd00:%x::%x", m.site.subnet, m.host) }
 
 // readdress moves a whole site to another network, as a new router or provider
-// would: every machine loses its addresses and gets others.
-func (b *bed) readdress(t *testing.T, s *site, subnet int) {
+// would: every machine loses its addresses and gets others. The core learns the way
+// there when the cable is put up.
+func (s *site) readdress(t *testing.T, subnet int) {
 	t.Helper()
 	s.subnet = subnet
 	for _, m := range s.plugged {
@@ -178,7 +179,6 @@ func (b *bed) readdress(t *testing.T, s *site, subnet int) {
 	for _, m := range s.plugged {
 		m.address(t)
 	}
-	b.route(t, s)
 }
 
 // drop has the core drop packets: each rule is what follows in a chain of nft.

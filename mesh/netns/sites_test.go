@@ -207,8 +207,8 @@ func TestSites(t *testing.T) {
 		n.through(t, spell{name: "one-way", sides: [][]*peer{n.at(n.sites[1]), n.at(n.sites[0], n.sites[2], n.sites[3])}, lasts: 20 * time.Second,
 			oneWay: true, cut: n.rule(`iifname "site2" drop`), heal: n.rule()})
 		n.through(t, spell{name: "re-addressed", sides: n.every(), lasts: 8 * time.Second, cut: n.allDown, heal: func(t *testing.T) {
-			n.readdress(t, n.sites[0], 20)
-			n.readdress(t, n.sites[2], 30)
+			n.sites[0].readdress(t, 20)
+			n.sites[2].readdress(t, 30)
 			n.allUp(t)
 		}})
 	}
