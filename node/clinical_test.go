@@ -167,3 +167,28 @@ func TestTurns(t *testing.T) {
 		t.Error("one device is first in every step")
 	}
 }
+
+// What ends an alert cannot be erased from under it: the alert would sound again, and be escalated for everybody.
+func TestErasingDoesNotWakeAnAlert(t *testing.T) {
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	g := makeGroup(t, a)
+	inGroup(t, g, a)
+	alert := tell(t, a, g, &message.Alert{What: "Fire", Where: "Ward 3", To: []string{message.RoleAddress("registrar"), message.RoleAddress("chief")}}, "stat")
+	cancel := tell(t, a, g, &message.AlertCancel{Alert: entryOf(t, alert), Reason: "False alarm"}, "urgent")
+	eventually(t, "the alert is cancelled", func() bool {
+		alerts := boardOf(t, a, g).Alerts
+		return len(alerts) == 1 && !alerts[0].Sounds()
+	})
+	if _, err := a.EraseMessages(t.Context(), token(t, a), g, cancel.ID); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "erase both") {
+		t.Errorf("erasing the cancellation alone: %v", err)
+	}
+	if alerts := boardOf(t, a, g).Alerts; len(alerts) != 1 || alerts[0].Sounds() {
+		t.Error("the alert sounds again")
+	}
+	_, err := a.EraseMessages(t.Context(), token(t, a), g, cancel.ID, alert.ID)
+	check(t, err)
+	if alerts := boardOf(t, a, g).Alerts; len(alerts) != 0 {
+		t.Error("an erased alert stands")
+	}
+}

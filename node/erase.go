@@ -12,6 +12,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
@@ -54,6 +55,9 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 	}
 	var changes []vault.Change
 	var gone []inbox.EntryID
+	if err := n.actsOnStanding(ids); err != nil {
+		return Erased{}, err
+	}
 	for _, s := range ids {
 		id, err := ledger.ParseID(s)
 		if err != nil {
@@ -82,6 +86,27 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 		return Erased{}, fmt.Errorf("%w: the messages are gone from the vault, and their sealed bodies will go with the next unlock: %w", ErrReadOnly, err)
 	}
 	return Erased{Messages: len(gone), Words: erasedWords(len(gone))}, nil
+}
+
+// actsOnStanding refuses to erase what ends or moves a message that stays: an
+// alert would sound again on every device's board, and be escalated. n.mu is held
+// and the device is unlocked.
+func (n *Node) actsOnStanding(ids []string) error {
+	for _, s := range ids {
+		id, err := ledger.ParseID(s)
+		if err != nil {
+			return invalid("%q is no message id", s)
+		}
+		it, ok := n.open.inbox.Message(inbox.EntryID(id))
+		if !ok {
+			continue // said of it below
+		}
+		target, acts := inbox.Acting(it.Message.Content)
+		if _, stands := n.open.inbox.Message(target); acts && stands && !slices.Contains(ids, ledger.ID(target).String()) {
+			return invalid("message %s changes what stands of message %s, which would come back as it was: erase both in one call, or neither", s, ledger.ID(target))
+		}
+	}
+	return nil
 }
 
 func erasedWords(n int) string {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"slices"
 	"time"
 
@@ -81,16 +82,23 @@ func (n *Node) escalate() time.Duration {
 	if err != nil {
 		return escalateIdle // locked: it is looked at again at unlock
 	}
-	now, rest := n.cfg.Clock.Now(), escalateIdle
+	now, rest, self := n.cfg.Clock.Now(), escalateIdle, n.selfLog().String()
 	for i := range all {
-		at := all[i].At.Add(turn(&all[i], n.selfLog().String()))
+		if !slices.Contains(all[i].Members, self) {
+			continue // said to everybody, or in a group that this device has left: it is for others to raise
+		}
+		at := all[i].At.Add(turn(&all[i], self))
 		if wait := at.Sub(now); wait > 0 {
 			rest = min(rest, wait)
 			continue
 		}
 		content := all[i].Content
 		group := hex.EncodeToString(all[i].Group[:])
-		if _, err := n.Send(n.ctx, group, message.Message{Content: &content}, "stat"); err != nil && n.ctx.Err() == nil {
+		_, err := n.Send(n.ctx, group, message.Message{Content: &content}, "stat")
+		if errors.Is(err, ErrInvalid) || errors.Is(err, ErrNotFound) {
+			continue // it ended, or the group did, meanwhile: whatever changes that wakes this loop
+		}
+		if err != nil && n.ctx.Err() == nil {
 			n.log.Warn("an alert that nobody acknowledged could not be escalated; it is tried again", "err", err)
 			rest = min(rest, turnRest)
 		}

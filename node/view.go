@@ -163,7 +163,9 @@ func (n *Node) showGroup(id group.ID) {
 	}
 	members := make([]inbox.Author, 0, len(v.Members))
 	for _, m := range v.Members {
-		members = append(members, n.authorOf(m.Device, n.cfg.Clock.Now()))
+		a := n.authorOf(m.Device, n.cfg.Clock.Now())
+		a.Admin = m.Role == group.RoleAdmin
+		members = append(members, a)
 	}
 	n.open.inbox.SetGroup(inbox.Group{ID: inbox.GroupID(id), Kind: v.Kind.String(), Name: v.Name, Members: members})
 }

@@ -23,8 +23,10 @@ type Alert struct {
 	Escalates time.Time
 }
 
-// Sounds reports whether the alert still calls: nobody has acknowledged it and it was not cancelled.
-func (a Alert) Sounds() bool { return len(a.Acknowledged) == 0 && a.Cancelled == nil }
+// Sounds reports whether the alert still calls: nobody has acknowledged it, and it was neither cancelled nor retracted.
+func (a Alert) Sounds() bool {
+	return len(a.Acknowledged) == 0 && a.Cancelled == nil && a.Item.Retracted == ""
+}
 
 // Alerts returns the alerts of a conversation: those that sound first, the newest first among each.
 func (in *Inbox) Alerts(id GroupID) (out []Alert) {
@@ -45,12 +47,22 @@ func silence(a Alert) int {
 	return 1
 }
 
+// mayCancel reports whether somebody may cancel an alert: who raised it, and who runs the group.
+func (c *conversation) mayCancel(raised, cancels Author) bool {
+	return samePerson(raised, cancels) || c.runs(cancels)
+}
+
+// runs reports whether a device runs the group, as its operations say now.
+func (c *conversation) runs(a Author) bool {
+	return slices.ContainsFunc(c.group.Members, func(m Author) bool { return m.Admin && m.device() == a.device() })
+}
+
 // alert works one alert out. Escalations that several devices raised at once say the same step and count once; a step is
 // counted from when this device got the one before, so that no clock but its own decides when the next is due.
 func (c *conversation) alert(it Item, content *message.Alert) Alert {
 	a := Alert{Item: it, Content: content, Acknowledged: it.Acknowledged}
 	contents(&c.boards, message.KindAlertCancel, func(end *Item, said *message.AlertCancel) {
-		if EntryID(said.Alert) == it.ID && a.Cancelled == nil && before(it, *end) < 0 {
+		if EntryID(said.Alert) == it.ID && a.Cancelled == nil && before(it, *end) < 0 && c.mayCancel(it.From, end.From) {
 			last := *end
 			a.Cancelled = &last
 		}
@@ -90,7 +102,7 @@ func (in *Inbox) Escalations() (out []Escalation) {
 			step := len(a.Called)
 			e := Escalation{Group: id, At: a.Escalates, Content: message.Escalation{Alert: message.EntryID(it.ID), Step: &step}}
 			for _, m := range c.group.Members {
-				e.Members = append(e.Members, m.Log)
+				e.Members = append(e.Members, m.device())
 			}
 			out = append(out, e)
 		})

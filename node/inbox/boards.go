@@ -14,6 +14,35 @@ import (
 // boards keeps the messages of one conversation that make up its boards, by kind, in the order of the conversation.
 type boards struct {
 	said map[message.Kind][]Item
+	// retracts are the retractions that name a message.
+	retracts map[EntryID][]Item
+}
+
+// acts reports whether a kind changes what stands of other messages, or of the conversation as a whole.
+func acts(k message.Kind) bool {
+	switch k {
+	case message.KindAlertCancel, message.KindEscalation, message.KindCallOutClose, message.KindTaskUpdate, message.KindIncident,
+		message.KindRole, message.KindRetract:
+		return true
+	}
+	return false
+}
+
+// Acting returns the message on which one acts, so that what stands would change if the acting one went alone; false for all others.
+func Acting(c message.Content) (EntryID, bool) {
+	switch c := c.(type) {
+	case *message.AlertCancel:
+		return EntryID(c.Alert), true
+	case *message.Escalation:
+		return EntryID(c.Alert), true
+	case *message.CallOutClose:
+		return EntryID(c.CallOut), true
+	case *message.TaskUpdate:
+		return EntryID(c.Task), true
+	case *message.Retract:
+		return EntryID(c.Entry), true
+	}
+	return EntryID{}, false
 }
 
 // boarded reports whether a kind changes a board.
@@ -34,22 +63,52 @@ func (b *boards) add(it Item) {
 		b.said = make(map[message.Kind][]Item)
 	}
 	at, found := slices.BinarySearchFunc(b.said[k], it, before)
-	if !found {
-		b.said[k] = slices.Insert(b.said[k], at, it)
+	if found {
+		return
 	}
+	b.said[k] = slices.Insert(b.said[k], at, it)
+	if r, ok := it.Message.Content.(*message.Retract); ok {
+		if b.retracts == nil {
+			b.retracts = make(map[EntryID][]Item)
+		}
+		of := b.retracts[EntryID(r.Entry)]
+		at, _ := slices.BinarySearchFunc(of, it, before)
+		b.retracts[EntryID(r.Entry)] = slices.Insert(of, at, it)
+	}
+}
+
+// retracted is why the author of a message has withdrawn it, "" while it stands.
+func (b *boards) retracted(it *Item) string {
+	for i := range b.retracts[it.ID] {
+		if r := &b.retracts[it.ID][i]; samePerson(r.From, it.From) && !discarded(r) {
+			return r.Message.Content.(*message.Retract).Reason
+		}
+	}
+	return ""
+}
+
+// discarded reports whether a message counts for nothing on a board, though it stands in the conversation with its flag: its author
+// was no member any more, or it acts on others and is not certainly its device's.
+func discarded(it *Item) bool {
+	return it.Removed || (it.Forked || it.AfterClosing) && acts(it.Message.Kind())
 }
 
 func (b *boards) remove(id EntryID) {
+	is := func(it Item) bool { return it.ID == id }
 	for k, items := range b.said {
-		b.said[k] = slices.DeleteFunc(items, func(it Item) bool { return it.ID == id })
+		b.said[k] = slices.DeleteFunc(items, is)
+	}
+	for of, items := range b.retracts {
+		b.retracts[of] = slices.DeleteFunc(items, is)
 	}
 }
 
-// contents calls f for the messages of a kind, in order. f changes nothing of them.
+// contents calls f for the messages of a kind that count, in order. f changes nothing of them. What acts on others and was retracted
+// counts no more.
 func contents[C message.Content](b *boards, k message.Kind, f func(it *Item, c C)) {
 	for i := range b.said[k] {
 		it := &b.said[k][i]
-		if c, ok := it.Message.Content.(C); ok {
+		if c, ok := it.Message.Content.(C); ok && !discarded(it) && !(acts(k) && b.retracted(it) != "") {
 			f(it, c)
 		}
 	}
@@ -60,21 +119,17 @@ func (b *boards) mark(it *Item) {
 	if b.said == nil {
 		return
 	}
-	contents(b, message.KindRetract, func(r *Item, c *message.Retract) {
-		if EntryID(c.Entry) == it.ID && samePerson(r.From, it.From) && it.Retracted == "" {
-			it.Retracted = c.Reason
-		}
-	})
+	it.Retracted = b.retracted(it)
 	switch it.Message.Kind() {
 	case message.KindMETHANE:
 		contents(b, message.KindMETHANE, func(m *Item, c *message.METHANE) {
-			if EntryID(c.Supersedes) == it.ID {
+			if EntryID(c.Supersedes) == it.ID && b.retracted(m) == "" {
 				it.ReplacedBy = m.ID
 			}
 		})
 	case message.KindDecision:
 		contents(b, message.KindDecision, func(d *Item, c *message.Decision) {
-			if EntryID(c.Corrects) == it.ID {
+			if EntryID(c.Corrects) == it.ID && b.retracted(d) == "" {
 				it.ReplacedBy = d.ID
 			}
 		})

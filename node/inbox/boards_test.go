@@ -31,8 +31,10 @@ type board struct {
 func newBoard(people ...string) *board {
 	b := &board{in: New(), group: gid(1)}
 	g := Group{ID: b.group, Name: "Mill Lane", Kind: "incident"}
-	for _, p := range people {
-		g.Members = append(g.Members, person(p))
+	for i, p := range people {
+		m := person(p)
+		m.Admin = i == 0 // the first runs the group
+		g.Members = append(g.Members, m)
 	}
 	b.in.SetGroup(g)
 	return b
@@ -139,11 +141,14 @@ func TestRetractOnlyOnesOwn(t *testing.T) {
 
 func TestTaskBoard(t *testing.T) {
 	b := newBoard("amal", "ben", "chidi")
+	b.says("ben", &message.Role{Role: "theatre-lead", Action: message.RoleTake, Until: epoch.Add(time.Hour)})
 	done := b.says("amal", &message.Task{What: "Open theatre 4", To: message.RoleAddress("theatre-lead")})
 	open := b.says("amal", &message.Task{What: "Ring the blood bank", To: message.RoleAddress("registrar")})
 	b.says("ben", &message.TaskUpdate{Task: id(done), State: message.TaskAccepted})
 	b.says("ben", &message.TaskUpdate{Task: id(done), State: message.TaskDone})
-	b.says("chidi", &message.TaskUpdate{Task: id(done), State: message.TaskDeclined, Note: "no staff"})
+	b.says("amal", &message.TaskUpdate{Task: id(done), State: message.TaskDeclined, Note: "no staff"})
+	b.says("chidi", &message.TaskUpdate{Task: id(open), State: message.TaskDone}) // not his
+	b.says("ben", &message.Role{Role: "theatre-lead", Action: message.RoleRelease})
 	got := b.in.Tasks(b.group)
 	if len(got) != 2 || got[0].Item.ID != open.ID || got[0].State != message.TaskAssigned || !got[0].Open() {
 		t.Fatalf("tasks %+v", got)
@@ -440,4 +445,121 @@ func BenchmarkTally2000(b *testing.B) {
 func nid(n int) (id EntryID) {
 	binary.BigEndian.PutUint32(id[28:], uint32(n))
 	return id
+}
+
+// What the rules refuse at the sender changes nothing either when a device sends it all the same.
+func TestBoardsHoldTheRulesThemselves(t *testing.T) {
+	b := newBoard("amal", "ben", "chidi")
+	to := []string{message.RoleAddress("registrar")}
+	alert := b.says("ben", &message.Alert{What: "w", Where: "w", To: to})
+	b.says("chidi", &message.AlertCancel{Alert: id(alert), Reason: "quiet"})
+	if a := b.in.Alerts(b.group)[0]; !a.Sounds() {
+		t.Error("a member silenced somebody else's alert")
+	}
+	b.says("amal", &message.AlertCancel{Alert: id(alert), Reason: "who runs the group may"})
+	if a := b.in.Alerts(b.group)[0]; a.Sounds() {
+		t.Error("who runs the group cannot cancel an alert")
+	}
+	b.says("chidi", &message.Incident{Name: "x", Mode: message.Live, State: message.IncidentDeclared})
+	if _, made := b.in.Incident(b.group); made {
+		t.Error("a member who does not run the group declared an incident")
+	}
+}
+
+// A message of somebody who was removed, or that is not certainly its device's, moves nothing.
+func TestFlaggedMessagesMoveNothing(t *testing.T) {
+	for name, flag := range map[string]func(*Item){
+		"removed":       func(it *Item) { it.Removed = true },
+		"forked":        func(it *Item) { it.Forked = true },
+		"after closing": func(it *Item) { it.AfterClosing = true },
+	} {
+		b := newBoard("amal", "ben")
+		alert := b.says("amal", &message.Alert{What: "w", Where: "w", To: []string{message.RoleAddress("r")}})
+		b.n++
+		it := Item{ID: nid(b.n), Group: b.group, HLC: uint64(b.n), From: person("amal"), Sent: epoch, Received: epoch,
+			Message: message.Message{Sent: epoch, Content: &message.AlertCancel{Alert: id(alert), Reason: "r"}}}
+		flag(&it)
+		b.in.Apply(it)
+		if !b.in.Alerts(b.group)[0].Sounds() {
+			t.Errorf("%s: the alert was cancelled", name)
+		}
+	}
+}
+
+// What was retracted acts no more.
+func TestRetractedMessagesActNoMore(t *testing.T) {
+	b := newBoard("amal", "ben")
+	alert := b.says("amal", &message.Alert{What: "w", Where: "w", To: []string{message.RoleAddress("r"), message.RoleAddress("s")}})
+	cancel := b.says("amal", &message.AlertCancel{Alert: id(alert), Reason: "r"})
+	b.says("amal", &message.Retract{Entry: id(cancel), Reason: "it burns after all"})
+	if !b.in.Alerts(b.group)[0].Sounds() {
+		t.Error("a retracted cancellation silences an alert")
+	}
+	b.says("amal", &message.Retract{Entry: id(alert), Reason: "wrong ward"})
+	if b.in.Alerts(b.group)[0].Sounds() || len(b.in.Escalations()) != 0 {
+		t.Error("a retracted alert sounds")
+	}
+	first := b.says("amal", &message.METHANE{Location: "a"})
+	second := b.says("amal", &message.METHANE{Location: "b", Supersedes: id(first)})
+	b.says("amal", &message.Retract{Entry: id(second), Reason: "wrong place"})
+	if it, _ := b.in.Message(first.ID); it.ReplacedBy != (EntryID{}) {
+		t.Error("a retracted report replaces another")
+	}
+}
+
+// Nobody's clock, and nobody's message, ends what somebody else holds.
+func TestDutiesAreNobodyElses(t *testing.T) {
+	b := newBoard("amal", "ben", "chidi", "dora")
+	until := epoch.Add(8 * time.Hour)
+	role := func(who string, sent time.Time, r *message.Role) {
+		b.n++
+		r.Role = "registrar"
+		received := epoch.Add(time.Duration(b.n) * time.Minute)
+		if sent.IsZero() {
+			sent = received
+		}
+		b.in.Apply(Item{ID: nid(b.n), Group: b.group, HLC: uint64(b.n), From: person(who), Sent: sent, Received: received, Message: message.Message{Sent: sent, Content: r}})
+	}
+	now := epoch.Add(time.Hour)
+	holders := func() []string { return b.in.HolderOf(b.group, "registrar", now) }
+	person := func(name string) string { return "nhs.example/gmc/" + name }
+	role("amal", time.Time{}, &message.Role{Action: message.RoleTake, Until: until})
+	role("ben", epoch.AddDate(50, 0, 0), &message.Role{Action: message.RoleRelease}) // a clock fifty years ahead
+	if !slices.Equal(holders(), []string{person("amal")}) {
+		t.Fatalf("after a stranger's release held by %v", holders())
+	}
+	role("chidi", epoch.AddDate(1, 0, 0), &message.Role{Action: message.RoleTake, Until: epoch.AddDate(1, 0, 1)})
+	for _, d := range b.in.Duties(b.group, now) {
+		for _, h := range d.Holders {
+			if h.Until.After(now.Add(message.MaxDuty)) {
+				t.Errorf("%s holds the role until %v", h.From.Name, h.Until)
+			}
+		}
+	}
+	// chidi, who took it in another partition, hands it over: what amal holds stays.
+	role("chidi", time.Time{}, &message.Role{Action: message.RoleHandOver, To: message.PersonAddress(person("dora"))})
+	role("dora", time.Time{}, &message.Role{Action: message.RoleTake, Until: until})
+	if got := holders(); !slices.Equal(got, []string{person("amal"), person("dora")}) {
+		t.Errorf("after a hand-over by one of two held by %v", got)
+	}
+	// An offer ends with the duty of who made it.
+	role("dora", time.Time{}, &message.Role{Action: message.RoleHandOver, To: message.PersonAddress(person("ben"))})
+	role("dora", time.Time{}, &message.Role{Action: message.RoleRelease})
+	if d := b.in.Duties(b.group, now); d[0].Offered != "" {
+		t.Errorf("still offered to %s", d[0].Offered)
+	}
+}
+
+// A role's task stays done when its holder has gone off duty since.
+func TestTaskOfARoleThatWasHandedOn(t *testing.T) {
+	b := newBoard("amal", "ben", "chidi")
+	task := b.says("amal", &message.Task{What: "w", To: message.RoleAddress("registrar")})
+	b.says("chidi", &message.TaskUpdate{Task: id(task), State: message.TaskDone}) // before he held it
+	b.says("ben", &message.Role{Role: "registrar", Action: message.RoleTake, Until: epoch.Add(time.Hour)})
+	b.says("ben", &message.TaskUpdate{Task: id(task), State: message.TaskAccepted})
+	b.says("ben", &message.Role{Role: "registrar", Action: message.RoleRelease})
+	b.says("chidi", &message.Role{Role: "registrar", Action: message.RoleTake, Until: epoch.Add(time.Hour)})
+	if got := b.in.Tasks(b.group)[0]; got.State != message.TaskAccepted || got.By.Name != "ben" || got.Steps[0].Refused == "" {
+		t.Errorf("the task is %s by %s", got.State, got.By.Name)
+	}
 }

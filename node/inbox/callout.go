@@ -71,7 +71,7 @@ func (in *Inbox) CallOut(id EntryID) (out CallOut, ok bool) {
 func (c *conversation) tally(it Item, content *message.CallOut) CallOut {
 	out := CallOut{Item: it, Content: content}
 	contents(&c.boards, message.KindCallOutClose, func(closing *Item, said *message.CallOutClose) {
-		if EntryID(said.CallOut) == it.ID && out.Closed == nil {
+		if EntryID(said.CallOut) == it.ID && out.Closed == nil && before(it, *closing) < 0 {
 			end := *closing
 			out.Closed = &end
 		}

@@ -34,6 +34,8 @@ type Author struct {
 	Name, Org, Role string
 	// Verified: the credential was valid when the message was witnessed.
 	Verified bool
+	// Admin, of members of a group: they run it, as its operations say now.
+	Admin bool
 	// Badge is what there is to say of the credential now, one of the Badge constants; empty for nothing.
 	Badge string
 }

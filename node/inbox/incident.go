@@ -42,6 +42,8 @@ func (c *conversation) incident() (out Incident, ok bool) {
 		switch {
 		case out.State != "" && said.Mode != out.Mode:
 			step.Refused = "live or exercise is fixed when an incident is made"
+		case !c.runs(it.From):
+			step.Refused = "its author does not run the group"
 		case !out.State.May(said.State):
 			step.Refused = "the incident cannot go there from where it stood"
 		default:
@@ -66,6 +68,8 @@ type Duty struct {
 	Holders []Holder
 	// Offered is the person to whom it was handed over and who has not taken it yet.
 	Offered string
+
+	offers []offer
 }
 
 // Holder is who holds a role.
@@ -74,13 +78,19 @@ type Holder struct {
 	Since, Until time.Time
 }
 
+// offer is a hand-over that was not taken yet.
+type offer struct {
+	by string // who holds the role until then
+	to string
+}
+
 // Contested reports whether more than one person holds the role.
 func (d Duty) Contested() bool { return len(d.Holders) > 1 }
 
 // Duties returns the roles that are held at now in a conversation, by name.
 func (in *Inbox) Duties(id GroupID, now time.Time) (out []Duty) {
 	in.board(id, func(c *conversation) {
-		for _, d := range c.duties(now) {
+		for _, d := range c.duties(now, nil) {
 			if len(d.Holders) > 0 {
 				out = append(out, *d)
 			}
@@ -90,70 +100,103 @@ func (in *Inbox) Duties(id GroupID, now time.Time) (out []Duty) {
 	return out
 }
 
-// duties works out all roles that were ever taken.
-func (c *conversation) duties(now time.Time) map[string]*Duty {
+// duties works out all roles that were ever taken, by what was said before an item; nil is by everything.
+func (c *conversation) duties(now time.Time, by *Item) map[string]*Duty {
 	duties := make(map[string]*Duty)
 	contents(&c.boards, message.KindRole, func(it *Item, said *message.Role) {
+		if by != nil && before(*it, *by) > 0 {
+			return
+		}
 		d := duties[said.Role]
 		if d == nil {
 			d = &Duty{Role: said.Role}
 			duties[said.Role] = d
 		}
-		d.expire(it.Sent)
-		d.apply(*it, said)
+		d.apply(it, said)
 	})
 	for _, d := range duties {
-		d.expire(now)
+		d.settle(now)
 	}
 	return duties
 }
 
-// duty is one role, held by nobody if it was never taken.
-func (c *conversation) duty(role string, now time.Time) Duty {
-	if d := c.duties(now)[role]; d != nil {
+// duty is one of duties, held by nobody if it was never taken.
+func (c *conversation) duty(role string, now time.Time, by *Item) Duty {
+	if d := c.duties(now, by)[role]; d != nil {
 		return *d
 	}
 	return Duty{Role: role}
 }
 
+// saidAt is when a message was said: by its sender's clock, which may be ahead, but not after it came here.
+func saidAt(it *Item) time.Time {
+	if it.Sent.After(it.Received) {
+		return it.Received
+	}
+	return it.Sent
+}
+
 // apply takes one message about the role. What its author could not do changes nothing: giving up or handing over a role that
-// is somebody else's.
-func (d *Duty) apply(it Item, said *message.Role) {
-	who := it.From.who()
-	held := slices.IndexFunc(d.Holders, func(h Holder) bool { return h.From.who() == who })
-	switch said.Action {
-	case message.RoleTake:
-		until := said.Until
-		if longest := it.Sent.Add(message.MaxDuty); until.After(longest) {
-			until = longest
-		}
-		if !until.After(it.Sent) {
-			return
-		}
-		if d.Offered == who {
-			d.Holders, d.Offered, held = nil, "", -1
-		}
-		if held >= 0 {
-			d.Holders[held].Until = until
-			return
-		}
-		d.Holders = append(d.Holders, Holder{it.From, it.Sent, until})
-	case message.RoleHandOver:
-		if held >= 0 {
-			d.Offered, _ = message.PersonOf(said.To)
-		}
-	case message.RoleRelease:
-		if held >= 0 {
-			d.Holders = slices.Delete(d.Holders, held, held+1)
-		}
+// is somebody else's. Nobody's clock ends another's duty.
+func (d *Duty) apply(it *Item, said *message.Role) {
+	who, at := it.From.who(), saidAt(it)
+	held := slices.IndexFunc(d.Holders, func(h Holder) bool { return h.From.who() == who && h.Until.After(at) })
+	switch {
+	case said.Action == message.RoleTake:
+		d.take(it.From, at, said.Until)
+	case held < 0:
+	case said.Action == message.RoleHandOver:
+		to, _ := message.PersonOf(said.To)
+		d.withdraw(who)
+		d.offers = append(d.offers, offer{who, to})
+	default:
+		d.leave(who)
 	}
 }
 
-// expire ends what has run out at a time.
-func (d *Duty) expire(now time.Time) {
-	d.Holders = slices.DeleteFunc(d.Holders, func(h Holder) bool { return !h.Until.After(now) })
-	if len(d.Holders) == 0 {
-		d.Offered = ""
+// take makes somebody a holder, in the place of those who handed the role over to them.
+func (d *Duty) take(from Author, at, until time.Time) {
+	who := from.who()
+	if longest := at.Add(message.MaxDuty); until.After(longest) {
+		until = longest
+	}
+	if !until.After(at) {
+		return
+	}
+	for _, o := range slices.Clone(d.offers) {
+		if o.to == who && o.by != who {
+			d.leave(o.by)
+		}
+	}
+	since := at
+	for _, h := range d.Holders {
+		if h.From.who() == who && h.Until.After(at) {
+			since = h.Since
+		}
+	}
+	d.leave(who)
+	d.Holders = append(d.Holders, Holder{from, since, until})
+}
+
+// leave takes a holder out, and what he had offered back.
+func (d *Duty) leave(who string) {
+	d.Holders = slices.DeleteFunc(d.Holders, func(h Holder) bool { return h.From.who() == who })
+	d.withdraw(who)
+}
+
+func (d *Duty) withdraw(who string) {
+	d.offers = slices.DeleteFunc(d.offers, func(o offer) bool { return o.by == who })
+}
+
+// settle leaves out whose duty has ended at a time, and says to whom the role is offered.
+func (d *Duty) settle(now time.Time) {
+	for _, h := range slices.Clone(d.Holders) {
+		if !h.Until.After(now) {
+			d.leave(h.From.who())
+		}
+	}
+	if n := len(d.offers); n > 0 {
+		d.Offered = d.offers[n-1].to
 	}
 }
 

@@ -129,19 +129,19 @@ func (in *Inbox) checkTask(c *conversation, s Saying, m *message.TaskUpdate) err
 	if t := c.task(*it, content); !t.State.May(m.State) {
 		return refuse("the task is %s already, and cannot become %s", strings.ToLower(t.State.Words()), strings.ToLower(m.State.Words()))
 	}
-	if !c.addressed(content.To, s.From, s.Now) && !samePerson(it.From, s.From) {
+	if !c.addressed(content.To, s.From, s.Now, nil) && !samePerson(it.From, s.From) {
 		return refuse("the task is for %s; only they and who asked can move it on", c.wordsFor(content.To))
 	}
 	return nil
 }
 
-// addressed reports whether an address means somebody: their person, or a role that they hold.
-func (c *conversation) addressed(to string, who Author, now time.Time) bool {
+// addressed reports whether an address means somebody: their person, or a role that they hold by what was said before an item.
+func (c *conversation) addressed(to string, who Author, now time.Time, by *Item) bool {
 	if person, ok := message.PersonOf(to); ok {
 		return person == who.Person
 	}
 	role, _ := message.RoleOf(to)
-	for _, h := range c.duty(role, now).Holders {
+	for _, h := range c.duty(role, now, by).Holders {
 		if samePerson(h.From, who) {
 			return true
 		}
@@ -182,7 +182,7 @@ func (in *Inbox) checkCancel(c *conversation, s Saying, m *message.AlertCancel) 
 	if err := in.checkAlert(c, EntryID(m.Alert)); err != nil {
 		return err
 	}
-	if !s.Admin && !samePerson(in.shown(c, EntryID(m.Alert)).From, s.From) {
+	if !s.Admin && !c.mayCancel(in.shown(c, EntryID(m.Alert)).From, s.From) {
 		return refuse("only who raised an alert and who runs the group can cancel it; acknowledge it instead")
 	}
 	return nil
@@ -211,7 +211,7 @@ func incidentWords(s message.IncidentState) string {
 }
 
 func (c *conversation) checkRole(s Saying, m *message.Role) error {
-	d := c.duty(m.Role, s.Now)
+	d := c.duty(m.Role, s.Now, nil)
 	holds := false
 	for _, h := range d.Holders {
 		holds = holds || samePerson(h.From, s.From)

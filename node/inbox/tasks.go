@@ -63,6 +63,8 @@ func (c *conversation) task(it Item, content *message.Task) Task {
 		switch {
 		case before(*u, it) < 0:
 			step.Refused = "it was said before the task"
+		case !c.mayMove(it, content, u):
+			step.Refused = "the task was for somebody else"
 		case !t.State.May(said.State):
 			step.Refused = "the task was already " + t.State.Words()
 		default:
@@ -71,6 +73,11 @@ func (c *conversation) task(it Item, content *message.Task) Task {
 		t.Steps = append(t.Steps, step)
 	})
 	return t
+}
+
+// mayMove reports whether an update's author may move a task on: who asked, and whom it was for when they said so.
+func (c *conversation) mayMove(task Item, content *message.Task, u *Item) bool {
+	return samePerson(task.From, u.From) || c.addressed(content.To, u.From, saidAt(u), u)
 }
 
 // Decision is one entry of the decision log.
