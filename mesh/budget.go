@@ -7,6 +7,7 @@ import (
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
 )
 
 // allowance is how much of something is allowed: burst at once, refilled at
@@ -202,19 +203,26 @@ func (b *budgets) makeRoom(now time.Time) {
 	}
 }
 
-// errBudget is why gossipsub drops an RPC.
-var errBudget = errors.New("mesh: a neighbour is over its budget")
+// Why gossipsub drops an RPC.
+var (
+	errBudget = errors.New("mesh: a neighbour is over its budget")
+	errPadded = errors.New("mesh: a neighbour sends messages with fields that there are not")
+)
+
+// padded reports whether a message of the RPC holds anything that we do not know:
+// gossipsub would hand it on to everybody, and no budget of frames covers it.
+func padded(rpc *pubsub.RPC) bool {
+	for _, m := range rpc.GetPublish() {
+		if len(m.ProtoReflect().GetUnknown()) > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // usage is what an RPC uses.
 func usage(rpc *pubsub.RPC) (use [uses]float64) {
-	size, ids := 0, 0
-	for _, m := range rpc.GetPublish() {
-		size += len(m.GetData())
-	}
-	count := func(n, i int) {
-		use[i] += float64(n + 1)
-		ids += n
-	}
+	count := func(n, i int) { use[i] += float64(n + 1) }
 	c := rpc.GetControl()
 	for _, h := range c.GetIhave() {
 		count(len(h.GetMessageIDs()), useIHave)
@@ -227,6 +235,6 @@ func usage(rpc *pubsub.RPC) (use [uses]float64) {
 	}
 	use[useRPCs], use[useSubs] = 1, float64(len(rpc.GetSubscriptions()))
 	use[useMesh] = float64(len(c.GetGraft()) + len(c.GetPrune()))
-	use[useBytes] = float64(size + 32*ids)
+	use[useBytes] = float64(proto.Size(&rpc.RPC))
 	return use
 }

@@ -271,6 +271,11 @@ func (g *gossip) discharge(from peer.ID, l Label, v Verdict) {
 // gossipsub's own loop and must not block.
 func (g *gossip) inspectRPC(from peer.ID, rpc *pubsub.RPC) error {
 	over := g.budgets.rpc(from, usage(rpc))
+	if over == "" && padded(rpc) {
+		g.counts.malformed.Add(1)
+		g.blame(from, blameMalformed)
+		return errPadded
+	}
 	if over == "" {
 		return nil
 	}

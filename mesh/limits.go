@@ -196,6 +196,23 @@ const (
 	minOutbox   = 128 << 10
 	// writeBatch is about how many bytes of waiting frames are written at once.
 	writeBatch = 16 << 10
+	// windowMin and windowMax bound what is under way to one neighbour and not yet
+	// acknowledged, in bytes and for each of two lanes: at 64 kb/s a second. windowDelay is
+	// how long the queue on the way may take, windowSamples after how many
+	// acknowledgements it is learnt again what an empty way takes.
+	windowMin     = 8 << 10
+	windowMax     = 1 << 20
+	windowDelay   = 100 * time.Millisecond
+	windowSamples = 64
+	// ackEvery is after how many bytes of gossip at the latest the reader acknowledges
+	// them. It is well below windowMin, so that a window never stays closed for what the
+	// reader keeps back. After ackTimeout without any, where frames wait, the stream is given up.
+	ackEvery   = 4 << 10
+	ackTimeout = 60 * time.Second
+	// passedOver is how many bytes of worse frames of one author may wait for a neighbour
+	// when an urgent one of the same author comes: beyond that they are left to
+	// synchronisation.
+	passedOver = 8 << 10
 	// pooledRPC is the size up to which copies of RPCs are used again, in bytes.
 	pooledRPC = 2 << 10
 	// readBuffer is what is read ahead of one neighbour, in bytes.

@@ -371,7 +371,7 @@ func (m *Mesh) shutdown() error {
 	// 4. Every goroutine of ours is waited for.
 	m.loops.Wait()
 	if m.gossip != nil {
-		m.gossip.post.work.Wait()
+		m.gossip.post.wait()
 	}
 	return errors.Join(errs...)
 }

@@ -1,5 +1,7 @@
 package mesh
 
+import "slices"
+
 // outbox orders what waits to be written to one neighbour: better classes
 // first, by weight (start-time fair queueing), within a class those that are
 // First, then in the order of arrival. It is bounded in bytes; beyond that the
@@ -20,6 +22,8 @@ type parcel struct {
 	// control: it carries something besides frames (subscriptions, grafts). Such
 	// parcels are never dropped for others and never suppressed.
 	control bool
+	// asked: the neighbour asked for it, or there is more in it than one frame.
+	asked bool
 	// ids names the frames within.
 	ids []frameID
 	// held: it may wait a moment in which its neighbour may turn out to have it.
@@ -82,16 +86,51 @@ func (o *outbox) worst() *parcel {
 	return nil
 }
 
+// yield takes out what waits of an author in classes worse than urgent, where that
+// is more than limit bytes. An urgent frame of the author has come: it goes first, and
+// cannot be read before what came ahead of it, which synchronisation brings in a
+// better order (headers, then urgent bodies, then the rest) unless gossip takes the
+// line. Parcels of several authors and of nobody stay.
+func (o *outbox) yield(author [32]byte, limit int) (out []*parcel) {
+	mine := func(p *parcel) bool { return p.Author == author && !p.control }
+	bytes := 0
+	for class := ClassUrgent + 1; class < classes; class++ {
+		for _, q := range o.queues[class] {
+			for _, p := range q {
+				if mine(p) {
+					bytes += len(p.data)
+				}
+			}
+		}
+	}
+	if author == ([32]byte{}) || bytes <= limit {
+		return nil
+	}
+	for class := ClassUrgent + 1; class < classes; class++ {
+		for lane, q := range o.queues[class] {
+			o.queues[class][lane] = slices.DeleteFunc(q, func(p *parcel) bool {
+				if mine(p) {
+					out = append(out, p)
+					o.forget(p)
+				}
+				return mine(p)
+			})
+		}
+	}
+	return out
+}
+
 func (o *outbox) forget(p *parcel) {
 	o.bytes -= len(p.data)
 	o.count--
 }
 
-// next takes out the parcel whose turn it is; nil when nothing waits.
-func (o *outbox) next() *parcel {
+// next takes out the parcel whose turn it is, of the classes that are open; nil
+// when none waits.
+func (o *outbox) next(open func(class uint8) bool) *parcel {
 	best := -1
 	for class := range classes {
-		if o.backlog(uint8(class)) > 0 && (best < 0 || o.start[class] < o.start[best]) {
+		if o.backlog(uint8(class)) > 0 && open(uint8(class)) && (best < 0 || o.start[class] < o.start[best]) {
 			best = class
 		}
 	}

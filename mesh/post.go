@@ -2,7 +2,9 @@ package mesh
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -53,10 +55,11 @@ type post struct {
 	blame func(p peer.ID, reason string) // did wrong
 	pace  func(p peer.ID) *pace
 
-	work sync.WaitGroup // writers
+	work sync.WaitGroup // writers, and who acknowledges
 	free sync.Pool      // *[pooledRPC]byte
 
 	mu      sync.Mutex
+	closed  bool
 	waiting int // bytes in all outboxes
 	writers map[peer.ID]*writer
 	readers map[peer.ID]*reader
@@ -67,6 +70,23 @@ func newPost(clock Clock, counts *counters) *post {
 		clock: clock, counts: counts,
 		writers: make(map[peer.ID]*writer), readers: make(map[peer.ID]*reader),
 	}
+}
+
+// begin runs f beside the rest, unless everything is ending.
+func (o *post) begin(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.work.Go(f)
+	}
+}
+
+// wait waits for all that was begun, after the streams have ended.
+func (o *post) wait() {
+	o.mu.Lock()
+	o.closed = true
+	o.mu.Unlock()
+	o.work.Wait()
 }
 
 // limit is how many bytes may wait for one neighbour now: where much waits for
@@ -90,7 +110,7 @@ func (o *post) queued(p peer.ID) int {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.box.bytes
+	return w.box.bytes + w.heldBytes
 }
 
 // copyOf copies an RPC; recycle takes the copy back.
@@ -124,17 +144,21 @@ type writer struct {
 	post *post
 	peer peer.ID
 
-	mu     sync.Mutex
-	box    outbox
-	held   []*parcel // wait a moment before they join the box
-	err    error     // the stream is broken or closed
-	urgent chan struct{}
-	lazy   chan struct{}
+	mu        sync.Mutex
+	box       outbox
+	held      []*parcel // wait a moment before they join the box
+	heldBytes int
+	window    window // what is under way
+	err       error  // the stream is broken or closed
+	urgent    chan struct{}
+	lazy      chan struct{}
 
 	// Owned by run.
 	batch   []byte
 	cool    <-chan time.Time // until then what is held gathers
 	lagging bool             // something is held
+	stuck   <-chan time.Time // set while frames wait for the window
+	stuckAt int64            // what was acknowledged then
 }
 
 // out wraps a stream to a neighbour and starts its writer, which ends with the
@@ -142,12 +166,12 @@ type writer struct {
 func (o *post) out(s network.Stream) network.Stream {
 	w := &writer{
 		Stream: s, post: o, peer: s.Conn().RemotePeer(),
-		urgent: make(chan struct{}, 1), lazy: make(chan struct{}, 1),
+		urgent: make(chan struct{}, 1), lazy: make(chan struct{}, 1), window: newWindow(),
 	}
 	o.mu.Lock()
 	o.writers[w.peer] = w
 	o.mu.Unlock()
-	o.work.Go(w.run)
+	o.begin(w.run)
 	return w
 }
 
@@ -156,20 +180,34 @@ var errStreamClosed = errors.New("mesh: the gossip stream is closed")
 
 // Write implements network.Stream. It never blocks.
 func (w *writer) Write(b []byte) (int, error) {
-	// gossipsub takes its buffer back.
-	p := scanRPC(w.post.copyOf(b), w.post.label)
-	own := len(p.ids) > 0 && w.post.own(p.ids[0])
-	if !p.control && w.post.spare(w.peer, p.Label, own) {
-		w.post.counts.spared.Add(1)
-		w.post.recycle(p)
-		return len(b), nil
+	parts := splitRPC(b)
+	for _, part := range parts {
+		if err := w.accept(part, true); err != nil {
+			return 0, err
+		}
 	}
-	// Better classes and our own frames never wait.
-	p.held = !p.control && !own && p.Class >= ClassRoutine
-	if err := w.enqueue(p); err != nil {
-		return 0, err
+	if parts == nil {
+		// gossipsub takes its buffer back.
+		if err := w.accept(w.post.copyOf(b), false); err != nil {
+			return 0, err
+		}
 	}
 	return len(b), nil
+}
+
+// accept queues one RPC; asked says that the neighbour wants it.
+func (w *writer) accept(data []byte, asked bool) error {
+	p := scanRPC(data, w.post.label)
+	p.asked = p.asked || asked
+	own := len(p.ids) > 0 && w.post.own(p.ids[0])
+	if !p.control && !p.asked && w.post.spare(w.peer, p.Label, own) {
+		w.post.counts.spared.Add(1)
+		w.post.recycle(p)
+		return nil
+	}
+	// Better classes, our own frames and what was asked for never wait.
+	p.held = !p.control && !own && !p.asked && p.Class >= ClassRoutine
+	return w.enqueue(p)
 }
 
 func (w *writer) enqueue(p *parcel) error {
@@ -179,13 +217,18 @@ func (w *writer) enqueue(p *parcel) error {
 	if w.err != nil {
 		return w.err
 	}
-	if p.held {
-		w.held = append(w.held, p)
-		w.post.weigh(len(p.data))
-		ring(w.lazy)
-		return nil
-	}
 	w.post.weigh(len(p.data))
+	if p.held {
+		w.held, w.heldBytes = append(w.held, p), w.heldBytes+len(p.data)
+		if w.heldBytes+w.box.bytes > limit {
+			w.unhold()
+		}
+		ring(w.lazy)
+		return w.err
+	}
+	if p.Class == ClassUrgent && !p.control {
+		w.passOver(p.Author)
+	}
 	if err := w.stow(p, limit); err != nil {
 		return err
 	}
@@ -193,14 +236,28 @@ func (w *writer) enqueue(p *parcel) error {
 	return nil
 }
 
-// stow puts p into the box. w.mu is held.
-func (w *writer) stow(p *parcel, limit int) error {
-	dropped, ok := w.box.put(p, limit)
+// passOver leaves the worse frames of an author to synchronisation, where many
+// wait. w.mu is held.
+func (w *writer) passOver(author [32]byte) {
+	if w.heldBytes > passedOver {
+		w.unhold()
+	}
+	w.lose(w.box.yield(author, passedOver))
+}
+
+// lose counts what is not written after all, and has the neighbour told to pull.
+func (w *writer) lose(dropped []*parcel) {
 	for _, d := range dropped {
 		w.post.weigh(-len(d.data))
 		w.post.counts.dropped[d.Class].Add(1)
 		w.post.owe(w.peer)
 	}
+}
+
+// stow puts p into the box. w.mu is held.
+func (w *writer) stow(p *parcel, limit int) error {
+	dropped, ok := w.box.put(p, limit)
+	w.lose(dropped)
 	if !ok {
 		return w.fail(errors.New("mesh: a neighbour does not read even what keeps gossip going"))
 	}
@@ -252,13 +309,14 @@ func (w *writer) SetWriteDeadline(time.Time) error { return nil }
 func (w *writer) run() {
 	defer w.leave()
 	for {
+		w.ripen()
 		n, err := w.gather()
 		if n > 0 && (err == nil || errors.Is(err, errStreamClosed)) {
 			if werr := w.send(w.batch); werr != nil {
 				w.mu.Lock()
 				w.fail(werr)
 				w.mu.Unlock()
-				w.Stream.Reset() // gossipsub sees it, and opens another
+				w.abandon()
 				return
 			}
 			continue
@@ -267,7 +325,7 @@ func (w *writer) run() {
 			if errors.Is(err, errStreamClosed) {
 				w.Stream.Close()
 			} else {
-				w.Stream.Reset()
+				w.abandon()
 			}
 			return
 		}
@@ -275,37 +333,115 @@ func (w *writer) run() {
 	}
 }
 
+// abandon ends the connection with the stream. gossipsub forgets what a neighbour
+// subscribed to when its own stream to it breaks, hears of it again only on a new
+// stream from there, and after a few breaks opens none: on a new connection both
+// begin anew.
+func (w *writer) abandon() {
+	w.Stream.Reset()
+	w.Stream.Conn().Close()
+}
+
+// ripen puts what was held long enough into the box, also while there is always
+// something to write.
+func (w *writer) ripen() {
+	select {
+	case <-w.cool:
+		w.cool = nil
+	default:
+	}
+	select {
+	case <-w.lazy:
+		w.lagging = true
+	default:
+	}
+	w.mature()
+}
+
+// mature promotes what is held unless it is still to gather, and reports that.
+func (w *writer) mature() bool {
+	if !w.lagging || w.cool != nil {
+		return false
+	}
+	w.lagging, w.cool = false, w.post.clock.After(holdTime)
+	w.promote()
+	return true
+}
+
 // wait blocks until something waits to be written. The first of what is held joins
 // the box at once; what comes within holdTime after it gathers.
 func (w *writer) wait() {
 	for {
+		w.watch()
 		select {
 		case <-w.urgent:
 			return
+		case <-w.stuck:
+			w.stuck = nil
+			w.unstick()
 		case <-w.lazy:
 			w.lagging = true
 		case <-w.cool:
 			w.cool = nil
 		}
-		if w.lagging && w.cool == nil {
-			w.lagging, w.cool = false, w.post.clock.After(holdTime)
-			w.promote()
+		if w.mature() {
 			return
 		}
 	}
 }
 
-// promote puts what is held into the box.
-func (w *writer) promote() {
-	limit := w.post.limit()
+// watch starts the time that a neighbour has to acknowledge something, where frames
+// wait for that.
+func (w *writer) watch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	held := w.held
-	w.held = nil
-	for _, p := range held {
-		if w.stow(p, limit) != nil {
-			return
+	if w.stuck == nil && w.box.count > 0 {
+		w.stuck, w.stuckAt = w.post.clock.After(ackTimeout), w.window.acked
+	}
+}
+
+// unstick fails the writer where nothing was acknowledged since watch.
+func (w *writer) unstick() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.box.count > 0 && w.window.acked == w.stuckAt {
+		w.fail(errors.New("mesh: a neighbour acknowledges no gossip any more"))
+	}
+}
+
+// Read implements network.Stream: the neighbour sends nothing but acknowledgements.
+// gossipsub reads to learn when the stream ends, and gets no byte.
+func (w *writer) Read([]byte) (int, error) {
+	var b [ackSize]byte
+	for {
+		if _, err := io.ReadFull(w.Stream, b[:]); err != nil {
+			return 0, err
 		}
+		w.mu.Lock()
+		ok := w.window.ack(int(binary.BigEndian.Uint32(b[:])), w.post.clock.Now())
+		w.mu.Unlock()
+		if !ok {
+			w.post.counts.malformed.Add(1)
+			w.post.blame(w.peer, blameMalformed)
+			return 0, errors.New("mesh: a neighbour acknowledges gossip that was not sent to it")
+		}
+		ring(w.urgent)
+	}
+}
+
+// promote puts what is held into the box.
+func (w *writer) promote() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unhold()
+}
+
+// unhold does that. w.mu is held.
+func (w *writer) unhold() {
+	held, limit := w.held, w.post.limit()
+	w.held, w.heldBytes = nil, 0
+	for _, p := range held {
+		w.stow(p, limit) // where it fails, leave gives up all
 	}
 }
 
@@ -319,9 +455,17 @@ func (w *writer) gather() (n int, err error) {
 		w.batch = nil // after a long frame
 	}
 	w.batch = w.batch[:0]
+	open := w.window.open
+	if w.err != nil {
+		open = func(uint8) bool { return true } // these are the last
+	}
+	now := w.post.clock.Now()
 	for len(w.batch) < writeBatch {
-		p := w.box.next()
+		p := w.box.next(open)
 		if p == nil {
+			if w.box.count > 0 {
+				w.window.refused(now)
+			}
 			break
 		}
 		w.post.weigh(-len(p.data))
@@ -329,6 +473,7 @@ func (w *writer) gather() (n int, err error) {
 			w.post.counts.suppressed.Add(1)
 		} else {
 			n++
+			w.window.wrote(p.Class, len(p.data), now)
 			w.batch = append(w.batch, p.data...)
 		}
 		w.post.recycle(p)
@@ -369,12 +514,9 @@ func (w *writer) queuedNow() int {
 // leave gives up what is left.
 func (w *writer) leave() {
 	w.mu.Lock()
-	left := w.box.bytes
-	for _, p := range w.held {
-		left += len(p.data)
-	}
-	frames := w.box.count + len(w.held)
-	w.box, w.held = outbox{}, nil
+	left := w.box.bytes + w.heldBytes
+	lost := w.box.count+len(w.held) > 0 || w.window.underWay() > 0
+	w.box, w.held, w.heldBytes = outbox{}, nil, 0
 	w.mu.Unlock()
 	w.post.weigh(-left)
 	o := w.post
@@ -383,7 +525,7 @@ func (w *writer) leave() {
 		delete(o.writers, w.peer)
 	}
 	o.mu.Unlock()
-	if frames > 0 {
+	if lost {
 		o.owe(w.peer)
 	}
 }

@@ -8,6 +8,7 @@ import (
 // The fields of gossipsub's RPC and of the message in it (its rpc.proto).
 const (
 	rpcPublish  = 2
+	rpcControl  = 3
 	rpcMessage  = 2 // data, in a message
 	wireVarint  = 0
 	wireFixed64 = 1
@@ -51,7 +52,8 @@ func protoField(b []byte) (number uint64, content, rest []byte, ok bool) {
 
 // scanRPC makes a parcel of one RPC as gossipsub writes it: a length, then the
 // RPC. Its class is the best of its frames; what carries anything else is
-// control. data is kept.
+// control. An empty control message, as it stands beside the answer to an IWANT, is
+// nothing. data is kept.
 func scanRPC(data []byte, label func(frame []byte) Label) *parcel {
 	p := &parcel{data: data, Label: Label{Class: ClassBulk}}
 	_, n := binary.Uvarint(data)
@@ -66,11 +68,17 @@ func scanRPC(data []byte, label func(frame []byte) Label) *parcel {
 		b = rest
 		frame, isFrame := publishedFrame(number, content)
 		if !isFrame {
-			p.control = true
+			p.asked = p.asked || number == rpcControl
+			p.control = p.control || number != rpcControl || len(content) > 0
 			continue
 		}
 		p.ids = append(p.ids, frameID(sha256.Sum256(frame)))
 		l := label(frame)
+		if len(p.ids) == 1 {
+			p.Author = l.Author
+		} else if p.Author != l.Author {
+			p.Author = [32]byte{} // of several
+		}
 		if l.Class < p.Class || len(p.ids) == 1 {
 			p.Class, p.First = l.Class, l.First
 		}
@@ -98,4 +106,40 @@ func publishedFrame(number uint64, content []byte) ([]byte, bool) {
 		content = rest
 	}
 	return nil, false
+}
+
+// splitRPC takes an RPC of several frames apart: each frame in an RPC of its own, and
+// what is left. gossipsub answers an IWANT with up to maxRPC at once, which nothing
+// could overtake. Any other RPC is nil.
+func splitRPC(data []byte) (out [][]byte) {
+	_, n := binary.Uvarint(data)
+	if n <= 0 {
+		return nil
+	}
+	var rest []byte
+	for b := data[n:]; len(b) > 0; {
+		number, content, after, ok := protoField(b)
+		if !ok {
+			return nil
+		}
+		field := b[:len(b)-len(after)]
+		b = after
+		if _, isFrame := publishedFrame(number, content); isFrame {
+			out = append(out, prefixed(field))
+		} else if number != rpcControl || len(content) > 0 {
+			rest = append(rest, field...)
+		}
+	}
+	if len(out) < 2 {
+		return nil
+	}
+	if len(rest) > 0 {
+		out = append(out, prefixed(rest))
+	}
+	return out
+}
+
+// prefixed puts the length before an RPC.
+func prefixed(rpc []byte) []byte {
+	return append(binary.AppendUvarint(make([]byte, 0, len(rpc)+4), uint64(len(rpc))), rpc...)
 }

@@ -31,8 +31,8 @@ type Stats struct {
 	DroppedRPCs, Undeliverable uint64
 	// Duplicates counts frames that came again.
 	Duplicates uint64
-	// Dropped counts RPCs dropped from a neighbour's outbox because it was full, by
-	// class; Suppressed those left out because the neighbour turned out to have
+	// Dropped counts RPCs dropped from a neighbour's outbox because it was full or an
+	// urgent one of the same author passed over them, by class; Suppressed those left out because the neighbour turned out to have
 	// the frame; Spared those not sent to save a thin link.
 	Dropped            [4]uint64
 	Suppressed, Spared uint64
