@@ -42,6 +42,7 @@ type blobPeer struct {
 	held   map[BlobName]bool      // its answers
 	parts  map[BlobName]*blobPart // fetched in part, by sessions that ended
 	banned bool                   // it sent what is not what its name says
+	here   bool                   // it is connected
 }
 
 // blobPart is a chunk on its way from one neighbour. The session that claimed it
@@ -102,9 +103,12 @@ func (pl *blobPlan) drop(name BlobName) {
 	}
 	delete(pl.wants, name)
 	pl.order = nil
-	for _, b := range pl.peers {
+	for p, b := range pl.peers {
 		delete(b.held, name)
 		delete(b.parts, name)
+		if !b.here && !b.banned && len(b.held)+len(b.parts) == 0 {
+			delete(pl.peers, p)
+		}
 	}
 }
 
@@ -133,10 +137,12 @@ func (pl *blobPlan) meet(p peer.ID) {
 	}
 }
 
-// newcomer lets other neighbours be asked to carry than those that were.
-func (pl *blobPlan) newcomer() {
+// newcomer notes that p is connected, and lets other neighbours be asked to carry than
+// those that were.
+func (pl *blobPlan) newcomer(p peer.ID) {
 	pl.mu.Lock()
 	defer pl.mu.Unlock()
+	pl.peer(p).here = true
 	for _, w := range pl.wants {
 		w.carriers = nil
 	}
@@ -151,6 +157,7 @@ func (pl *blobPlan) leave(p peer.ID) {
 		return
 	}
 	clear(b.held)
+	b.here = false
 	if len(b.parts) == 0 && !b.banned {
 		delete(pl.peers, p)
 	}
@@ -265,9 +272,31 @@ func (pl *blobPlan) release(p peer.ID, part *blobPart, keep bool) {
 		return
 	}
 	w.claims = slices.DeleteFunc(w.claims, func(o peer.ID) bool { return o == p })
-	if keep && len(part.data) > 0 && pl.countParts() < maxBlobParts {
+	if keep && len(part.data) > 0 && pl.placeForPart() {
 		pl.peer(p).parts[part.name] = part
 	}
+}
+
+// placeForPart reports whether another part may be kept. Where there are as many as may
+// be, the smallest of a neighbour that is gone makes way: it may never come again. mu is held.
+func (pl *blobPlan) placeForPart() bool {
+	if pl.countParts() < maxBlobParts {
+		return true
+	}
+	var of *blobPeer
+	var least *blobPart
+	for _, b := range pl.peers {
+		for _, part := range b.parts {
+			if !b.here && (least == nil || len(part.data) < len(least.data)) {
+				of, least = b, part
+			}
+		}
+	}
+	if least == nil {
+		return false
+	}
+	delete(of.parts, least.name)
+	return true
 }
 
 func (pl *blobPlan) countParts() (n int) {

@@ -108,7 +108,7 @@ func TestBlobPlanCarriers(t *testing.T) {
 	if _, hops := pl.ask("d", 256); hops != 0 {
 		t.Error("a third is asked to carry")
 	}
-	pl.newcomer()
+	pl.newcomer("e")
 	pl.meet("d")
 	if _, hops := pl.ask("e", 256); hops != 3 {
 		t.Error("a newcomer is not asked to carry")
@@ -129,6 +129,26 @@ func TestBlobPlanBounds(t *testing.T) {
 	}
 	if n := pl.countParts(); n != maxBlobParts {
 		t.Errorf("%d parts are kept", n)
+	}
+	// While those that are gone have all the places, what a neighbour that is here sent still finds one.
+	last := namesOf(maxBlobParts + 11)[maxBlobParts+10:]
+	pl.newcomer("here")
+	pl.learn("here", last, all(1, true))
+	part := pl.claim("here")
+	part.data = []byte{1, 2}
+	pl.release("here", part, true)
+	if n := pl.countParts(); n != maxBlobParts || pl.peers["here"].parts[part.name] == nil {
+		t.Errorf("%d parts, and not that of the neighbour that is here", n)
+	}
+	for _, b := range pl.peers {
+		b.here = true
+	}
+	pl.learn("more", last, all(1, true))
+	more := pl.claim("more")
+	more.data = []byte{1, 2, 3}
+	pl.release("more", more, true)
+	if n := pl.countParts(); n != maxBlobParts || pl.peers["more"].parts[more.name] != nil {
+		t.Errorf("%d parts: one of a neighbour that is here made way", n)
 	}
 	if asked, _ := pl.ask("z", maxBlobAsk); len(asked) != maxBlobAsk {
 		t.Errorf("asks for %d", len(asked))

@@ -85,6 +85,9 @@ type blobs struct {
 	mail   *mailbox[blobEvent]
 	work   sync.WaitGroup // sessions of both ends
 	blame  func(p peer.ID, reason string)
+	// hearing reports whether p is connected only to hear of its wipe order: it is neither
+	// served nor asked.
+	hearing func(p peer.ID) bool
 
 	// Owned by run.
 	peers  map[peer.ID]*blobNeighbour
@@ -102,6 +105,7 @@ type blobNeighbour struct {
 	running bool
 	due     bool // waits for a slot
 	again   bool // asked for while running
+	failed  bool // its last session ended with an error: only its own timer, or news, begins another
 	retry   time.Duration
 }
 
@@ -109,7 +113,7 @@ func newBlobs(h host.Host, cfg *Config, counts *counters) *blobs {
 	return &blobs{
 		host: h, store: cfg.Blobs, clock: cfg.Clock, log: cfg.Logger, counts: counts, plan: newBlobPlan(),
 		mail: newMailbox[blobEvent](), peers: make(map[peer.ID]*blobNeighbour), agenda: newAgenda[blobTask](),
-		serving: make(map[peer.ID]int),
+		serving: make(map[peer.ID]int), hearing: func(peer.ID) bool { return false },
 	}
 }
 
@@ -142,7 +146,7 @@ func (m *Mesh) TellBlobs(p peer.ID) {
 // onPeer is told of the first connection to a peer and of the end of the last.
 func (b *blobs) onPeer(p peer.ID, up bool) {
 	kind := blobDown
-	if up {
+	if up && !b.hearing(p) {
 		kind = blobUp
 	}
 	b.mail.put(blobEvent{kind: kind, peer: p})
@@ -180,11 +184,20 @@ func (b *blobs) task(ctx context.Context, t blobTask) {
 }
 
 func (b *blobs) wake(n *blobNeighbour) {
+	n.failed = false
 	if n.running {
 		n.again = true
 		return
 	}
 	n.due = true
+}
+
+// wakeIdle has every neighbour looked at that may have something to fetch now: what was
+// being fetched from others has been given back. Those that failed wait their time out.
+func (b *blobs) wakeIdle() {
+	for _, n := range b.peers {
+		n.due = n.due || !n.running && !n.failed
+	}
 }
 
 func (b *blobs) handle(e blobEvent) {
@@ -193,13 +206,14 @@ func (b *blobs) handle(e blobEvent) {
 	case blobUp:
 		if n == nil {
 			b.peers[e.peer] = &blobNeighbour{due: true}
-			b.plan.newcomer()
+			b.plan.newcomer(e.peer)
 		}
 	case blobDown:
 		delete(b.peers, e.peer)
 		b.agenda.drop(blobTask{e.peer, taskFetch})
 		b.agenda.drop(blobTask{e.peer, taskTell})
 		b.plan.leave(e.peer)
+		b.wakeIdle()
 	case blobKick:
 		for _, n := range b.peers {
 			n.retry = 0
@@ -219,15 +233,17 @@ func (b *blobs) handle(e blobEvent) {
 		if n != nil && n == e.of {
 			b.ended(n, e)
 		}
+		b.wakeIdle()
 	case blobBanned:
 		b.agenda.set(blobTask{e.peer, taskPardon}, blobBan)
+		b.wakeIdle()
 	}
 }
 
 // ended plans the next round with a neighbour: at once where there is more to
 // fetch, later where it lacked something.
 func (b *blobs) ended(n *blobNeighbour, e blobEvent) {
-	n.running = false
+	n.running, n.failed = false, e.err != nil && !n.again
 	if e.moved {
 		n.retry = 0
 	}

@@ -374,6 +374,7 @@ func TestBlobsBadRequests(t *testing.T) {
 		if got, err := io.ReadAll(s); err == nil {
 			t.Errorf("%s: answered %x", what, got)
 		}
+		unserved(t, a) // the client may see the reset before the slot is free
 	}
 	s1, s2 := stream(), stream()
 	defer s1.Reset()
@@ -400,8 +401,76 @@ func TestBlobsBadRequests(t *testing.T) {
 	}
 	poll(t, "the refusals are counted", func() bool {
 		st := a.Stats()
-		return st.BlobServesRefused >= 1 && st.SyncRefused["blob"] >= 9
+		return st.BlobServesRefused == 1 && st.SyncRefused["blob"] == 9
 	})
+}
+
+// unserved waits until a station serves nobody.
+func unserved(t *testing.T, s *station) {
+	t.Helper()
+	poll(t, "the session's slot is free", func() bool {
+		s.blobs.serveMu.Lock()
+		defer s.blobs.serveMu.Unlock()
+		return s.blobs.serves == 0
+	})
+}
+
+// TestBlobsGivenBackAreTakenUp: a neighbour whose turn passed while two others were fetching is asked when they are gone, at
+// once; one that failed waits its time out, so that two that fail do not drive each other.
+func TestBlobsGivenBackAreTakenUp(t *testing.T) {
+	for what, lost := range map[string]func(b *blobs, p peer.ID, n *blobNeighbour){
+		"gone, then ended": func(b *blobs, p peer.ID, n *blobNeighbour) {
+			b.handle(blobEvent{kind: blobDown, peer: p})
+			b.plan.release(p, &blobPart{name: BlobName{}}, true)
+			b.handle(blobEvent{kind: blobEnded, peer: p, of: n, err: io.ErrUnexpectedEOF})
+		},
+		"ended": func(b *blobs, p peer.ID, n *blobNeighbour) {
+			b.plan.release(p, &blobPart{name: BlobName{}}, true)
+			b.handle(blobEvent{kind: blobEnded, peer: p, of: n, err: io.ErrUnexpectedEOF})
+		},
+		"banned": func(b *blobs, p peer.ID, n *blobNeighbour) {
+			b.plan.release(p, &blobPart{name: BlobName{}}, false)
+			b.plan.ban(p)
+			b.handle(blobEvent{kind: blobBanned, peer: p})
+			b.handle(blobEvent{kind: blobEnded, peer: p, of: n, err: errWrongBytes})
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBlobs(nil, &Config{}, nil)
+			names := namesOf(1)
+			b.plan.add(wants(names, 0))
+			for _, p := range []peer.ID{"a", "b", "c", "d"} {
+				b.handle(blobEvent{kind: blobUp, peer: p})
+				b.plan.learn(p, names, all(1, true))
+			}
+			for _, p := range []peer.ID{"a", "b"} { // as start has it
+				b.peers[p].due, b.peers[p].running = false, true
+				b.active++
+				b.plan.claim(p)
+			}
+			b.task(t.Context(), blobTask{"c", taskFetch})
+			b.peers["d"].failed = true
+			b.peers["d"].due = false
+			b.start(t.Context()) // nothing to fetch from c: two are at it
+			if b.peers["c"].due || b.active != 2 {
+				t.Fatalf("%d sessions, c is due: %v", b.active, b.peers["c"].due)
+			}
+			lost(b, "a", b.peers["a"])
+			if now, _ := b.plan.work("c"); !now || !b.peers["c"].due {
+				t.Errorf("something to fetch from it: %v; it is due: %v", now, b.peers["c"].due)
+			}
+			if b.peers["d"].due {
+				t.Error("one that failed is asked before its time")
+			}
+			if n := b.peers["a"]; n != nil && n.due {
+				t.Error("the one that failed just now is asked again at once")
+			}
+			b.task(t.Context(), blobTask{"d", taskFetch})
+			if !b.peers["d"].due {
+				t.Error("its time came, and it is not asked")
+			}
+		})
+	}
 }
 
 // TestBlobsHostileAnswers: a holder whose answers break the rules costs its session.
