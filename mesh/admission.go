@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"golang.org/x/crypto/cryptobyte"
@@ -180,6 +181,7 @@ const (
 	reasonBusy      = "busy"           // too many handshakes at once
 	reasonOffline   = "offline"        // we were told to be offline
 	reasonNoProof   = "no-proof"       // a connection that came round admission
+	reasonLimited   = "limited"        // through a relay that carries for a while only
 	reasonLapsed    = "lapsed"         // an open connection whose chain or ticket ended
 	reasonOther     = "other"
 	// reasonCancelled is no refusal and is not counted: our own side gave the
@@ -238,10 +240,11 @@ type proof struct {
 	chain, ticket []byte
 	run           [runSize]byte       // of the process at the other end
 	adm           *identity.Admission // nil only under Unsafe.NoAdmission
+	checked       uint64              // desk.checks when its check began
 }
 
-// desk checks others and speaks for us. It is immutable and safe for
-// concurrent use.
+// desk checks others and speaks for us. It is safe for concurrent use; all but the
+// counts is immutable.
 type desk struct {
 	self   peer.ID
 	tag    [tagSize]byte
@@ -253,6 +256,7 @@ type desk struct {
 	open   bool // Unsafe.NoAdmission
 	counts *counters
 	log    *slog.Logger
+	checks atomic.Uint64 // rechecks that were begun
 }
 
 func newDesk(cfg *Config, self peer.ID, counts *counters) (*desk, error) {
@@ -301,7 +305,7 @@ func (d *desk) checkHello(raw []byte, remote peer.ID) (*proof, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &proof{peer: remote, chain: h.chain}
+	p := &proof{peer: remote, chain: h.chain, checked: d.checks.Load()}
 	if d.open {
 		return p, nil
 	}
@@ -334,17 +338,18 @@ func (d *desk) checkTicket(p *proof, raw []byte) error {
 	return nil
 }
 
-// recheck verifies again, now, what p was admitted on.
-func (d *desk) recheck(p *proof) error {
+// recheck verifies again, now, what p was admitted on, and says whether it may only
+// hear of its wipe order.
+func (d *desk) recheck(p *proof) (hearing bool, err error) {
 	if d.open {
-		return nil
+		return false, nil
 	}
 	now := d.clock.Now()
 	adm, err := d.trust.VerifyAdmission(p.chain, p.peer, now)
 	if err == nil {
 		err = d.trust.VerifyTicket(p.ticket, adm, now)
 	}
-	return err
+	return err == nil && adm.Hearing, err
 }
 
 // exchangeHellos runs the first round on an encrypted stream.

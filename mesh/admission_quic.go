@@ -114,7 +114,11 @@ func (t *quicTransport) admit(ctx context.Context, conn transport.CapableConn, d
 		return nil, err
 	}
 	place := placeOf(conn, conn.RemotePeer())
-	t.links.expect(place, p)
+	if err := t.links.expect(place, p); err != nil {
+		t.desk.refuse(err, carriedByQUIC, dialler)
+		conn.CloseWithError(network.ConnGated)
+		return nil, err
+	}
 	return &quicConn{CapableConn: conn, forget: func() { t.links.forget(place, p) }}, nil
 }
 

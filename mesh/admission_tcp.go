@@ -104,7 +104,9 @@ func (s *security) handshake(ctx context.Context, insecure net.Conn, p peer.ID, 
 	if err != nil {
 		return nil, refused(reasonOther, err)
 	}
-	s.links.expect(place, proof)
+	if err := s.links.expect(place, proof); err != nil {
+		return nil, err
+	}
 	return &admittedConn{SecureConn: conn, forget: func() { s.links.forget(place, proof) }}, nil
 }
 

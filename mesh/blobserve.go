@@ -53,6 +53,9 @@ func (b *blobs) serve(stream network.Stream, p peer.ID) error {
 			return err
 		}
 		req, err := readBlobRequest(r)
+		if b.hearing(p) { // the order may come within a session
+			return fmt.Errorf("%w: of a device that is to erase itself", errBlob)
+		}
 		if errors.Is(err, io.EOF) {
 			return w.Flush()
 		}

@@ -35,9 +35,11 @@ type contact struct {
 	relay bool // carries for others
 	good  bool // was connected, in this run or an earlier one
 	up    bool
-	busy  bool // queued or being dialled
-	asked bool // an exchange was had since it is connected
-	fails int
+	// hearing says that it was last connected only to hear of its wipe order.
+	hearing bool
+	busy    bool // queued or being dialled
+	asked   bool // an exchange was had since it is connected
+	fails   int
 
 	// Of our reservation at it.
 	reserved   bool
@@ -173,6 +175,9 @@ func (f *finder) drop(p peer.ID) {
 // that one that invents devices cannot fill the book or have us dial for it
 // without end.
 func (f *finder) heard(h heard) {
+	if c := f.book[h.from]; c != nil && c.hearing {
+		return
+	}
 	strangers := 0
 	for _, c := range f.book {
 		if c.introducer == h.from && !c.good {
@@ -263,7 +268,7 @@ func (f *finder) offer() {
 	offers := make([]offer, 0, len(f.book))
 	for _, c := range f.book {
 		// Only those we have met: we vouch for nobody whom we do not know.
-		if c.record != nil && c.good {
+		if c.record != nil && c.good && !c.hearing {
 			offers = append(offers, offer{record: c.record, up: c.up})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	ma "github.com/multiformats/go-multiaddr"
@@ -33,12 +34,12 @@ type directory struct{ table *dht.IpfsDHT }
 func directoryName(tag []byte) protocol.ID { return protocol.ID("/tocsin/" + hex.EncodeToString(tag)) }
 
 func newDirectory(h host.Host, l *links, name protocol.ID) (*directory, error) {
-	table, err := dht.New(h,
+	table, err := dht.New(trustingHost{h, l},
 		dht.ProtocolPrefix(name),
 		dht.Mode(dht.ModeServer),
 		dht.DisableProviders(), dht.DisableValues(),
-		dht.RoutingTableFilter(func(_ any, p peer.ID) bool { return l.admitted(p) }),
-		dht.QueryFilter(func(_ any, info peer.AddrInfo) bool { return info.ID != h.ID() }),
+		dht.RoutingTableFilter(func(_ any, p peer.ID) bool { return l.trusted(p) }),
+		dht.QueryFilter(func(_ any, info peer.AddrInfo) bool { return info.ID != h.ID() && !l.hearing(info.ID) }),
 		dht.AddressFilter(func(addrs []ma.Multiaddr) []ma.Multiaddr {
 			addrs = dialable(addrs, h.ID())
 			return addrs[:min(len(addrs), maxAddrsPerContact)]
@@ -52,6 +53,21 @@ func newDirectory(h host.Host, l *links, name protocol.ID) (*directory, error) {
 	}
 	return &directory{table: table}, nil
 }
+
+// trustingHost has the directory answer nobody who is connected only to hear of its
+// wipe order.
+type trustingHost struct {
+	host.Host
+	links *links
+}
+
+// SetStreamHandler implements host.Host.
+func (h trustingHost) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
+	h.Host.SetStreamHandler(id, h.links.unlessHearing(handle))
+}
+
+// forget takes p out of the table.
+func (d *directory) forget(p peer.ID) { d.table.RoutingTable().RemovePeer(p) }
 
 func (d *directory) close() error { return d.table.Close() }
 

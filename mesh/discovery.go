@@ -27,7 +27,9 @@ type findEvent struct {
 	err    error
 	direct bool // findDialed: it was a dial past a relay
 	online bool
-	heard  heard
+	// hearing of findUp: the peer may only hear of its wipe order.
+	hearing bool
+	heard   heard
 }
 
 type findEventKind uint8
@@ -43,6 +45,7 @@ const (
 	findHeard                         // an exchange brought records
 	findReserved                      // a relay answered
 	findUnasked                       // an exchange of ours came to nothing
+	findHushed                        // a neighbour may only hear of its wipe order from now on
 	findMoved                         // the network of this machine changed
 )
 
@@ -263,7 +266,7 @@ func (f *finder) handle(e findEvent) {
 			f.considerRelay(e.peer, c)
 		}
 	case findUp:
-		f.up(e.peer)
+		f.up(e.peer, e.hearing)
 	case findDown:
 		f.down(e.peer)
 	case findDialed:
@@ -281,6 +284,8 @@ func (f *finder) handle(e findEvent) {
 		f.reserved(e.peer, e.addrs, e.err)
 	case findUnasked:
 		f.unasked(e.peer)
+	case findHushed:
+		f.hushed(e.peer)
 	case findMoved:
 		f.moved()
 	}

@@ -177,7 +177,7 @@ func TestNewerConnection(t *testing.T) {
 		t.Errorf("notices %v", g.notices)
 	}
 	other := g.conn("other")
-	g.expect(placeOf(other, "peer"), &proof{peer: "peer"}) // without a run, as without admission
+	g.mustExpect(other, &proof{peer: "peer"}) // without a run, as without admission
 	if ok, _ := g.InterceptUpgraded(other); !ok {
 		t.Fatal("refused")
 	}
@@ -217,7 +217,7 @@ func TestWanted(t *testing.T) {
 	f := newBook(t)
 	at := []ma.Multiaddr{addr(t, "/ip4/10.0.0.1/tcp/1")}
 	for n := range byte(wantPeers) {
-		f.up(testPeerID(t, n+1))
+		f.up(testPeerID(t, n+1), false)
 	}
 	static, other := testPeerID(t, 100), testPeerID(t, 101)
 	f.learn(static, at, foundStatic, func(c *contact) { c.fixed = true })
@@ -235,7 +235,7 @@ func TestWanted(t *testing.T) {
 	var gone []peer.ID
 	f.letGo = func(p peer.ID) { gone = append(gone, p) }
 	for n := range byte(sparePeers) {
-		f.up(testPeerID(t, n+120))
+		f.up(testPeerID(t, n+120), false)
 	}
 	if f.explore(); len(gone) != 0 {
 		t.Errorf("let %v go with none to spare", gone)
@@ -243,7 +243,7 @@ func TestWanted(t *testing.T) {
 	for p, c := range f.book {
 		c.relay = p != testPeerID(t, 3)
 	}
-	f.up(static)
+	f.up(static, false)
 	if f.explore(); !slices.Equal(gone, []peer.ID{testPeerID(t, 3)}) {
 		t.Errorf("let %v go", gone)
 	}

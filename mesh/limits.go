@@ -23,6 +23,9 @@ const (
 	// maxPendingQUIC is how many inbound QUIC connections may stand between TLS
 	// and ticket at once. More are closed at once: their diallers come again.
 	maxPendingQUIC = 64
+	// maxAwaited bounds the connections of one peer that are admitted and that libp2p has
+	// not taken over yet.
+	maxAwaited = 64
 	// recheckInterval is how often the chain and ticket of every open connection
 	// are verified again, so that an expiry closes it at most this much late.
 	recheckInterval = time.Minute

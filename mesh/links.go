@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -27,6 +28,8 @@ type link struct {
 	conn  network.Conn
 	proof *proof
 	since time.Time // by our clock, for display
+	// hearing says that the peer was let in for no more than to hear of its wipe order.
+	hearing bool
 	// up is set once the swarm has announced the connection. Before that it must
 	// not be closed through libp2p's object.
 	up bool
@@ -41,9 +44,10 @@ type links struct {
 
 	mu      sync.Mutex
 	online  bool
-	pending map[place][]*proof // two QUIC connections may share a place for a moment
-	open    map[string]*link   // by network.Conn.ID
-	peers   map[peer.ID]int    // number of links that are up
+	pending map[place][]*awaited // two QUIC connections may share a place for a moment
+	awaited map[peer.ID]int      // how many are pending
+	open    map[string]*link     // by network.Conn.ID
+	peers   map[peer.ID]int      // number of links that are up
 
 	// watchMu spans the decision to give a notice and the notice, so that notices
 	// of one peer come in the order of what they tell. It is taken before mu; no
@@ -56,34 +60,68 @@ type links struct {
 	// barred reports whether a peer was cut off. Set before the host listens; must
 	// not block.
 	barred func(p peer.ID) bool
+	// hushed is told of a connected peer that from now on may only hear of its wipe order.
+	// Set before the host listens; must not block.
+	hushed func(p peer.ID)
+}
+
+// awaited is the proof of a connection that the swarm has not seen yet.
+type awaited struct {
+	*proof
+	old bool // it was here at the last sweep
 }
 
 func newLinks(d *desk) *links {
 	return &links{
 		desk: d, online: true,
-		pending: make(map[place][]*proof),
+		pending: make(map[place][]*awaited),
+		awaited: make(map[peer.ID]int),
 		open:    make(map[string]*link),
 		peers:   make(map[peer.ID]int),
 		told:    make(map[peer.ID]bool),
 	}
 }
 
-// expect records the proof of a connection that the swarm is about to see.
-func (l *links) expect(at place, p *proof) {
+// expect records the proof of a connection that the swarm is about to see. It is an
+// error where too many of that peer wait: libp2p may give a connection up after the
+// handshake and tell nobody, so that a member could have us keep proofs without end.
+func (l *links) expect(at place, p *proof) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.pending[at] = append(l.pending[at], p)
+	if l.awaited[at.peer] >= maxAwaited {
+		return refused(reasonBusy, errors.New("too many connections of one device on the way up"))
+	}
+	l.setPending(at, append(l.pending[at], &awaited{proof: p}))
+	return nil
 }
 
 // forget drops p if nobody picked it up.
 func (l *links) forget(at place, p *proof) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.setPending(at, slices.DeleteFunc(l.pending[at], func(held *proof) bool { return held == p }))
+	l.setPending(at, slices.DeleteFunc(slices.Clone(l.pending[at]), func(held *awaited) bool { return held.proof == p }))
+}
+
+// sweep drops the proofs that were here at the last sweep already: nobody picks them
+// up any more.
+func (l *links) sweep() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for at, held := range l.pending {
+		kept := slices.DeleteFunc(slices.Clone(held), func(w *awaited) bool { return w.old })
+		for _, w := range kept {
+			w.old = true
+		}
+		l.setPending(at, kept)
+	}
 }
 
 // setPending leaves no empty list behind. l.mu is held.
-func (l *links) setPending(at place, proofs []*proof) {
+func (l *links) setPending(at place, proofs []*awaited) {
+	n := l.awaited[at.peer] + len(proofs) - len(l.pending[at])
+	if l.awaited[at.peer] = n; n == 0 {
+		delete(l.awaited, at.peer)
+	}
 	if len(proofs) == 0 {
 		delete(l.pending, at)
 		return
@@ -131,7 +169,7 @@ func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 	waiting := l.pending[at]
 	ok := len(waiting) > 0
 	if ok {
-		p = waiting[0]
+		p = waiting[0].proof
 		l.setPending(at, waiting[1:])
 	}
 	switch {
@@ -141,13 +179,18 @@ func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 	case barred:
 		l.desk.counts.refuse(reasonCut)
 		return false, 0
+	case c.Stat().Limited:
+		// A relay that allows a while and some bytes only: gossip ignores such a
+		// connection, so that it would stand for a neighbour that hears nothing.
+		l.desk.counts.refuse(reasonLimited)
+		return false, 0
 	case !ok && l.desk.open:
 		p = &proof{peer: c.RemotePeer()}
 	case !ok:
 		l.desk.counts.refuse(reasonNoProof)
 		return false, 0
 	}
-	l.open[c.ID()] = &link{conn: c, proof: p, since: l.desk.clock.Now()}
+	l.open[c.ID()] = &link{conn: c, proof: p, since: l.desk.clock.Now(), hearing: p.adm != nil && p.adm.Hearing}
 	return true, 0
 }
 
@@ -157,7 +200,7 @@ func (l *links) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 func (l *links) Connected(_ network.Network, c network.Conn) {
 	p, dead, ok := l.connect(c)
 	if !ok {
-		c.Close() // went offline between the gate and here
+		c.Close() // we went offline between the gate and here, or it lapsed
 		return
 	}
 	if len(dead) == 0 {
@@ -187,6 +230,13 @@ func (l *links) connect(c network.Conn) (p peer.ID, dead []network.Conn, ok bool
 	l.peers[p]++
 	dead = l.useless(k)
 	l.mu.Unlock()
+	// A recheck that ran since the handshake saw nothing of this connection; one that
+	// runs from here on sees it.
+	if k.proof.checked != l.desk.checks.Load() {
+		if err := l.verify(k); err != nil {
+			return "", nil, false
+		}
+	}
 	switch {
 	case len(dead) == 0:
 		l.settle(p)
@@ -272,6 +322,34 @@ func (l *links) admitted(p peer.ID) bool {
 	return l.peers[p] > 0
 }
 
+// hearing reports whether p is connected only to hear of its wipe order: it is to get
+// nothing from us that such a device has no need of.
+func (l *links) hearing(p peer.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.open {
+		if k.hearing && k.proof.peer == p {
+			return true
+		}
+	}
+	return false
+}
+
+// trusted reports whether p is admitted, and not only to hear of its wipe order.
+func (l *links) trusted(p peer.ID) bool { return l.admitted(p) && !l.hearing(p) }
+
+// unlessHearing is the handler of a protocol that a device under a wipe order has no
+// business with.
+func (l *links) unlessHearing(handle network.StreamHandler) network.StreamHandler {
+	return func(s network.Stream) {
+		if l.hearing(s.Conn().RemotePeer()) {
+			s.ResetWithError(network.StreamProtocolNegotiationFailed)
+			return
+		}
+		handle(s)
+	}
+}
+
 // snapshot returns the links that are up, in no order. One that has been closed is
 // not, even before the swarm has said so.
 func (l *links) snapshot() []*link {
@@ -304,15 +382,31 @@ func (l *links) setOnline(online bool) bool {
 // recheck closes every connection whose chain or ticket no longer verifies,
 // and returns how many that were.
 func (l *links) recheck() int {
+	l.desk.checks.Add(1)
 	n := 0
 	for _, k := range l.snapshot() {
-		err := l.desk.recheck(k.proof)
-		if err == nil {
-			continue
+		if l.verify(k) != nil {
+			n++
+			k.conn.CloseWithError(network.ConnGated)
 		}
-		n++
-		l.desk.refuse(refused(reasonLapsed, err), transportOf(k.conn), k.conn.Stat().Direction == network.DirOutbound)
-		k.conn.CloseWithError(network.ConnGated)
 	}
 	return n
+}
+
+// verify looks again at what k was admitted on, and counts a refusal. An order to wipe
+// may have come meanwhile: then the device stays for no more than to hear of it.
+func (l *links) verify(k *link) error {
+	hearing, err := l.desk.recheck(k.proof)
+	if err != nil {
+		l.desk.refuse(refused(reasonLapsed, err), transportOf(k.conn), k.conn.Stat().Direction == network.DirOutbound)
+		return err
+	}
+	l.mu.Lock()
+	news := hearing && !k.hearing
+	k.hearing = hearing
+	l.mu.Unlock()
+	if news && l.hushed != nil {
+		l.hushed(k.proof.peer)
+	}
+	return nil
 }

@@ -16,12 +16,15 @@ import (
 type gateConn struct {
 	network.Conn
 	id     string
+	peer   peer.ID
 	at     ma.Multiaddr
+	stat   network.ConnStats
 	closed func()
 }
 
 func (c *gateConn) ID() string                                 { return c.id }
-func (c *gateConn) RemotePeer() peer.ID                        { return "peer" }
+func (c *gateConn) RemotePeer() peer.ID                        { return c.peer }
+func (c *gateConn) Stat() network.ConnStats                    { return c.stat }
 func (c *gateConn) LocalMultiaddr() ma.Multiaddr               { return c.at }
 func (c *gateConn) RemoteMultiaddr() ma.Multiaddr              { return c.at }
 func (c *gateConn) Close() error                               { c.closed(); return nil }
@@ -44,7 +47,7 @@ func newGate(t *testing.T) *gate {
 }
 
 func (g *gate) conn(id string) *gateConn {
-	c := &gateConn{id: id, at: g.at}
+	c := &gateConn{id: id, peer: "peer", at: g.at}
 	c.closed = func() { g.Disconnected(nil, c) }
 	return c
 }
@@ -53,7 +56,7 @@ func (g *gate) conn(id string) *gateConn {
 func (g *gate) admit(id string, run byte) *gateConn {
 	g.t.Helper()
 	c := g.conn(id)
-	g.expect(placeOf(c, "peer"), &proof{peer: "peer", run: [runSize]byte{run}})
+	g.mustExpect(c, &proof{peer: "peer", run: [runSize]byte{run}})
 	if ok, _ := g.InterceptUpgraded(c); !ok {
 		g.t.Fatalf("%s was refused", id)
 	}
@@ -118,9 +121,9 @@ func TestTwoConnectionsOfOnePlace(t *testing.T) {
 	a, b, c := g.conn("a"), g.conn("b"), g.conn("c")
 	at := placeOf(a, "peer")
 	p, q, r := &proof{peer: "peer"}, &proof{peer: "peer"}, &proof{peer: "peer"}
-	g.expect(at, p)
-	g.expect(at, q)
-	g.expect(at, r)
+	for _, held := range []*proof{p, q, r} {
+		g.mustExpect(a, held)
+	}
 	g.forget(at, q)
 	for _, conn := range []*gateConn{a, b} {
 		if ok, _ := g.InterceptUpgraded(conn); !ok {

@@ -42,7 +42,9 @@ type Mesh struct {
 	cancel context.CancelFunc
 	loops  sync.WaitGroup
 	closed sync.Once
-	err    error // of Close
+	// switching spans a call of SetOnline.
+	switching sync.Mutex
+	err       error // of Close
 }
 
 // Peer is one admitted neighbour. With several connections to it, the oldest
@@ -135,7 +137,7 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	m.syncer.blame, m.syncer.pace = m.defence.blame, m.defence.pace
 	if cfg.Blobs != nil {
 		m.blobs = newBlobs(m.host, cfg, m.counts)
-		m.blobs.blame = m.defence.blame
+		m.blobs.blame, m.blobs.hearing = m.defence.blame, m.links.hearing
 		m.host.SetStreamHandler(BlobProtocol, m.blobs.handler(ctx))
 		m.loops.Go(func() { m.blobs.run(ctx) })
 	}
@@ -156,7 +158,7 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	if err != nil {
 		return fmt.Errorf("mesh: events: %w", err)
 	}
-	m.links.watch = m.onPeer
+	m.links.watch, m.links.hushed = m.onPeer, m.onHushed
 	m.host.Network().Notify(m.links)
 	m.host.SetStreamHandler(SyncProtocol, m.syncer.handler(ctx))
 
@@ -177,7 +179,7 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	if err := m.listen(listen); err != nil {
 		return err
 	}
-	m.host.SetStreamHandler(PeersProtocol, m.finder.exchange.handle)
+	m.host.SetStreamHandler(PeersProtocol, m.links.unlessHearing(m.finder.exchange.handle))
 	m.loops.Go(func() { m.finder.run(ctx) })
 	// A simulated network is not the machine's: its interfaces say nothing then.
 	if cfg.MDNS || len(cfg.HostOptions) == 0 {
@@ -216,11 +218,27 @@ func (m *Mesh) onPeer(p peer.ID, up bool) {
 	}
 	if up {
 		m.syncer.mail.put(syncEvent{kind: syncUp, peer: p})
-		m.finder.mail.put(findEvent{kind: findUp, peer: p})
+		m.finder.mail.put(findEvent{kind: findUp, peer: p, hearing: m.links.hearing(p)})
 		return
 	}
 	m.syncer.mail.put(syncEvent{kind: syncDown, peer: p})
 	m.finder.mail.put(findEvent{kind: findDown, peer: p})
+}
+
+// onHushed is told of a neighbour that from now on may only hear of its wipe order.
+func (m *Mesh) onHushed(p peer.ID) {
+	if m.blobs != nil {
+		m.blobs.onPeer(p, false)
+	}
+	for _, c := range m.host.Network().ConnsToPeer(p) {
+		for _, s := range c.GetStreams() {
+			// What it holds open may go on for long: circuits, questions to the directory.
+			if id := s.Protocol(); id != "" && id != SyncProtocol && id != GossipProtocol {
+				s.Reset()
+			}
+		}
+	}
+	m.finder.mail.put(findEvent{kind: findHushed, peer: p})
 }
 
 func (m *Mesh) recheckLoop(ctx context.Context) {
@@ -229,6 +247,7 @@ func (m *Mesh) recheckLoop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-m.clock.After(recheckInterval):
+			m.links.sweep()
 			m.links.recheck()
 		}
 	}
@@ -264,6 +283,9 @@ func (m *Mesh) Nudge() {
 // SetOnline(false) closes every connection, and refuses and dials none until
 // SetOnline(true), which dials everybody known at once.
 func (m *Mesh) SetOnline(online bool) error {
+	// As one step: two calls at once must not leave the parts in different states.
+	m.switching.Lock()
+	defer m.switching.Unlock()
 	if m.links.setOnline(online) {
 		m.finder.mail.put(findEvent{kind: findOnline, online: online})
 		m.watcher.setOnline(online)

@@ -21,23 +21,47 @@ type origin struct {
 }
 
 // up takes a peer in as a neighbour.
-func (f *finder) up(p peer.ID) {
+func (f *finder) up(p peer.ID, hearing bool) {
 	c := f.learn(p, nil, foundCaller, func(c *contact) {
 		if !c.up {
 			f.ups++
 		}
-		c.up, c.fails, c.upgradeTry = true, 0, 0
-		f.markGood(c)
+		c.up, c.hearing, c.fails, c.upgradeTry = true, hearing, 0, 0
+		if !hearing {
+			f.markGood(c)
+		}
 	})
 	if c == nil {
 		return
 	}
 	f.offersChanged = true
 	f.tasks.drop(task{toDial, p})
+	if hearing {
+		f.hushed(p)
+		return
+	}
 	f.tasks.set(task{toExchange, p}, jitter(exchangeSoon))
 	f.tasks.set(task{toUpgrade, p}, jitter(upgradeMin))
 	f.noteOrigins()
 	f.considerDirectory()
+}
+
+// hushed is told of a neighbour that may only hear of its wipe order: nothing is asked
+// of it, and nobody is told of it, until it is connected without.
+func (f *finder) hushed(p peer.ID) {
+	c := f.book[p]
+	if c == nil {
+		return
+	}
+	c.hearing, f.offersChanged = true, true
+	for _, k := range []taskKind{toExchange, toUpgrade, toReserve} {
+		f.tasks.drop(task{k, p})
+	}
+	f.noteOrigins()
+	f.lostRelay(p, c)
+	if d := f.listing.Load(); d != nil {
+		d.forget(p)
+	}
 }
 
 // down plans how a neighbour is found again.

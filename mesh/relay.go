@@ -30,7 +30,8 @@ type carrierService struct{ relay *relay.Relay }
 
 // newCarrier starts the service. Only admitted devices can reserve, and connect to
 // whom: a stream to the service exists on admitted connections only, and the
-// access list asks again, for a connection may have lapsed meanwhile.
+// access list asks again, for a connection may have lapsed meanwhile. One that is there
+// only to hear of its wipe order is carried nowhere.
 func newCarrier(h host.Host, l *links, counts *counters) (*carrierService, error) {
 	resources := relay.Resources{
 		// A reservation ends with the connection it came by. The time limit is a
@@ -63,11 +64,11 @@ func (c *carrierService) close() error { return c.relay.Close() }
 type carrierACL struct{ links *links }
 
 // AllowReserve implements relay.ACLFilter.
-func (a *carrierACL) AllowReserve(p peer.ID, _ ma.Multiaddr) bool { return a.links.admitted(p) }
+func (a *carrierACL) AllowReserve(p peer.ID, _ ma.Multiaddr) bool { return a.links.trusted(p) }
 
 // AllowConnect implements relay.ACLFilter.
 func (a *carrierACL) AllowConnect(src peer.ID, _ ma.Multiaddr, dest peer.ID) bool {
-	return a.links.admitted(src) && a.links.admitted(dest)
+	return a.links.trusted(src) && a.links.trusted(dest)
 }
 
 // carrierTracer counts what is carried. It implements relay.MetricsTracer.
@@ -118,7 +119,7 @@ func carrierLimits(limits *rcmgr.PartialLimitConfig) {
 // have few. Those of the configuration are always asked. A relay reserves
 // nowhere unless it is told to: it is there to be reached.
 func (f *finder) considerRelay(p peer.ID, c *contact) {
-	if !c.relay || !c.up || c.reserved || c.reserving || f.carries && !c.via {
+	if !c.relay || !c.up || c.hearing || c.reserved || c.reserving || f.carries && !c.via {
 		return
 	}
 	if c.via || f.reach.relays() < maxReservations {

@@ -34,6 +34,8 @@ type Node struct {
 	ticket atomic.Pointer[[]byte]
 	start  time.Time
 	online atomic.Bool
+	// switching spans a call of SetOnline.
+	switching sync.Mutex
 
 	// mu is the one writer of both flows: it guards open and own, and is held
 	// while entries are sealed, opened and shown.
@@ -245,6 +247,8 @@ func (n *Node) Close() error {
 // SetOnline switches the mesh on or off on this device. Off, nothing is sent
 // or received, and messages are saved for later.
 func (n *Node) SetOnline(online bool) error {
+	n.switching.Lock() // as one step, as in the mesh
+	defer n.switching.Unlock()
 	if err := n.mesh.SetOnline(online); err != nil {
 		return err
 	}
