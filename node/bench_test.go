@@ -248,3 +248,66 @@ func residentMiB() float64 {
 	}
 	return resident * float64(os.Getpagesize()) / (1 << 20)
 }
+
+// BenchmarkHeal cuts one of two nodes off, has the other say 1,000 messages, and
+// measures from the moment they may meet again until every one is shown.
+func BenchmarkHeal(b *testing.B) {
+	const missed = 1000
+	w := newWorld(b)
+	usual := func(cfg *Config) { cfg.SyncInterval, cfg.WitnessPause, cfg.TestimonyPause = 0, 0, 0 }
+	x := w.enrol("Amal", orgHospital)
+	a := x.start(b, x.onDisk(b), usual)
+	y := w.enrol("Ben", orgAmbulance)
+	c := y.start(b, y.onDisk(b), usual, knows(a))
+	ready(b, 1, a, c)
+	g := makeGroup(b, a, c)
+	inGroup(b, g, a, c)
+	said := 0
+	for b.Loop() {
+		b.StopTimer()
+		check(b, c.SetOnline(false))
+		for range missed {
+			said++
+			_, err := a.Send(b.Context(), g, message.NewText(fmt.Sprintf("message %d", said), time.Time{}), "routine")
+			check(b, err)
+		}
+		b.StartTimer()
+		check(b, c.SetOnline(true))
+		eventually(b, "everything is shown", func() bool {
+			conversation, err := c.Conversations()
+			return err == nil && len(conversation) == 1 && conversation[0].Count == said
+		})
+	}
+	b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s/heal")
+}
+
+// BenchmarkNeighbours reports what ten neighbours cost a node that has nothing to
+// do: eleven nodes in this process, which all know each other, weighed without
+// and with their connections.
+func BenchmarkNeighbours(b *testing.B) {
+	const others = 10
+	w := newWorld(b)
+	var nodes []*Node
+	for i := range others + 1 {
+		nodes = append(nodes, w.enrol(fmt.Sprintf("Clinician %c", 'A'+i), orgHospital).start(b, knows(nodes...)))
+	}
+	ready(b, others, nodes...)
+	weigh := func(online bool, neighbours int) float64 {
+		for _, n := range nodes {
+			check(b, n.SetOnline(online))
+		}
+		for _, n := range nodes {
+			eventually(b, "all are connected, or none", func() bool { return len(n.Peers()) == neighbours })
+		}
+		runtime.GC()
+		var mem runtime.MemStats
+		runtime.ReadMemStats(&mem)
+		return float64(mem.HeapInuse+mem.StackInuse) / (1 << 20)
+	}
+	var cost float64
+	for b.Loop() {
+		apart := weigh(false, 0)
+		cost += (weigh(true, others) - apart) / (others + 1)
+	}
+	b.ReportMetric(cost/float64(b.N), "MiB/10-neighbours")
+}
