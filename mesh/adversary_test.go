@@ -23,6 +23,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	ma "github.com/multiformats/go-multiaddr"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -153,8 +154,12 @@ func villainies() []villainy {
 					c.Close()
 				}
 			}()
-			addr := victim.host.Network().ListenAddresses()[0]
-			port, _ := addr.ValueForProtocol(6) // tcp
+			// The listener of circuits is among them too, in any order.
+			addrs := slices.DeleteFunc(victim.host.Network().ListenAddresses(), isCircuit)
+			port, err := addrs[0].ValueForProtocol(ma.P_TCP)
+			if err != nil {
+				panic(err) // the victim of this test listens on TCP
+			}
 			for ctx.Err() == nil {
 				c, err := new(net.Dialer).DialContext(ctx, "tcp4", "127.0.0.1:"+port)
 				if err != nil {

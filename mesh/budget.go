@@ -84,6 +84,10 @@ var (
 
 const staleCost = 4
 
+// urgentReserve is the part of neighbourFrames that routine frames leave to urgent
+// ones: a neighbour that hands on a flood of the first is still heard for the second.
+const urgentReserve = 4000
+
 // budgets are the accounts of all neighbours and authors.
 type budgets struct {
 	clock Clock
@@ -98,6 +102,7 @@ type rpcAccount struct {
 	rpcs    [uses]bucket
 	frames  bucket
 	waiting int // frames being verified
+	routine int // those of them from routine on
 }
 
 func newBudgets(clock Clock) *budgets {
@@ -144,6 +149,13 @@ func (b *budgets) enter(p peer.ID, l Label) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a := b.account(p)
+	frames := neighbourFrames
+	if !l.urgent() {
+		if a.routine >= maxRoutineOfOne {
+			return budgetWaiting
+		}
+		frames.burst -= urgentReserve
+	}
 	if a.waiting >= maxVerifying {
 		return budgetWaiting
 	}
@@ -154,10 +166,13 @@ func (b *budgets) enter(p peer.ID, l Label) string {
 			return budgetAuthor
 		}
 	}
-	if !a.frames.take(now, neighbourFrames, 1) {
+	if !a.frames.take(now, frames, 1) {
 		return budgetFrames
 	}
 	a.waiting++
+	if !l.urgent() {
+		a.routine++
+	}
 	return ""
 }
 
@@ -168,8 +183,13 @@ func (b *budgets) leave(p peer.ID, l Label, v Verdict) {
 	defer b.mu.Unlock()
 	if a := b.rpcs[p]; a != nil {
 		a.waiting = max(a.waiting-1, 0)
+		frames := neighbourFrames
+		if !l.urgent() {
+			a.routine = max(a.routine-1, 0)
+			frames.burst -= urgentReserve
+		}
 		if v != Accept {
-			a.frames.take(now, neighbourFrames, staleCost-1)
+			a.frames.take(now, frames, staleCost-1)
 		}
 	}
 	if v != Accept || l.Author == ([32]byte{}) {

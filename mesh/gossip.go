@@ -94,6 +94,33 @@ func messageID(m *pb.Message) string {
 	return string(sum[:])
 }
 
+// urgentID is the message id in the urgent topic: that of the routine topic with its
+// first bit flipped. A frame in the wrong topic is so another message than the same
+// frame in its own. Otherwise who sends it in the wrong one first would have it
+// refused when it comes in the right one, at the cost of those who hand it on.
+func urgentID(m *pb.Message) string {
+	id := frameID(sha256.Sum256(m.GetData()))
+	return string(id.flip())
+}
+
+// flip changes a frame id into the message id of the urgent topic, and back.
+func (id frameID) flip() []byte {
+	id[0] ^= 0x80
+	return id[:]
+}
+
+// frameOf returns the id of the frame in a message that has been given its id.
+func (g *gossip) frameOf(m *pubsub.Message) (frameID, bool) {
+	if len(m.ID) != len(frameID{}) {
+		return frameID{}, false
+	}
+	id := frameID([]byte(m.ID))
+	if m.GetTopic() == g.names[1] {
+		id = frameID(id.flip())
+	}
+	return id, true
+}
+
 // gossip runs the two topics.
 type gossip struct {
 	self     peer.ID
@@ -119,6 +146,7 @@ type gossip struct {
 	scores          atomic.Pointer[map[peer.ID]float64]
 	verifying       atomic.Int64 // routine frames
 	grafts          *grafts
+	turned          turned
 
 	thriftMu     sync.Mutex
 	leaveRoutine pubsub.RelayCancelFunc
@@ -194,7 +222,7 @@ func (g *gossip) join(ps *pubsub.PubSub) (err error) {
 	if g.routine, err = ps.Join(g.names[0]); err != nil {
 		return err
 	}
-	if g.urgent, err = ps.Join(g.names[1]); err != nil {
+	if g.urgent, err = ps.Join(g.names[1], pubsub.WithTopicMessageIdFn(urgentID)); err != nil {
 		return err
 	}
 	if g.events, err = g.urgent.EventHandler(); err != nil {
@@ -227,7 +255,7 @@ func (g *gossip) validate(ctx context.Context, from peer.ID, m *pubsub.Message, 
 	}
 	if over := g.admit(from, label); over != "" {
 		g.counts.overBudget(over)
-		g.lack(from)
+		g.turnAway(m)
 		return pubsub.ValidationIgnore
 	}
 	v := g.receiver.Receive(ctx, from, m.GetData())

@@ -46,5 +46,15 @@ func (h *holders) has(id frameID, p peer.ID) bool {
 	return slices.Contains(h.now[id], p) || slices.Contains(h.old[id], p)
 }
 
+// of returns the neighbours that are known to have the frame.
+func (h *holders) of(id frameID) []peer.ID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if had, ok := h.now[id]; ok {
+		return had // never changed in place
+	}
+	return h.old[id]
+}
+
 // own reports whether we published the frame.
 func (h *holders) own(id frameID) bool { return h.has(id, h.self) }

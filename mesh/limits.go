@@ -232,15 +232,20 @@ const (
 	holdersKept = 2048
 	maxHolders  = 32
 	// maxVerifying bounds the frames of one neighbour that wait for or are in the
-	// Receiver, maxRoutine those of the classes from routine of all: the rest of
-	// validateThrottle is kept for what is urgent.
-	maxVerifying = 320
-	maxRoutine   = 384
+	// Receiver, maxRoutineOfOne those of them from routine on, maxRoutine those of all
+	// neighbours: the rest of each, and of validateThrottle, is kept for what is urgent.
+	maxVerifying    = 320
+	maxRoutineOfOne = 256
+	maxRoutine      = 384
 	// maxAuthors bounds the authors whose frames are counted.
 	maxAuthors = 4096
 	// throttledPull is how long after a frame was turned away for a budget its
 	// neighbour is pulled from; the frame was not looked at.
 	throttledPull = 3 * time.Second
+	// turnedKept bounds the memory of frames that were turned away, in each of two
+	// generations, turnedPulls the further neighbours that are pulled from for one of them.
+	turnedKept  = 1024
+	turnedPulls = 4
 	// maxMarked bounds the peers against which something is held, and those that
 	// are cut off; maxBlameWords the words of one; maxCuts the list of cuts.
 	maxMarked     = 1024
@@ -259,6 +264,10 @@ const (
 	// on a thin link thriftNudgeDelay.
 	nudgeDelay       = time.Second
 	thriftNudgeDelay = 10 * time.Second
+	// maxNudges bounds our nudges at once, one a neighbour; maxNudgeTries how often one
+	// that fails is tried in a row. The wait doubles.
+	maxNudges     = 32
+	maxNudgeTries = 5
 	// thriftPeers is how many neighbours are sent our own routine frames on a thin link;
 	// they hand them on. thriftRounds stretches the wait between two pulls there.
 	thriftPeers  = 2

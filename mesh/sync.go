@@ -24,8 +24,8 @@ const SyncProtocol protocol.ID = "/tocsin/sync/1"
 type syncEvent struct {
 	kind syncEventKind
 	peer peer.ID // "" = all
-	// Of an ended pull: for which spell of being connected it ran, its error, and
-	// whether it received anything.
+	// Of an ended pull or nudge: for which spell of being connected it ran, its error,
+	// and whether it received anything.
 	of    *neighbour
 	err   error
 	moved bool
@@ -35,13 +35,13 @@ type syncEvent struct {
 type syncEventKind uint8
 
 const (
-	syncUp    syncEventKind = iota // first connection to peer
-	syncDown                       // last connection gone
-	syncSoon                       // pull soon
-	syncOwed                       // gossip may have missed something: nudge
-	syncLack                       // gossip of this peer was turned away unseen: pull in a while
-	syncEnded                      // a pull ended
-	syncFreed                      // a nudge ended
+	syncUp     syncEventKind = iota // first connection to peer
+	syncDown                        // last connection gone
+	syncSoon                        // pull soon
+	syncOwed                        // gossip may have missed something: nudge
+	syncLack                        // gossip of this peer was turned away unseen: pull in a while
+	syncEnded                       // a pull ended
+	syncNudged                      // a nudge ended
 )
 
 // syncer decides when to pull from whom, runs the sessions, and serves those of
@@ -64,7 +64,8 @@ type syncer struct {
 	pulls      *agenda[peer.ID]
 	nudges     *agenda[peer.ID]
 	ready      []peer.ID     // due, waiting for a slot
-	running    int           // sessions of ours
+	running    int           // pulls
+	nudging    int           // nudges under way
 	elapsed    time.Duration // since the start, as far as run has waited
 
 	waiting atomic.Int64 // how many pulls wait for a slot
@@ -96,12 +97,16 @@ var (
 type neighbour struct {
 	pulling bool
 	again   bool // asked for while pulling
+	lack    bool // gossip of it was turned away while pulling
 	queued  bool // in ready
 	news    bool // it said that it has something, or was met just now
 	retry   time.Duration
 	fails   int           // pulls in a row that failed and brought nothing
 	quiet   int           // pulls in a row that found nothing to say
 	asked   time.Duration // syncer.elapsed when it was asked last
+
+	nudging bool // a nudge is under way
+	nudged  int  // nudges in a row that failed
 }
 
 func newSyncer(h host.Host, cfg *Config, counts *counters) *syncer {
@@ -165,7 +170,11 @@ func (s *syncer) handle(e syncEvent) {
 			s.nudges.sooner(e.peer, s.nudgeDelay())
 		}
 	case syncLack:
-		if n != nil && !n.pulling {
+		switch {
+		case n == nil:
+		case n.pulling: // what it compares with may be older than that
+			n.lack = true
+		default:
 			s.pulls.sooner(e.peer, throttledPull)
 		}
 	case syncEnded:
@@ -173,9 +182,27 @@ func (s *syncer) handle(e syncEvent) {
 		if n != nil && n == e.of {
 			s.ended(n, e)
 		}
-	case syncFreed:
-		s.running--
+	case syncNudged:
+		s.nudging--
+		if n != nil && n == e.of {
+			s.afterNudge(n, e)
+		}
 	}
+}
+
+// afterNudge has a nudge that failed sent again, for a while: beyond that the neighbour
+// pulls when it connects again and on its timer.
+func (s *syncer) afterNudge(n *neighbour, e syncEvent) {
+	n.nudging = false
+	if e.err == nil {
+		n.nudged = 0
+		return
+	}
+	if n.nudged++; n.nudged < maxNudgeTries {
+		s.nudges.sooner(e.peer, jitter(s.nudgeDelay()<<n.nudged))
+		return
+	}
+	n.nudged = 0
 }
 
 // soon asks for a pull from p, or from everybody.
@@ -214,6 +241,10 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 		n.fails++
 		n.retry = min(max(2*n.retry, syncRetryMin), s.interval)
 		next = jitter(n.retry)
+	}
+	if n.lack {
+		n.lack = false
+		next = min(next, throttledPull)
 	}
 	if n.again {
 		n.again = false
@@ -358,30 +389,39 @@ func (s *syncer) open(ctx context.Context, p peer.ID) (network.Stream, error) {
 	return s.host.NewStream(network.WithNoDial(ctx, "sync"), p, SyncProtocol)
 }
 
-// nudge tells p to pull from us.
+// nudge tells p to pull from us. Pulls do not stand in its way: they may last for
+// minutes.
 func (s *syncer) nudge(ctx context.Context, p peer.ID) {
-	if s.neighbours[p] == nil || s.off {
+	n := s.neighbours[p]
+	if n == nil || s.off {
 		return
 	}
-	if s.running >= maxPulls {
-		s.nudges.set(p, s.nudgeDelay()) // sessions are under way; come back
+	if n.nudging || s.nudging >= maxNudges {
+		s.nudges.set(p, s.nudgeDelay()) // come back
 		return
 	}
-	s.running++
+	n.nudging = true
+	s.nudging++
 	s.work.Go(func() {
-		defer s.mail.put(syncEvent{kind: syncFreed})
-		stream, err := s.open(ctx, p)
-		if err == nil {
-			ses := newSession(stream, s.counts)
-			err = ses.finish(ses.sendFrame(Frame{Type: typeNudge}))
-		}
+		err := s.sendNudge(ctx, p)
+		s.mail.put(syncEvent{kind: syncNudged, peer: p, of: n, err: err})
 		if err != nil {
-			// It pulls when it connects again and on its timer.
 			s.log.Debug("nudge failed", "error", err)
 			return
 		}
 		s.counts.nudges.Add(1)
 	})
+}
+
+func (s *syncer) sendNudge(ctx context.Context, p peer.ID) error {
+	stream, err := s.open(ctx, p)
+	if err != nil {
+		return err
+	}
+	// What is under way ends with us.
+	defer context.AfterFunc(ctx, func() { stream.Reset() })()
+	ses := newSession(stream, s.counts)
+	return ses.finish(ses.sendFrame(Frame{Type: typeNudge}))
 }
 
 // handler returns the stream handler that serves the sessions of others.

@@ -37,12 +37,15 @@ func (t *gossipTracer) ValidateMessage(m *pubsub.Message) { t.holds(m) }
 func (t *gossipTracer) DuplicateMessage(m *pubsub.Message) {
 	t.g.counts.duplicates.Add(1)
 	t.holds(m)
+	if id, ok := t.g.frameOf(m); ok && t.g.turned.again(id) {
+		t.g.lack(m.ReceivedFrom)
+	}
 }
 
 // holds notes who sent a frame: it need not be sent to them.
 func (t *gossipTracer) holds(m *pubsub.Message) {
-	if len(m.ID) == len(frameID{}) && m.ReceivedFrom != t.g.self {
-		t.g.holders.note(frameID([]byte(m.ID)), m.ReceivedFrom)
+	if id, ok := t.g.frameOf(m); ok && m.ReceivedFrom != t.g.self {
+		t.g.holders.note(id, m.ReceivedFrom)
 	}
 }
 
@@ -53,7 +56,7 @@ func (t *gossipTracer) UndeliverableMessage(*pubsub.Message) { t.g.counts.undeli
 func (t *gossipTracer) RejectMessage(m *pubsub.Message, reason string) {
 	if reason == pubsub.RejectValidationQueueFull || reason == pubsub.RejectValidationThrottled {
 		t.g.counts.throttled.Add(1)
-		t.g.lack(m.ReceivedFrom)
+		t.g.turnAway(m)
 	}
 }
 
