@@ -31,7 +31,7 @@ func (n *Node) drainFilled(ctx context.Context, key string) error {
 		return nil
 	}
 	if e.Absent {
-		n.misses(e)
+		n.misses(e, true)
 		return nil
 	}
 	if !marked {

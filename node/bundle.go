@@ -494,7 +494,7 @@ func (im *importer) flush(ctx context.Context) error {
 		im.tally(results)
 	}
 	if len(im.frames) > 0 {
-		results := im.n.accept(ctx, im.frames...)
+		results := im.n.acceptBy(ctx, brought, im.frames...)
 		im.tally(results)
 		im.n.sync.bodies(func(a *ledger.Absence) {
 			for _, r := range results {

@@ -228,8 +228,9 @@ func (n *Node) interestOf(h *ledger.Header) interest {
 // one too many of those that are carried for others.
 // coming is what else of each author comes with it.
 // unsure says that it was left out before it could be told whether this device
-// reads it: once it is stored, that is to be found out.
-func (n *Node) bounded(v ledger.Verified, coming map[identity.Key]uint64) (kept ledger.Verified, unsure bool) {
+// reads it: once it is stored, that is to be found out. What came on a stick is
+// not left out then, because nobody may be there to ask for it.
+func (n *Node) bounded(v ledger.Verified, by way, coming map[identity.Key]uint64) (kept ledger.Verified, unsure bool) {
 	e := v.Entry()
 	if e.Header.Kind != ledger.KindData || !e.HasBody() {
 		return v, false
@@ -240,15 +241,11 @@ func (n *Node) bounded(v ledger.Verified, coming map[identity.Key]uint64) (kept 
 		coming[e.Header.Author] = held.Bytes
 		return v, false
 	}
-	unsure = true
-	if n.mu.TryLock() {
-		in := n.interestIn(&e.Header)
-		n.mu.Unlock()
-		if in == reads {
-			return v, false
-		}
-		unsure = in == unknown
-	} else if held.Priority = max(held.Priority, ledger.Urgent); n.carry.admits(&held) {
+	in, told := n.tellInterest(&e.Header, by)
+	if in == reads || in == unknown && by == brought {
+		return v, false
+	}
+	if held.Priority = max(held.Priority, ledger.Urgent); !told && n.carry.admits(&held) {
 		// Somebody at work in the session must not hold up what comes: rather a few
 		// bodies too many, as where they are urgent.
 		coming[e.Header.Author] = held.Bytes
@@ -256,7 +253,21 @@ func (n *Node) bounded(v ledger.Verified, coming map[identity.Key]uint64) (kept 
 	}
 	n.carry.lacksRoom()
 	n.count(func(m *Metrics) { m.NotCarried++ })
-	return v.WithoutBody(), unsure
+	return v.WithoutBody(), in == unknown
+}
+
+// tellInterest is interestOf for an entry that comes. told is false if that was
+// not looked at, because somebody is at work in the session who must not hold up
+// what is pushed at this device.
+func (n *Node) tellInterest(h *ledger.Header, by way) (in interest, told bool) {
+	if by != pushed {
+		return n.interestOf(h), true
+	}
+	if !n.mu.TryLock() {
+		return unknown, false
+	}
+	defer n.mu.Unlock()
+	return n.interestIn(h), true
 }
 
 // carried counts a body that was stored. Which ones this device reads itself the
@@ -268,8 +279,9 @@ func (n *Node) carried(e *ledger.Entry) {
 }
 
 // misses asks for a body that this device reads and that was left out, as one of
-// others', before it could tell. n.mu is held.
-func (n *Node) misses(e *ledger.Entry) {
+// others', before it could tell; again says that it may have been asked for before
+// that, and came. n.mu is held.
+func (n *Node) misses(e *ledger.Entry, again bool) {
 	if e.Header.Kind != ledger.KindData || e.Header.BodyLen == 0 || n.interestIn(&e.Header) != reads {
 		return
 	}
@@ -278,7 +290,7 @@ func (n *Node) misses(e *ledger.Entry) {
 		fresh = !a.Has(e.Header.Log(), e.Header.Seq)
 		a.Add(e.Header.Log(), e.Header.Seq)
 	})
-	if !fresh {
+	if !fresh && !again {
 		return
 	}
 	select {

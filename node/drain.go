@@ -293,7 +293,7 @@ func (n *Node) drainEntry(b *batch, e *ledger.Entry) error {
 	}
 	if e.Absent {
 		b.put(absentKey(e.Header.Log(), e.Header.Seq), []byte{1})
-		n.misses(e)
+		n.misses(e, false)
 		return nil
 	}
 	switch e.Header.Kind {

@@ -100,15 +100,15 @@ func (d *due) fill(e *ledger.Entry) {
 	d.ring()
 }
 
-// note adds a key to those that were filled. d.mu is held.
+// note adds a key to those that were filled. Where they are too many the drain
+// looks at all that it passed, and at all that waits, because what waits may have
+// been lost and have come again. d.mu is held.
 func (d *due) note(key dueKey) {
 	if len(d.work.filled) >= maxFilled {
-		d.work.allFilled = true
+		d.work.allFilled, d.work.allWaiting = true, true
 		clear(d.work.filled)
 	}
-	if !d.work.allFilled {
-		d.work.filled[key] = struct{}{}
-	}
+	d.work.filled[key] = struct{}{}
 }
 
 // forget lets go of an entry that is held. d.mu is held.

@@ -61,15 +61,31 @@ func (n *Node) Receive(ctx context.Context, from peer.ID, frame []byte) mesh.Ver
 type received struct {
 	verdict mesh.Verdict
 	outcome ledger.Outcome // 0 when it did not verify or could not be saved
-	entry   *ledger.Entry  // nil when it did not verify
+	entry   *ledger.Entry  // as it was stored, nil when it did not verify
+	unsure  bool           // it was stored without its body before it was clear whether this device reads it
 }
+
+// way is how an entry came, on which depends what is done while it cannot be told
+// whether its body is for this device.
+type way uint8
+
+const (
+	pushed  way = iota // by gossip: others are not held up, and the body can be asked for
+	fetched            // by synchronisation: it can wait a moment
+	brought            // on a stick, which may not come again
+)
 
 func (r received) rejected() bool { return r.verdict == mesh.Reject }
 
-// accept is the one way into the ledger for entries that this device did not
+// accept takes in what was pushed at this device.
+func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
+	return n.acceptBy(ctx, pushed, frames...)
+}
+
+// acceptBy is the one way into the ledger for entries that this device did not
 // write. It says what became of each frame; those that verify share one
 // write, so that a backlog does not cost a sync an entry.
-func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
+func (n *Node) acceptBy(ctx context.Context, by way, frames ...[]byte) []received {
 	results := make([]received, len(frames))
 	verified := make([]ledger.Verified, 0, len(frames))
 	places := make([]int, 0, len(frames))
@@ -82,11 +98,11 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
 			n.log.Debug("refused an entry", "err", err)
 			continue
 		}
-		v, unsure := n.bounded(v, coming)
+		v, unsure := n.bounded(v, by, coming)
 		if unsure {
 			defer n.due.fill(v.Entry()) // once it is stored
 		}
-		results[i] = received{verdict: mesh.Ignore, entry: v.Entry()}
+		results[i] = received{verdict: mesh.Ignore, entry: v.Entry(), unsure: unsure}
 		verified, places = append(verified, v), append(places, i)
 	}
 	n.cfg.Step("inbound:verified")
@@ -106,14 +122,15 @@ func (n *Node) accept(ctx context.Context, frames ...[]byte) []received {
 	return results
 }
 
-// recover sees to what an append that failed may have saved all the same.
+// recover sees to what an append that failed may have saved all the same: entries,
+// and bodies of such as the drain has passed.
 func (n *Node) recover(ctx context.Context, verified []ledger.Verified) {
 	for _, v := range verified {
 		if v.Entry().Header.Seq == 0 {
 			n.release(context.WithoutCancel(ctx), v.Entry().Header.Author)
 		}
 	}
-	n.due.addAll()
+	n.due.addEverything()
 	n.keeper.readAll(n.logs.Frontier())
 }
 
@@ -131,6 +148,9 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 	case ledger.Filled, ledger.Restored:
 		n.arrived(e)
 		n.due.fill(e)
+		if outcome == ledger.Restored { // and with it maybe others, that waited in the pen for it
+			n.due.putBack(work{allFilled: true, allWaiting: true})
+		}
 		return mesh.Accept
 	case ledger.Known:
 		n.count(func(m *Metrics) { m.Known++ })

@@ -193,7 +193,7 @@ func (p *puller) accept(ctx context.Context, run []item) error {
 func (p *puller) acceptFrames(ctx context.Context, piece ledger.Piece, frames [][]byte) error {
 	var results []received
 	if piece == ledger.PieceEntry {
-		results = p.n.accept(ctx, frames...)
+		results = p.n.acceptBy(ctx, fetched, frames...)
 	} else {
 		results, _ = p.n.acceptHeaders(ctx, frames...)
 	}

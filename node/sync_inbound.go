@@ -64,9 +64,12 @@ func (n *Node) acceptBodies(ctx context.Context, bodies ...body) error {
 		}
 		frames = append(frames, wholeFrame(e.SignedHeader(), b.data))
 	}
-	for i, r := range n.accept(ctx, frames...) {
+	for i, r := range n.acceptBy(ctx, fetched, frames...) {
 		if r.rejected() {
 			return ledger.Breach(ledger.BrokenEntry, "a body that is not its header's")
+		}
+		if r.unsure {
+			continue // it was not stored, and may be for this device: it is asked for still
 		}
 		switch r.outcome { // over a budget or unsaved, it is asked for again
 		case ledger.Filled, ledger.Known, ledger.Restored, ledger.Appended:
