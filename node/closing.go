@@ -218,7 +218,7 @@ func (d *directory) successions() []group.Succession {
 	var out []group.Succession
 	for next, c := range d.closings {
 		if c.good {
-			out = append(out, group.Succession{Old: c.old, New: next})
+			out = append(out, group.Succession{Old: c.old, New: next, Size: c.size})
 		}
 	}
 	slices.SortFunc(out, func(a, b group.Succession) int { return a.New.Compare(b.New) })

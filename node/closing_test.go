@@ -158,7 +158,7 @@ func TestRollIsCheckedAgainstTheOldKey(t *testing.T) {
 			want := []group.Succession(nil)
 			devices := 3 // with this one
 			if c.good {
-				want, devices = []group.Succession{{Old: first.Header.Log(), New: next}}, 2
+				want, devices = []group.Succession{{Old: first.Header.Log(), New: next, Size: 7}}, 2
 			}
 			if got := d.successions(); !slices.Equal(got, want) {
 				t.Errorf("%s: successions %v, want %v", name, got, want)

@@ -80,6 +80,7 @@ func (e *epochState) marshal() ([]byte, error) {
 		for _, s := range e.successions {
 			addLogID(b, s.New)
 			addLogID(b, s.Old)
+			b.AddUint64(s.Size)
 		}
 	})
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
@@ -144,7 +145,7 @@ func parseEpochState(raw []byte) (*epochState, error) {
 func (e *epochState) readSuccessions(s cryptobyte.String) error {
 	for !s.Empty() {
 		var v Succession
-		if !readLogID(&s, &v.New) || !readLogID(&s, &v.Old) || v.New == v.Old {
+		if !readLogID(&s, &v.New) || !readLogID(&s, &v.Old) || !s.ReadUint64(&v.Size) || v.New == v.Old {
 			return invalid("list of successions cut short, or a log that goes on for itself")
 		}
 		if n := len(e.successions); n > 0 && e.successions[n-1].New.Compare(v.New) >= 0 {

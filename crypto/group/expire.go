@@ -34,6 +34,12 @@ func (k *Keyring) Expire(now time.Time, running time.Duration) []Change {
 			last.destroyed, last.any = max(last.destroyed, week), true
 		}
 	}
+	for id, own := range k.former {
+		if own.due <= c.elapsed {
+			out = append(out, Change{Key: id.key()})
+			last.destroyed, last.any = max(last.destroyed, id.week), true
+		}
+	}
 	if last != k.span {
 		out = append(out, last.change())
 	}

@@ -43,6 +43,10 @@ type Config struct {
 	// Person names the person of a device, and false where it is not known. With
 	// it direct groups are held to two persons. Nil: they are not.
 	Person func(identity.LogID) (string, bool)
+	// Settled reports that what a log says it goes on for is known here, or never
+	// will be: its first entry is held, or refused. An announce that lists something
+	// else of it is then not waited for. Nil: everything is waited for.
+	Settled func(identity.LogID) bool
 }
 
 // Appointment is what a checked statement of the authority says: the device
@@ -58,7 +62,8 @@ type Keyring struct {
 	cfg       Config
 	clock     clock
 	published *published
-	own       map[uint32]*ownPreKey // by week
+	own       map[uint32]*ownPreKey   // by week
+	former    map[formerID]*ownPreKey // of before a key roll: opened with, not published
 	prekeys   map[identity.LogID]*PreKeys
 	groups    map[ID]*groupState
 	epochs    map[EpochID]*epoch
@@ -109,10 +114,11 @@ func New(cfg Config) *Keyring {
 		asked:    make(map[identity.LogID]uint64),
 		askedUs:  make(map[identity.LogID]requests),
 		own:      make(map[uint32]*ownPreKey),
+		former:   make(map[formerID]*ownPreKey),
 		prekeys:  make(map[identity.LogID]*PreKeys),
 		groups:   make(map[ID]*groupState),
 		epochs:   make(map[EpochID]*epoch),
-		lineage:  newLineage(make(map[identity.LogID]identity.LogID)),
+		lineage:  NewLineage(nil).l,
 		tags:     make(map[Tag]*epoch),
 		created:  make(map[identity.LogID]int),
 		partials: make(map[partialID]*partial),
@@ -168,7 +174,7 @@ type batch struct {
 	recheck map[ID]bool        // groups whose usable epochs change
 	elapsed uint64             // of the clock in this batch
 
-	successions map[identity.LogID]identity.LogID // those of this batch, by New
+	successions map[identity.LogID]Succession // those of this batch, by New
 	inline      [4]func()
 }
 

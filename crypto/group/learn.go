@@ -279,9 +279,10 @@ func (w *work) complete(now time.Time) (Learned, []Change, error) {
 	if err != nil {
 		return Learned{}, nil, err
 	}
-	if _, known := w.k.groups[st.group]; known && w.k.excluded(st.group, w.id.log) {
+	if _, known := w.k.groups[st.group]; known && (w.k.excluded(st.group, w.id.log) || w.k.lineage.disowned(Place{Log: w.id.log, Seq: w.next.seq})) {
 		// Its epoch is read, but what it says of the group counts no more. What it
-		// said before its revocation comes with others' announces.
+		// said before its revocation, or before its key was rolled, comes with others'
+		// announces.
 		fresh = nil
 	}
 	e, err := w.k.newEpoch(w.id.epoch, keys, st, w.id.log, theirs.Heads, now)
@@ -334,14 +335,20 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := k.lineageOf(st.successions)
+	l, disputed, err := k.lineageOf(st.successions)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !slices.Equal(l.among(theirs), st.successions) {
 		return nil, nil, invalid("successions listed that the operations do not rest on")
 	}
-	view, err := k.judge(st.group, theirs, fresh, l)
+	view, err := k.judge(st.group, theirs, fresh, l, disputed)
+	if err == nil && disputed && len(fresh) > 0 {
+		// What is new in it must be lawful by what is known here, too.
+		if err := k.lawful(st.group, theirs, fresh); err != nil {
+			return nil, nil, fmt.Errorf("%w: successions that its author signed differently: %w", ErrNotYet, err)
+		}
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -369,7 +376,7 @@ func (k *Keyring) checkState(st *epochState, p *partial, announcer identity.LogI
 // those that are fresh, and they must merge with ours at a bearable cost: where
 // they do not, none that is added later makes it less. The view is theirs, by the
 // successions that the announcer knew.
-func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp, l *lineage) (*View, error) {
+func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp, l *lineage, disputed bool) (*View, error) {
 	g, ours := k.groups[group]
 	if ours && len(fresh) > 0 {
 		if err := g.room(fresh); err != nil {
@@ -389,10 +396,24 @@ func (k *Keyring) judge(group ID, theirs opSet, fresh []*knownOp, l *lineage) (*
 	}
 	if _, err := union.evaluateWithin(k.lineage, group, k.maxLooks); errors.Is(err, errTangled) {
 		return nil, invalid("%w", err)
-	} else if err != nil {
+	} else if err != nil && !disputed {
 		return nil, err
 	}
 	return view, nil
+}
+
+// lawful reports why operations cannot be added to ours by the successions known
+// here.
+func (k *Keyring) lawful(group ID, theirs opSet, fresh []*knownOp) error {
+	union := theirs
+	if g, ours := k.groups[group]; ours {
+		union = maps.Clone(g.ops)
+		for _, o := range fresh {
+			union[o.proof.ID] = o
+		}
+	}
+	_, err := union.evaluateWithin(k.lineage, group, k.maxLooks)
+	return err
 }
 
 // left reports that device took its leave by one of these operations, so that

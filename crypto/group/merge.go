@@ -123,6 +123,11 @@ func (set opSet) merge(l *lineage, id ID, looks int) (*merge, error) {
 	}
 	words := len(m.order)/64 + 1
 	m.struck, m.good, m.known = make(bitset, words), make(bitset, words), make(bitset, words)
+	for i, o := range m.order {
+		if l.disowned(o.proof.Place) {
+			m.struck.set(i) // signed with a key that its owner had given up
+		}
+	}
 	m.strike()
 	for i := range m.order {
 		m.isGood(i)
@@ -253,7 +258,7 @@ func (m *merge) admit(i int, o *knownOp) error {
 	case OpAppoint:
 		// One statement appoints once.
 		digest := sha256.Sum256(o.op.Appoint.Statement)
-		if _, ok := m.used[digest]; !ok {
+		if _, ok := m.used[digest]; !ok && !m.lineage.disowned(o.proof.Place) {
 			m.used[digest] = i
 		}
 		target.setters = append(target.setters, i)

@@ -69,7 +69,7 @@ func (k *Keyring) RemoveOp(group ID, device identity.LogID) ([]byte, error) {
 	if err := g.has(device); err != nil {
 		return nil, err
 	}
-	return k.op(g, device, &Op{Remove: &Remove{Device: device}})
+	return k.op(g, device, &Op{Remove: &Remove{Device: k.named(g, device)}})
 }
 
 // RoleOp returns the payload of the operation that gives a member another
@@ -89,7 +89,7 @@ func (k *Keyring) RoleOp(group ID, device identity.LogID, role Role) ([]byte, er
 	case held == role:
 		return nil, fmt.Errorf("group: %s is %s of %q already", device, role, g.view.Name)
 	}
-	return k.op(g, device, &Op{Role: &RoleChange{Device: device, Role: role}})
+	return k.op(g, device, &Op{Role: &RoleChange{Device: k.named(g, device), Role: role}})
 }
 
 // LeaveOp returns the payload of the operation that ends this device's own
@@ -178,6 +178,28 @@ func (k *Keyring) changeable(id ID, admin bool) (*groupState, error) {
 		return nil, fmt.Errorf("%w: group %q has had %d changes, the most it can have: begin a new group", ErrLimit, g.view.Name, MaxOps)
 	}
 	return g, nil
+}
+
+// named returns the log under which a member was made one: its present one, or else
+// the last of those that were added or made the group. An operation about it is
+// then lawful for those, too, who know of another succession or of none.
+func (k *Keyring) named(g *groupState, device identity.LogID) identity.LogID {
+	var best *identity.LogID
+	for _, o := range g.ops {
+		if o.op.Create == nil && o.op.Add == nil {
+			continue
+		}
+		switch made := o.target(); {
+		case made == device:
+			return device
+		case k.lineage.device(made) == k.lineage.device(device) && (best == nil || made.Compare(*best) > 0):
+			best = &made
+		}
+	}
+	if best == nil {
+		return device
+	}
+	return *best
 }
 
 func (g *groupState) has(device identity.LogID) error {

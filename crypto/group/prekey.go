@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -149,25 +150,47 @@ func (k *Keyring) PreKeyUpdate(now time.Time) ([]byte, []Change, error) {
 		return nil, nil, nil
 	}
 	set := &PreKeys{FirstWeek: week}
+	// Who has the signing key of before a roll may have the prekeys of then.
+	rolled := k.published != nil && k.published.log.Author != k.cfg.Self.Author
 	var changes []Change
+	if rolled {
+		changes = k.retirePreKeys(week)
+	}
+	made := 0
 	for i := range set.Public {
 		key, ok := k.own[week+uint32(i)]
-		if !ok {
+		if !ok || rolled {
 			if key, err = k.generatePreKey(week+uint32(i), now); err != nil {
 				return nil, nil, err
 			}
 			changes = append(changes, key.change())
+			made++
 		}
 		copy(set.Public[i][:], key.private.PublicKey().Bytes())
 	}
-	if len(k.own)+len(changes) > MaxOwnPreKeys {
-		return nil, nil, fmt.Errorf("%w: %d private prekeys are held because the clock was moved about; set it right and keep the device running", ErrLimit, len(k.own))
+	if held := len(k.own) + len(k.former); held+made > MaxOwnPreKeys {
+		return nil, nil, fmt.Errorf("%w: %d private prekeys are held because the clock was moved about; set it right and keep the device running", ErrLimit, held)
 	}
 	changes = append(changes, published{log: k.cfg.Self, week: week}.change())
 	if first := (span{first: week, published: true, destroyed: k.span.destroyed, any: k.span.any}); !k.span.published {
 		changes = append(changes, first.change())
 	}
 	return set.Marshal(), changes, nil
+}
+
+// retirePreKeys returns the changes that keep the prekeys of before a key roll to
+// open with, and no longer to publish. Those of the four weeks from week on are
+// replaced by what the caller makes.
+func (k *Keyring) retirePreKeys(week uint32) (out []Change) {
+	for _, w := range slices.Sorted(maps.Keys(k.own)) {
+		was := *k.own[w]
+		was.log = k.published.log
+		out = append(out, was.formerChange())
+		if w < week || w >= week+PublishedWeeks {
+			out = append(out, Change{Key: ownKey(w)})
+		}
+	}
+	return out
 }
 
 func (k *Keyring) generatePreKey(week uint32, now time.Time) (*ownPreKey, error) {
@@ -301,8 +324,11 @@ func (k *Keyring) ownPreKeys(now time.Time) []*ownPreKey {
 	slices.SortFunc(out, func(a, b *ownPreKey) int {
 		return cmp.Compare(distance(a), distance(b))
 	})
+	former := slices.SortedFunc(maps.Values(k.former), func(a, b *ownPreKey) int {
+		return cmp.Or(cmp.Compare(distance(a), distance(b)), a.log.Compare(b.log))
+	})
 	for _, log := range k.selves()[1:] {
-		for _, own := range out[:len(k.own)] {
+		for _, own := range slices.Concat(out[:len(k.own)], former) {
 			was := *own
 			was.log, was.id = log, preKeyID(log, own.week, own.private.PublicKey().Bytes())
 			out = append(out, &was)

@@ -34,6 +34,43 @@ func (o *ownPreKey) change() Change {
 	return Change{Key: ownKey(o.week), Value: binary.BigEndian.AppendUint64(b, o.due)}
 }
 
+// formerID names a prekey of before a key roll.
+type formerID struct {
+	log  identity.LogID // under which it was published last
+	week uint32
+}
+
+func (i formerID) key() string {
+	return fmt.Sprintf("%sown/former/%s/%08x", keyPrefix, hexLog(i.log), i.week)
+}
+
+func (o *ownPreKey) formerChange() Change {
+	c := o.change()
+	c.Key = formerID{o.log, o.week}.key()
+	return c
+}
+
+func (b *batch) addFormer(rest string, value []byte) error {
+	n, err := names(rest, identity.LogIDSize, 4)
+	if err != nil {
+		return err
+	}
+	id := formerID{logName(n[0]), binary.BigEndian.Uint32(n[1])}
+	if value == nil {
+		b.do(func() { delete(b.k.former, id) })
+		return nil
+	}
+	if len(value) != preKeySeed+8 {
+		return errRecord
+	}
+	own, err := newOwnPreKey(id.log, id.week, secret(value[:preKeySeed]), binary.BigEndian.Uint64(value[preKeySeed:]))
+	if err != nil {
+		return err
+	}
+	b.do(func() { b.k.former[id] = own })
+	return nil
+}
+
 func (b *batch) addOwn(rest string, value []byte) error {
 	if rest == "published" {
 		if len(value) != identity.LogIDSize+4 {
@@ -45,6 +82,9 @@ func (b *batch) addOwn(rest string, value []byte) error {
 	}
 	if rest == "span" {
 		return b.addSpan(value)
+	}
+	if former, ok := strings.CutPrefix(rest, "former/"); ok {
+		return b.addFormer(former, value)
 	}
 	rest, ok := strings.CutPrefix(rest, "prekey/")
 	if !ok {

@@ -18,6 +18,7 @@ import (
 //	group/clock                      time gone by
 //	group/own/published              log and first week published last
 //	group/own/prekey/<week>          seed, due
+//	group/own/former/<log>/<week>    seed, due; of before a key roll
 //	group/own/span                   first week published, last week destroyed
 //	group/prekey/<log>               PreKeys as received
 //	group/op/<group>/<id>            place, SignedOp
@@ -26,7 +27,7 @@ import (
 //	group/seed/<epoch>/<log>/<gen>   a skipped message seed
 //	group/gap/<epoch>/<log>/<from>   to, chain key of from
 //	group/demoted/<epoch>/<log>      this member cannot read it
-//	group/succession/<log>           the log that it goes on for
+//	group/succession/<log>           the log that it goes on for, and the size at which it closed it
 //	group/gone/<tag>                 group, announcer, time of an epoch that was destroyed
 //	group/asked/<log>                when another epoch was asked of this announcer
 //	group/unreadable/<log>/<log>     when the first asked another epoch of the second

@@ -2,6 +2,7 @@ package group
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,10 @@ import (
 // another author, that both keys signed the roll and the person is the same
 // (protocol §3). Its verdict is for ever and the same on every device. A log follows
 // one log at most, because it has one first entry.
-type Succession struct{ Old, New identity.LogID }
+type Succession struct {
+	Old, New identity.LogID
+	Size     uint64 // of Old in entries, as the closing names it
+}
 
 // lineage is what a set of successions amounts to, whatever their order: which logs
 // are one device, and which of them goes on. A nil lineage has none.
@@ -25,12 +29,16 @@ type lineage struct {
 	root   map[identity.LogID]identity.LogID   // one name for all logs of a device: the lowest
 	newest map[identity.LogID]identity.LogID   // by root
 	logs   map[identity.LogID][]identity.LogID // by root: all logs of a device, ascending
+	sizes  map[identity.LogID]uint64           // by New: how far Old was closed
+	// ends says, for a key that was rolled to another, how far each of its logs
+	// counts: those that the roll ends, and those that they go on for.
+	ends map[identity.Key]map[identity.LogID]uint64
 }
 
 // newLineage takes successions by their New.
-func newLineage(old map[identity.LogID]identity.LogID) *lineage {
+func newLineage(old map[identity.LogID]identity.LogID, sizes map[identity.LogID]uint64) *lineage {
 	l := &lineage{
-		old: old, root: make(map[identity.LogID]identity.LogID, 2*len(old)),
+		old: old, sizes: sizes, root: make(map[identity.LogID]identity.LogID, 2*len(old)),
 		newest: make(map[identity.LogID]identity.LogID), logs: make(map[identity.LogID][]identity.LogID),
 	}
 	up := make(map[identity.LogID]identity.LogID, 2*len(old))
@@ -61,7 +69,82 @@ func newLineage(old map[identity.LogID]identity.LogID) *lineage {
 		slices.SortFunc(logs, identity.LogID.Compare)
 		l.newest[root] = l.last(logs)
 	}
+	l.end()
 	return l
+}
+
+// end works out how far the logs of keys count that were rolled.
+func (l *lineage) end() {
+	l.ends = make(map[identity.Key]map[identity.LogID]uint64)
+	for next, before := range l.old {
+		if before.Author == next.Author {
+			continue
+		}
+		ends := l.ends[before.Author]
+		if ends == nil {
+			ends = make(map[identity.LogID]uint64)
+			l.ends[before.Author] = ends
+		}
+		// Incarnations fall from one step to the next, unless the successions are
+		// forged: then no more steps are taken than there are successions.
+		for range len(l.old) {
+			ends[before] = max(ends[before], l.sizes[next])
+			earlier, ok := l.old[before]
+			if !ok || earlier.Author != before.Author {
+				break
+			}
+			next, before = before, earlier
+		}
+	}
+}
+
+// disowned reports that what stands at a place was signed with a key that its
+// owner had rolled to another by then, so that it may be a thief's: it lies after
+// the end that the roll set, or in a log that the roll does not end.
+func (l *lineage) disowned(at Place) bool {
+	if l == nil {
+		return false
+	}
+	ends, rolled := l.ends[at.Log.Author]
+	return rolled && at.Seq >= ends[at.Log]
+}
+
+// Lineage is what a set of successions amounts to, for those who hold no keyring.
+type Lineage struct{ l *lineage }
+
+// NewLineage takes successions that were checked, at most one of each log that goes
+// on.
+func NewLineage(successions []Succession) Lineage {
+	old := make(map[identity.LogID]identity.LogID, len(successions))
+	sizes := make(map[identity.LogID]uint64, len(successions))
+	for _, s := range successions {
+		old[s.New], sizes[s.New] = s.Old, s.Size
+	}
+	return Lineage{newLineage(old, sizes)}
+}
+
+// Newest returns the log that goes on for log: log itself, if nothing follows it.
+func (l Lineage) Newest(log identity.LogID) identity.LogID { return l.l.follow(log) }
+
+// Disowned reports that an entry was signed with a key that its owner had rolled to
+// another by then: nothing that stands there has an effect in a group.
+func (l Lineage) Disowned(at Place) bool { return l.l.disowned(at) }
+
+// Toward returns the log that goes on for log on the way to the newest, and false
+// if none does or the way does not lead there.
+func (l Lineage) Toward(log identity.LogID) (identity.LogID, bool) {
+	next := l.l.follow(log)
+	for range len(l.l.old) {
+		before, ok := l.l.old[next]
+		if !ok {
+			break
+		}
+		if before == log {
+			return next, true
+		}
+		next = before
+	}
+	return identity.LogID{}, false
 }
 
 // last returns, of the logs of one device, the one that goes on: of an author who
@@ -123,7 +206,7 @@ func (l *lineage) among(set opSet) []Succession {
 			seen[root] = true
 			for _, id := range l.logs[root] {
 				if before, ok := l.old[id]; ok {
-					out = append(out, Succession{Old: before, New: id})
+					out = append(out, Succession{Old: before, New: id, Size: l.sizes[id]})
 				}
 			}
 		}
@@ -143,21 +226,28 @@ func (set opSet) touches(l *lineage, devices map[identity.LogID]bool) bool {
 }
 
 // lineageOf is the lineage that an announce rests on. Each of its successions must
-// be known here; until then the announce cannot be judged ([ErrNotYet]).
-func (k *Keyring) lineageOf(listed []Succession) (*lineage, error) {
+// be known here; until then the announce cannot be judged ([ErrNotYet]). Where
+// something else is known of a log, because its author signed two first entries, or
+// nothing ever will be, the announce is judged by what it lists, for its own view
+// only, and disputed is true.
+func (k *Keyring) lineageOf(listed []Succession) (l *lineage, disputed bool, err error) {
 	if len(listed) == 0 {
-		return nil, nil
+		return nil, false, nil
 	}
 	old := make(map[identity.LogID]identity.LogID, len(listed))
+	sizes := make(map[identity.LogID]uint64, len(listed))
 	for _, s := range listed {
-		if before, ok := k.lineage.old[s.New]; !ok {
-			return nil, fmt.Errorf("%w: that log %s goes on for %s", ErrNotYet, s.New, s.Old)
-		} else if before != s.Old {
-			return nil, invalid("log %s does not go on for %s", s.New, s.Old)
+		before, ok := k.lineage.old[s.New]
+		switch {
+		case ok && before == s.Old && k.lineage.sizes[s.New] == s.Size:
+		case ok, k.cfg.Settled != nil && k.cfg.Settled(s.New):
+			disputed = true
+		default:
+			return nil, false, fmt.Errorf("%w: that log %s goes on for %s", ErrNotYet, s.New, s.Old)
 		}
-		old[s.New] = s.Old
+		old[s.New], sizes[s.New] = s.Old, s.Size
 	}
-	return newLineage(old), nil
+	return newLineage(old, sizes), disputed, nil
 }
 
 // LearnSuccessions takes successions that were checked. From then on the log that
@@ -167,19 +257,19 @@ func (k *Keyring) lineageOf(listed []Succession) (*lineage, error) {
 // announces may have waited for one of them. It fails with [ErrInvalid] for a log
 // that is known to follow another one, and with [ErrLimit].
 func (k *Keyring) LearnSuccessions(successions ...Succession) ([]Change, error) {
-	fresh := make(map[identity.LogID]identity.LogID)
+	fresh := make(map[identity.LogID]Succession)
 	for _, s := range successions {
-		before, known := k.lineage.old[s.New]
-		if again, ok := fresh[s.New]; ok && !known {
-			before, known = again, true
+		was, known := fresh[s.New]
+		if before, ok := k.lineage.old[s.New]; ok {
+			was, known = Succession{Old: before, New: s.New, Size: k.lineage.sizes[s.New]}, true
 		}
 		switch {
 		case s.Old == s.New:
 			return nil, invalid("log %s goes on for itself", s.New)
-		case known && before != s.Old:
-			return nil, invalid("log %s goes on for %s and for %s", s.New, before, s.Old)
+		case known && was != s:
+			return nil, invalid("log %s goes on for %s at %d and for %s at %d", s.New, was.Old, was.Size, s.Old, s.Size)
 		case !known:
-			fresh[s.New] = s.Old
+			fresh[s.New] = s
 		}
 	}
 	if len(k.lineage.old)+len(fresh) > MaxSuccessions {
@@ -187,8 +277,8 @@ func (k *Keyring) LearnSuccessions(successions ...Succession) ([]Change, error) 
 	}
 	var out []Change
 	for _, id := range slices.SortedFunc(maps.Keys(fresh), identity.LogID.Compare) {
-		before := fresh[id].Bytes()
-		out = append(out, Change{Key: successionKey(id), Value: before[:]})
+		before := fresh[id].Old.Bytes()
+		out = append(out, Change{Key: successionKey(id), Value: binary.BigEndian.AppendUint64(before[:], fresh[id].Size)})
 	}
 	return out, nil
 }
@@ -200,13 +290,14 @@ func (b *batch) addSuccession(rest string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if len(value) != identity.LogIDSize {
+	if len(value) != identity.LogIDSize+8 {
 		return errRecord
 	}
 	if b.successions == nil {
-		b.successions = make(map[identity.LogID]identity.LogID)
+		b.successions = make(map[identity.LogID]Succession)
 	}
-	b.successions[logName(n[0])] = logName(value)
+	next := logName(n[0])
+	b.successions[next] = Succession{Old: logName(value[:identity.LogIDSize]), New: next, Size: binary.BigEndian.Uint64(value[identity.LogIDSize:])}
 	return nil
 }
 
@@ -216,9 +307,11 @@ func (b *batch) succeed() *lineage {
 	if len(b.successions) == 0 {
 		return b.k.lineage
 	}
-	old := maps.Clone(b.k.lineage.old)
-	maps.Copy(old, b.successions)
-	l := newLineage(old)
+	old, sizes := maps.Clone(b.k.lineage.old), maps.Clone(b.k.lineage.sizes)
+	for next, s := range b.successions {
+		old[next], sizes[next] = s.Old, s.Size
+	}
+	l := newLineage(old, sizes)
 	touched := make(map[identity.LogID]bool)
 	for next := range b.successions {
 		touched[l.device(next)] = true

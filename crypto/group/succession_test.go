@@ -3,6 +3,7 @@ package group
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -25,7 +26,7 @@ func heirs(draw func(string, int) int, g *grove) (all []Succession, logs [][]ide
 				next = identity.LogID{Author: identity.Key{byte(100 + 10*i + len(own))}, Incarnation: uint32(draw("incarnation", 2))}
 			}
 			if !slices.Contains(own, next) {
-				own, all = append(own, next), append(all, Succession{Old: before, New: next})
+				own, all = append(own, next), append(all, Succession{Old: before, New: next, Size: math.MaxUint64})
 			}
 		}
 		logs = append(logs, own)
@@ -35,10 +36,11 @@ func heirs(draw func(string, int) int, g *grove) (all []Succession, logs [][]ide
 
 func lineageFrom(all []Succession) *lineage {
 	old := make(map[identity.LogID]identity.LogID)
+	sizes := make(map[identity.LogID]uint64)
 	for _, s := range all {
-		old[s.New] = s.Old
+		old[s.New], sizes[s.New] = s.Old, s.Size
 	}
-	return newLineage(old)
+	return newLineage(old, sizes)
 }
 
 // Whichever of its logs a device writes and others name, the view is that of a
@@ -63,7 +65,10 @@ func TestSuccessionsNameOneMember(t *testing.T) {
 		for id, o := range g.set {
 			op, at := *o.op, o.proof
 			if op.Create == nil { // a create is by the log that the group's id names
-				at.Place.Log = any(at.Place.Log)
+				by := any(at.Place.Log)
+				if !l.disowned(Place{Log: by, Seq: at.Place.Seq}) {
+					at.Place.Log = by
+				}
 			}
 			switch {
 			case op.Add != nil:
@@ -152,9 +157,13 @@ func (d *device) restarted(disk map[string][]byte, by *device) *device {
 	return n
 }
 
+// closedAt is how far the logs of these tests are closed: before anything that is
+// said after a device went on.
+func (d *device) closedAt(identity.LogID) uint64 { return 1000 }
+
 func (d *device) succeed(old, next identity.LogID) {
 	d.t.Helper()
-	changes, err := d.k.LearnSuccessions(Succession{Old: old, New: next})
+	changes, err := d.k.LearnSuccessions(Succession{Old: old, New: next, Size: d.closedAt(old)})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -285,9 +294,6 @@ func TestSuccessionsRefused(t *testing.T) {
 	if _, err := a.k.LearnSuccessions(Succession{Old: next, New: next}); !errors.Is(err, ErrInvalid) {
 		t.Fatalf("a log that goes on for itself: %v", err)
 	}
-	if _, err := a.k.lineageOf([]Succession{{Old: ds[2].log, New: next}}); !errors.Is(err, ErrInvalid) {
-		t.Fatalf("an announce with a wrong succession: %v", err)
-	}
 	// One about a stranger has no place in an announce of this group.
 	stranger := Succession{Old: identity.LogID{Author: identity.Key{200}}, New: identity.LogID{Author: identity.Key{200}, Incarnation: 1}}
 	changes, err := a.k.LearnSuccessions(stranger)
@@ -308,5 +314,182 @@ func TestSuccessionsRefused(t *testing.T) {
 	slices.SortFunc(st.successions, func(x, y Succession) int { return x.New.Compare(y.New) })
 	if _, _, err := a.k.checkState(&st, &partial{es: new(secret)}, a.log); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "rest on") {
 		t.Fatalf("an announce that lists a stranger's succession: %v", err)
+	}
+}
+
+// After a key roll the prekeys of before, which the thief of a copy has, are not
+// published any more, and still open what was sealed to them.
+func TestRolledKeyHasFreshPreKeys(t *testing.T) {
+	ds, id := meet(t, 2, start)
+	a, b := ds[0], ds[1]
+	before := maps.Clone(b.k.own)
+	past := a.announce(id, start.Add(time.Hour))
+	b2 := b.restarted(b.disk, newDevice(t, 77))
+	b2.succeed(b.log, b2.log)
+	later := start.Add(2 * time.Hour)
+	payload, changes, err := b2.k.PreKeyUpdate(later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b2.apply(changes)
+	b2.reload()
+	set, err := ParsePreKeys(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for week, own := range before {
+		if slices.ContainsFunc(set.Public[:], func(p [preKeySize]byte) bool { return slices.Equal(p[:], own.private.PublicKey().Bytes()) }) {
+			t.Fatalf("the prekey of week %d is published under the new key", week)
+		}
+	}
+	if l := b2.learn(a, past.Pages, later); !l.Complete {
+		t.Fatalf("an epoch sealed to a prekey of before the roll does not open: %+v", l)
+	}
+	// Another incarnation of one key keeps its prekeys: nobody else has them.
+	b3 := b2.restarted(b2.disk, nil)
+	if payload, _, err = b3.k.PreKeyUpdate(later); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := ParsePreKeys(payload); err != nil || again.Public != set.Public {
+		t.Fatalf("a restart made other prekeys: %v", err)
+	}
+	// What is kept of before goes when it is due.
+	b2.apply(b2.k.Expire(later, 0))
+	for range 36 {
+		later = later.Add(24 * time.Hour)
+		b2.apply(b2.k.Expire(later, 24*time.Hour))
+	}
+	for id := range b2.k.former {
+		if weekStart(id.week).Add(SecretLife).Before(later) {
+			t.Fatalf("the prekey of week %d is still held", id.week)
+		}
+	}
+	b2.reload()
+}
+
+// rolledAway makes a group whose admin a, a member b and a newcomer to be: a's key
+// was copied, and its owner rolled it to another, which b knows and c does not.
+func rolledAway(t *testing.T) (thief, owner, b, c *device, id ID) {
+	t.Helper()
+	ds, id := meet(t, 3, start)
+	a := ds[0]
+	thief = &device{t: t, priv: a.priv, log: a.log, disk: maps.Clone(a.disk), seq: 2000}
+	thief.k = New(a.k.cfg)
+	thief.reload()
+	owner = a.restarted(a.disk, newDevice(t, 77))
+	owner.succeed(a.log, owner.log)
+	ds[1].succeed(a.log, owner.log)
+	return thief, owner, ds[1], ds[2], id
+}
+
+// A key that was rolled because a thief has it changes no group any more, in the
+// log that the roll closed or in another, by his own announce or by that of somebody
+// who has not heard of the roll.
+func TestRolledKeyChangesNoGroup(t *testing.T) {
+	for name, incarnation := range map[string]uint32{"beyond the closing": 1, "another log": 7} {
+		t.Run(name, func(t *testing.T) {
+			thief, owner, b, c, id := rolledAway(t)
+			if incarnation != thief.log.Incarnation {
+				old := thief.log
+				thief.log.Incarnation = incarnation
+				thief.reload()
+				thief.succeed(old, thief.log)
+				thief.seq = 0
+				for _, d := range []*device{b, c} { // it closes the log as the device might
+					d.succeed(old, thief.log)
+				}
+				thief.publish(start, b, c)
+			}
+			later := start.Add(time.Hour)
+			payload, err := thief.k.AddOp(id, newDevice(t, 5).log, RoleAdmin)
+			if err != nil {
+				t.Fatal(err)
+			}
+			thief.learnOp(payload)
+			taken := thief.announce(id, later)
+			if l := c.learn(thief, taken.Pages, later); !l.Complete { // it knows no better
+				t.Fatalf("%+v", l)
+			}
+			if v, _ := c.k.Group(id); len(v.Members) != 4 {
+				t.Fatalf("the members are %v", v.Members)
+			}
+			want, _ := b.k.Group(id)
+			b.learn(thief, taken.Pages, later)
+			if v, _ := b.k.Group(id); !slices.Equal(v.Members, want.Members) || len(b.k.groups[id].ops) != 3 {
+				t.Fatalf("the thief made the members %v, want %v", v.Members, want.Members)
+			}
+			// Others bring what the thief said, and it has no effect.
+			from := c.announce(id, later)
+			b.learn(c, from.Pages, later)
+			if v, _ := b.k.Group(id); !slices.Equal(v.Members, want.Members) {
+				t.Fatalf("the thief's word, brought by another, made the members %v, want %v", v.Members, want.Members)
+			}
+			// Who hears of the roll later comes to the same.
+			c.succeed(identity.LogID{Author: thief.log.Author, Incarnation: 1}, owner.log)
+			if v, _ := c.k.Group(id); !slices.Equal(v.Members, want.Members) {
+				t.Fatalf("after the roll was heard of the members are %v, want %v", v.Members, want.Members)
+			}
+			for _, d := range []*device{b, c} {
+				d.checkDiskWithSuccessions()
+			}
+		})
+	}
+}
+
+// A member who signs two first entries of one log, and shows one to each half of the
+// mesh, does not part the halves: each takes the other's announces.
+func TestForkedSuccessionPartsNobody(t *testing.T) {
+	ds, id := meet(t, 3, start)
+	a, b, c := ds[0], ds[1], ds[2]
+	next := identity.LogID{Author: c.log.Author, Incarnation: 50}
+	for d, s := range map[*device]Succession{
+		a: {Old: c.log, New: next, Size: 9}, b: {Old: identity.LogID{Author: c.log.Author, Incarnation: 8}, New: next, Size: 1},
+	} {
+		changes, err := d.k.LearnSuccessions(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.apply(changes)
+	}
+	later := start.Add(time.Hour)
+	if l := b.learn(a, a.announce(id, later).Pages, later); !l.Complete {
+		t.Fatalf("refused for another's fork: %+v", l)
+	}
+	// The other way: what b knows does not touch the group, what a knows does.
+	payload, err := a.k.RemoveOp(id, next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.learnOp(payload)
+	if l := b.learn(a, a.announce(id, later).Pages, later); !l.Complete {
+		t.Fatalf("the removal of who forked does not arrive: %+v", l)
+	}
+	if v, _ := b.k.Group(id); len(v.Members) != 2 {
+		t.Fatalf("members are %v", v.Members)
+	}
+	b.mustOpen(a.seal(id, "without the third", later), later)
+}
+
+// An announce that lists a succession of which nothing will be heard, because the
+// log's first entry is held here and says otherwise, is not waited for.
+func TestSettledSuccessionIsNotWaitedFor(t *testing.T) {
+	ds, id := meet(t, 3, start)
+	a, b, c := ds[0], ds[1], ds[2]
+	next := identity.LogID{Author: identity.Key{9}}
+	a.succeed(c.log, next)
+	later := start.Add(time.Hour)
+	pages := a.announce(id, later).Pages
+	if l := b.learn(a, pages, later); l.Complete || !l.Waiting {
+		t.Fatalf("judged without knowing the succession: %+v", l)
+	}
+	b.k.cfg.Settled = func(log identity.LogID) bool { return log == next }
+	learned, changes, err := b.k.Retry(later)
+	if err != nil || len(learned) != 1 || !learned[0].Complete {
+		t.Fatalf("waits for what will not come: %+v, %v", learned, err)
+	}
+	b.apply(changes)
+	b.mustOpen(a.seal(id, "hello", later), later)
+	if v, _ := b.k.Group(id); !listed(v.devices(), c.log) {
+		t.Fatalf("a succession that is not known here made the members %v", v.Members)
 	}
 }

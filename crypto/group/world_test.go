@@ -322,6 +322,9 @@ func dump(t failer, k *Keyring) map[string][]byte {
 	for _, o := range k.own {
 		keep(o.change(), nil)
 	}
+	for _, o := range k.former {
+		keep(o.formerChange(), nil)
+	}
 	for log, set := range k.prekeys {
 		keep(Change{Key: preKeyKey(log), Value: set.Marshal()}, nil)
 	}
