@@ -90,6 +90,7 @@ func (a *app) doctor(ctx context.Context) error {
 		add("lease", p.lease())
 		add("revocations", p.revocations(ctx))
 		add("logs", p.logs(ctx))
+		add("neighbours", p.neighbours(ctx))
 		add("web address", p.port())
 		add("socket", p.socket())
 	}

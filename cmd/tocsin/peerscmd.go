@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tocsin/node"
 	"tocsin/node/api"
 )
 
@@ -18,7 +19,14 @@ func (a *app) peersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.emit(all, func() { a.showPeers(all) })
+			status, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			return a.emit(all, func() {
+				a.showPeers(all)
+				a.showSpoilers(status.Spoilers)
+			})
 		})
 }
 
@@ -44,6 +52,39 @@ func (a *app) showPeers(all api.Peers) {
 		rows = append(rows, []string{c.Org, c.ID, c.Words, c.At.Local().Format(time.DateTime), c.Until.Local().Format(time.TimeOnly)})
 	}
 	a.table([]string{"ORGANISATION", "PEER ID", "WHY", "WHEN", "UNTIL"}, rows)
+}
+
+// showSpoilers names the neighbours that handed on spoilt entries.
+func (a *app) showSpoilers(all []node.Spoiler) {
+	for _, s := range all {
+		a.say("%s handed on %s with spoilt signatures, %d of them still missing. Their authors are not to blame: look at that device's disk.",
+			spoilerName(s), plural(s.Entries, "entry"), s.Missing)
+	}
+}
+
+// neighbours says who handed on spoilt entries.
+func (p *patient) neighbours(ctx context.Context) diagnosis {
+	if p.running == nil {
+		return ok("looked at while the node runs")
+	}
+	status, err := p.running.Status(ctx)
+	if err != nil {
+		return badError(err)
+	}
+	if len(status.Spoilers) == 0 {
+		return ok("none handed on spoilt entries")
+	}
+	worst := status.Spoilers[0]
+	return warn("Its disk may be failing, or it is not to be trusted: 'tocsin peers' shows all of them. What is missing comes from others.",
+		"%s handed on %s with spoilt signatures, %d still missing", spoilerName(worst), plural(worst.Entries, "entry"), worst.Missing)
+}
+
+// spoilerName is the name of a spoiler as far as it is known.
+func spoilerName(s node.Spoiler) string {
+	if s.Name == "" {
+		return "A neighbour (" + s.Peer + ")"
+	}
+	return fmt.Sprintf("%s (%s, %s)", s.Name, s.Org, s.Peer)
 }
 
 // speed is a goodput for people.

@@ -253,7 +253,7 @@ func TestSchemasFitTheTypes(t *testing.T) {
 		"PersonDigits": node.PersonDigits{}, "QRTexts": QRTexts{}, "SponsorRequest": SponsorRequest{}, "SponsorAnswer": node.SponsorAnswer{},
 		"SponsorRevoke": SponsorRevoke{}, "SponsorAsk": SponsorAsk{}, "SponsorView": node.SponsorView{}, "RawStatements": RawStatements{}, "SetRole": SetRole{}, "Roster": Roster{}, "Member": node.Member{}, "HandOver": HandOver{},
 		"HandedOver": HandedOver{}, "Erase": Erase{}, "Erased": node.Erased{}, "Broadcast": Broadcast{}, "Standing": node.Standing{},
-		"RevocationAge": node.RevocationAge{}, "Declared": node.Declared{}, "Sponsored": node.Sponsored{}, "WipeState": node.WipeState{},
+		"RevocationAge": node.RevocationAge{}, "Declared": node.Declared{}, "Spoiler": node.Spoiler{}, "Sponsored": node.Sponsored{}, "WipeState": node.WipeState{},
 		"ExportBundle": ExportBundle{}, "ImportBundle": ImportBundle{}, "BundleInfo": node.BundleInfo{}, "BundleReport": node.BundleReport{},
 		"PaperSpec": node.PaperSpec{}, "PaperInfo": node.PaperInfo{}, "ImportPaper": ImportPaper{}, "PaperReport": node.PaperReport{},
 		"PaperSheet": node.PaperSheet{}, "WrongCode": node.WrongCode{},
