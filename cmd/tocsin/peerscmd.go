@@ -84,7 +84,7 @@ func spoilerName(s node.Spoiler) string {
 	if s.Name == "" {
 		return "A neighbour (" + s.Peer + ")"
 	}
-	return fmt.Sprintf("%s (%s, %s)", s.Name, s.Org, s.Peer)
+	return fmt.Sprintf("%s (%s, %s)", printable(s.Name), printable(s.Org), s.Peer)
 }
 
 // speed is a goodput for people.
