@@ -141,7 +141,8 @@ type gossip struct {
 	// the first.
 	names           [2]string
 	routine, urgent *pubsub.Topic
-	events          *pubsub.TopicEventHandler
+	events          *pubsub.TopicEventHandler // of the urgent topic
+	routineEvents   *pubsub.TopicEventHandler
 	leaveUrgent     pubsub.RelayCancelFunc
 	scores          atomic.Pointer[map[peer.ID]float64]
 	verifying       atomic.Int64 // routine frames
@@ -151,12 +152,15 @@ type gossip struct {
 	thriftMu     sync.Mutex
 	leaveRoutine pubsub.RelayCancelFunc
 	thrift       atomic.Bool
-	favoured     atomic.Pointer[map[peer.ID]bool] // who is sent our own routine frames in thrift
+	favoured     atomic.Pointer[favoured]
+	favourMu     sync.Mutex // held while that is chosen
+	changed      func()     // somebody joined or left the routine topic
 
 	mu sync.Mutex
 	// unsettled holds the connected peers that may not yet hear all that we
 	// publish: since when they are connected, and whether they have joined.
 	unsettled map[peer.ID]*unsettledPeer
+	listeners map[peer.ID]bool // who is in the routine topic
 }
 
 type unsettledPeer struct {
@@ -171,6 +175,7 @@ type gossipLinks struct {
 	owe, lack func(peer.ID)
 	blame     func(p peer.ID, word string)
 	pace      func(p peer.ID) *pace
+	changed   func()
 }
 
 func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, counts *counters) (*gossip, error) {
@@ -179,7 +184,8 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 		owe: l.owe, lack: l.lack, blame: l.blame,
 		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID()), cfg.Clock), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
 		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
-		unsettled: make(map[peer.ID]*unsettledPeer),
+		unsettled: make(map[peer.ID]*unsettledPeer), listeners: make(map[peer.ID]bool),
+		changed: l.changed,
 	}
 	o := g.post
 	o.label, o.holds, o.own, o.spare = g.label, g.holders.has, g.holders.own, g.spare
@@ -226,6 +232,9 @@ func (g *gossip) join(ps *pubsub.PubSub) (err error) {
 		return err
 	}
 	if g.events, err = g.urgent.EventHandler(); err != nil {
+		return err
+	}
+	if g.routineEvents, err = g.routine.EventHandler(); err != nil {
 		return err
 	}
 	if g.leaveUrgent, err = g.urgent.Relay(); err != nil {
@@ -330,6 +339,9 @@ func (g *gossip) publish(ctx context.Context, frame []byte) error {
 	}
 	g.counts.published.Add(1)
 	g.oweUnsettled(g.self)
+	if topic == g.routine {
+		g.oweFavoured()
+	}
 	return nil
 }
 
@@ -356,6 +368,7 @@ func (g *gossip) score(p peer.ID) float64 {
 // close leaves the topic; the context given to newGossip ends the rest.
 func (g *gossip) close() error {
 	g.events.Cancel()
+	g.routineEvents.Cancel()
 	g.leaveUrgent()
 	g.thriftMu.Lock()
 	if g.leaveRoutine != nil {

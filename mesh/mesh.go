@@ -146,7 +146,7 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	}
 	if m.gossip, err = newGossip(ctx, m.host, cfg, gossipLinks{
 		admitted: m.links.admitted, score: m.defence.score, owe: tell(syncOwed), lack: tell(syncLack),
-		blame: m.defence.blame, pace: m.defence.pace,
+		blame: m.defence.blame, pace: m.defence.pace, changed: m.refavour,
 	}, m.counts); err != nil {
 		return err
 	}
@@ -171,11 +171,16 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	m.loops.Go(func() { m.finder.follow(ctx, m.known) })
 	m.loops.Go(func() { m.recheckLoop(ctx) })
 	m.loops.Go(func() { m.defence.run(ctx) })
-	m.loops.Go(func() {
-		if err := m.gossip.run(ctx, m.links.admitted); err != nil {
-			m.log.Error("gossip ended", "error", err)
-		}
-	})
+	for _, follow := range []func() error{
+		func() error { return m.gossip.run(ctx, m.links.admitted) },
+		func() error { return m.gossip.runRoutine(ctx) },
+	} {
+		m.loops.Go(func() {
+			if err := follow(); err != nil {
+				m.log.Error("gossip ended", "error", err)
+			}
+		})
+	}
 	if err := m.listen(listen); err != nil {
 		return err
 	}

@@ -2,16 +2,19 @@ package mesh
 
 import (
 	"cmp"
+	"context"
+	"fmt"
 	"slices"
 	"time"
 
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // SetThrift says whether this device is on a thin link. On, it leaves the topic
 // of routine frames, so that none come in by gossip; what is urgent and what
-// control says still comes. Its own routine frames go to two neighbours only, which
-// hand them on; pulls from neighbours are further apart, and nudges wait longer.
+// control says still comes. Its own routine frames go to two neighbours only that are
+// not on a thin link themselves, which hand them on; pulls from neighbours are further apart, and nudges wait longer.
 // It returns at once and outlasts reconnecting; saying the same twice changes
 // nothing.
 func (m *Mesh) SetThrift(on bool) {
@@ -60,23 +63,79 @@ func (g *gossip) spare(p peer.ID, l Label, own bool) bool {
 	if !own {
 		return true // we hand nothing routine on
 	}
-	favoured := g.favoured.Load()
-	return favoured != nil && len(*favoured) > 0 && !(*favoured)[p]
+	f := g.favoured.Load()
+	return f != nil && len(f.sent) > 0 && !f.sent[p]
 }
 
-// refavour chooses again who is sent our own routine frames on a thin link.
+// favoured is what becomes of our own routine frames on a thin link.
+type favoured struct {
+	// sent are the neighbours that are sent them.
+	sent map[peer.ID]bool
+	// told is the neighbour that is nudged where there are none of the former.
+	told peer.ID
+}
+
+// refavour chooses again what becomes of our own routine frames on a thin link.
 func (m *Mesh) refavour() {
-	if !m.gossip.thrift.Load() {
-		m.gossip.favoured.Store(nil)
+	g := m.gossip
+	g.favourMu.Lock()
+	defer g.favourMu.Unlock()
+	if !g.thrift.Load() {
+		g.favoured.Store(nil)
 		return
 	}
-	chosen := favour(m.Peers())
-	m.gossip.favoured.Store(&chosen)
+	all := m.Peers()
+	// Who is on a thin link too has left the topic: it is sent nothing, and would hand
+	// nothing on.
+	listening := slices.DeleteFunc(slices.Clone(all), func(p Peer) bool { return !g.listens(p.ID) })
+	f := &favoured{sent: favour(listening, thriftPeers)}
+	if len(f.sent) == 0 {
+		for p := range favour(all, 1) {
+			f.told = p
+		}
+	}
+	g.favoured.Store(f)
 }
 
-// favour chooses the thriftPeers best neighbours: good conduct first, then the
+// oweFavoured has a neighbour told to pull where our own routine frame is sent to
+// nobody, for all are on thin links.
+func (g *gossip) oweFavoured() {
+	if f := g.favoured.Load(); f != nil && f.told != "" {
+		g.owe(f.told)
+	}
+}
+
+// listens reports whether p is in the routine topic.
+func (g *gossip) listens(p peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.listeners[p]
+}
+
+// runRoutine follows who is in the routine topic, until ctx ends.
+func (g *gossip) runRoutine(ctx context.Context) error {
+	for {
+		e, err := g.routineEvents.NextPeerEvent(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("mesh: gossip events: %w", err)
+		}
+		g.mu.Lock()
+		if e.Type == pubsub.PeerJoin {
+			g.listeners[e.Peer] = true
+		} else {
+			delete(g.listeners, e.Peer)
+		}
+		g.mu.Unlock()
+		g.changed()
+	}
+}
+
+// favour chooses the n best neighbours: good conduct first, then the
 // fastest link, then the shortest way, then the longest known.
-func favour(peers []Peer) map[peer.ID]bool {
+func favour(peers []Peer, n int) map[peer.ID]bool {
 	peers = slices.Clone(peers)
 	slices.SortStableFunc(peers, func(a, b Peer) int {
 		return cmp.Or(
@@ -86,7 +145,7 @@ func favour(peers []Peer) map[peer.ID]bool {
 			a.Since.Compare(b.Since))
 	})
 	out := make(map[peer.ID]bool)
-	for _, p := range peers[:min(thriftPeers, len(peers))] {
+	for _, p := range peers[:min(n, len(peers))] {
 		out[p.ID] = true
 	}
 	return out

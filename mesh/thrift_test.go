@@ -77,11 +77,11 @@ func TestFavour(t *testing.T) {
 		{ID: "near", Latency: time.Millisecond, Since: at},
 		{ID: "unknown", Since: at.Add(-time.Hour)},
 		{ID: "fast", Goodput: 1e5, Latency: time.Second, Since: at},
-	})
+	}, thriftPeers)
 	if len(got) != thriftPeers || !got["fast"] || !got["near"] {
 		t.Errorf("favoured: %v", got)
 	}
-	if got := favour(nil); len(got) != 0 {
+	if got := favour(nil, thriftPeers); len(got) != 0 {
 		t.Errorf("favoured of none: %v", got)
 	}
 	g := &gossip{grafts: newGrafts("t", &testClock{}), label: byFirstLetter}
@@ -97,8 +97,66 @@ func TestFavour(t *testing.T) {
 		t.Error("the wrong frames are spared")
 	}
 	g.thrift.Store(true)
-	g.favoured.Store(&map[peer.ID]bool{"a": true})
+	g.favoured.Store(&favoured{sent: map[peer.ID]bool{"a": true}})
 	if !g.spare("b", routine, true) || g.spare("a", routine, true) || g.spare("b", urgent, true) || !g.spare("a", routine, false) {
 		t.Error("in thrift the wrong frames are spared")
 	}
+}
+
+// TestThriftFavoursListeners: our own routine frames go to neighbours that are in the
+// topic of them, whoever else there is and whoever comes and goes.
+func TestThriftFavoursListeners(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	quiet := func(cfg *Config) { classed(cfg); cfg.Unsafe.NoSync = true; hide(cfg) }
+	a := w.start(t, tcpCarrier, func(cfg *Config) { classed(cfg); cfg.Unsafe.NoSync = true })
+	join := func(cfg *Config) { quiet(cfg); cfg.Static = a.Addrs() }
+	var others []*station
+	for range thriftPeers + 1 {
+		others = append(others, w.start(t, tcpCarrier, join))
+	}
+	last := others[thriftPeers]
+	a.SetThrift(true)
+	for _, s := range others[:thriftPeers] {
+		s.SetThrift(true)
+	}
+	poll(t, "the choice of the only one that listens", func() bool {
+		f := a.gossip.favoured.Load()
+		return len(f.sent) == 1 && f.sent[last.ID()]
+	})
+	a.say(t, "routine one")
+	last.store.awaitFrame(t, "routine one")
+	last.SetThrift(true)
+	others[0].SetThrift(false)
+	poll(t, "the choice of another", func() bool {
+		f := a.gossip.favoured.Load()
+		return len(f.sent) == 1 && f.sent[others[0].ID()]
+	})
+	a.SetThrift(false)
+	if a.gossip.favoured.Load() != nil {
+		t.Error("somebody is favoured where all are sent everything")
+	}
+}
+
+// TestThriftAmongThemselves: where all are on thin links, our own routine frames come
+// by a nudge.
+func TestThriftAmongThemselves(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	hasty := func(cfg *Config) {
+		classed(cfg)
+		cfg.Clock = hastyClock{time.Now()}
+		cfg.SyncInterval = 10_000 * time.Hour // not by the timer
+	}
+	a := w.start(t, tcpCarrier, hasty)
+	b := w.start(t, tcpCarrier, func(cfg *Config) { hasty(cfg); cfg.Static = a.Addrs() })
+	for _, s := range []*station{a, b} {
+		s.SetThrift(true)
+	}
+	poll(t, "that nobody listens", func() bool {
+		f := a.gossip.favoured.Load()
+		return len(f.sent) == 0 && f.told == b.ID() && len(a.gossip.mayMiss()) == 0 && b.Stats().Pulls > 0
+	})
+	a.say(t, "routine one")
+	b.store.awaitFrame(t, "routine one")
 }
