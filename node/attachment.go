@@ -10,7 +10,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -56,13 +55,14 @@ type attachments struct {
 	// sending bounds uploads and decoded pictures to one at a time.
 	sending chan struct{}
 
-	mu       sync.Mutex // taken after Node.mu
+	mu       sync.Mutex // taken after Node.mu, and not held while the disk writes
 	items    map[ledger.ID]*attached
 	named    map[blob.Name]int     // how many items, and uploads under way, name a chunk
 	carrying map[blob.Name]*errand // fetched for others
 	asked    map[peer.ID]int       // of carrying, by who asked
 	learnt   uint64                // items so far: the order of those of one size
 	left     bool                  // more is wanted than the mesh has taken
+	promised int64                 // bytes of room for what items that are being fetched still lack
 }
 
 // attached is one attachment.
@@ -74,10 +74,11 @@ type attached struct {
 	names   []blob.Name // the thumbnail's first, where there is one
 	thumb   bool
 	missing map[blob.Name]struct{}
-	asked   bool // somebody asked for it
-	wanted  bool // the mesh was told
-	full    bool // there is no room for it
-	told    int  // chunks here when an event told of it last
+	asked   bool  // somebody asked for it
+	wanted  bool  // the mesh was told
+	room    int64 // bytes of promised
+	full    bool  // there is no room for it
+	told    int   // chunks here when an event told of it last
 }
 
 // errand is a chunk that is fetched for neighbours.
@@ -130,15 +131,9 @@ func (a *attachments) learn(id ledger.ID, g group.ID, m *message.Attachment) {
 	a.items[id] = it
 	for _, name := range it.names {
 		a.named[name]++
-		if !a.store.Has(name) {
-			it.missing[name] = struct{}{}
-		}
+		it.missing[name] = struct{}{}
 	}
-	if len(it.missing) < len(it.names) {
-		if err := errors.Join(a.store.Keep(it.names...), a.store.Sync()); err != nil {
-			a.node.log.Error("chunks of an attachment could not be kept for good; they are fetched again if they go", "err", err)
-		}
-	}
+	a.keepCarried(it)
 	it.told = it.here()
 	a.want(it)
 }
@@ -156,14 +151,22 @@ func (it *attached) lacksThumb() bool {
 
 // want tells the mesh what is missing of an attachment and to be fetched now. mu is held.
 func (a *attachments) want(it *attached) {
+	if it.full { // there may be room by now for what is here, carried for others
+		it.full = false
+		a.keepCarried(it)
+		if len(it.missing) == 0 {
+			a.changed(it)
+		}
+	}
 	if len(it.missing) == 0 {
 		return
 	}
 	all := a.fetchAll(it)
-	if it.full = all && !a.store.Room(int64(len(it.missing))*blob.MaxChunk) && !a.store.Room(it.size); it.full {
+	if it.full = all && !it.wanted && !a.roomFor(it); it.full {
 		all = false
 	}
 	it.wanted = it.wanted || all
+	a.promise(it)
 	var wants []mesh.BlobWant
 	for i, name := range it.names {
 		if _, missing := it.missing[name]; missing && (all || it.thumb && i == 0) {
@@ -215,6 +218,7 @@ func (a *attachments) forget(ids ...ledger.ID) error {
 	for _, id := range ids {
 		if it := a.items[id]; it != nil {
 			delete(a.items, id)
+			a.promised -= it.room
 			gone = append(gone, a.unname(it.names)...)
 		}
 	}
@@ -262,6 +266,14 @@ func (a *attachments) tidy() {
 	a.node.mesh.ForgetBlobs(gone)
 	a.mu.Unlock()
 	a.wantAll()
+	a.sync()
+}
+
+// sync makes durable what has come. mu is not held.
+func (a *attachments) sync() {
+	if err := a.store.Sync(); err != nil {
+		a.node.log.Error("attachments may have to be fetched again after a power cut", "err", err)
+	}
 }
 
 // dropErrand ends the fetching of a chunk for others. mu is held.
@@ -278,6 +290,11 @@ func (a *attachments) dropErrand(name blob.Name, c *errand) {
 func (a *attachments) held(id ledger.ID) *inbox.Held {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.heldNow(id)
+}
+
+// heldNow is held where mu is held.
+func (a *attachments) heldNow(id ledger.ID) *inbox.Held {
 	it := a.items[id]
 	if it == nil {
 		return nil
@@ -296,9 +313,11 @@ func (a *attachments) held(id ledger.ID) *inbox.Held {
 
 // fill says of items that are attachments what of them is here.
 func (a *attachments) fill(items []inbox.Item) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for i := range items {
 		if _, ok := items[i].Message.Content.(*message.Attachment); ok {
-			items[i].Held = a.held(ledger.ID(items[i].ID))
+			items[i].Held = a.heldNow(ledger.ID(items[i].ID))
 		}
 	}
 }

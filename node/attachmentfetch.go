@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -73,25 +74,53 @@ const carryRank = 3 << 60
 
 // ReadBlob implements [mesh.BlobStore].
 func (a *attachments) ReadBlob(name blob.Name) ([]byte, error) {
+	if !a.store.Has(name) {
+		return nil, nil
+	}
 	data, err := a.store.Get(name)
-	if errors.Is(err, blob.ErrNotFound) {
+	if errors.Is(err, blob.ErrNotFound) { // it was found damaged just now
+		a.lost(name, false)
 		return nil, nil
 	}
 	return data, err
 }
 
-// TakeBlob implements [mesh.BlobStore].
+// TakeBlob implements [mesh.BlobStore]. The disk writes while mu is free.
 func (a *attachments) TakeBlob(_ peer.ID, name blob.Name, data []byte) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	keep := a.named[name] > 0
-	c := a.carrying[name]
-	if !keep && c == nil {
+	keep, carry := a.awaits(name)
+	if !keep && !carry {
 		return nil // it was forgotten meanwhile
 	}
 	err := a.store.Put(name, data, keep)
-	if c != nil {
-		if err == nil {
+	whole, err := a.took(name, keep, err)
+	if whole {
+		a.sync()
+	}
+	return err
+}
+
+// awaits says for whom a chunk is awaited: for messages of this device, and for others.
+func (a *attachments) awaits(name blob.Name) (keep, carry bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.named[name] > 0, a.carrying[name] != nil
+}
+
+// took notes that a chunk was stored, or why it was not, and reports whether an attachment is
+// whole by it. What was true before the disk wrote may be so no more.
+func (a *attachments) took(name blob.Name, kept bool, err error) (whole bool, _ error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	named := a.named[name] > 0
+	switch {
+	case err != nil:
+	case kept && !named: // its message was erased
+		err = a.store.Remove(name)
+	case named && !kept: // a message came to name it
+		err = a.store.Keep(name)
+	}
+	if c := a.carrying[name]; c != nil {
+		if a.store.Has(name) {
 			for _, p := range c.from {
 				a.node.mesh.TellBlobs(p)
 			}
@@ -101,9 +130,11 @@ func (a *attachments) TakeBlob(_ peer.ID, name blob.Name, data []byte) error {
 	for _, it := range a.items {
 		if _, missing := it.missing[name]; missing {
 			a.came(it, name, err)
+			whole = whole || len(it.missing) == 0
 		}
 	}
-	return err
+	a.node.mesh.ForgetBlobs([]blob.Name{name}) // a message may have asked for it once more
+	return whole, err
 }
 
 // came notes that a chunk of an attachment is here, or that it could not be
@@ -111,20 +142,22 @@ func (a *attachments) TakeBlob(_ peer.ID, name blob.Name, data []byte) error {
 func (a *attachments) came(it *attached, name blob.Name, err error) {
 	if err != nil {
 		it.full, it.wanted = true, false
+		if errors.Is(err, blob.ErrFull) {
+			if err := a.makeWay(it); err != nil {
+				a.node.log.Error("parts of an attachment for which there is no room could not be removed", "err", err)
+			}
+		}
+		a.promise(it)
 		a.giveUp(it)
 		a.changed(it)
 		return
 	}
 	delete(it.missing, name)
-	if len(it.missing) == 0 {
-		if err := a.store.Sync(); err != nil {
-			a.node.log.Error("an attachment may have to be fetched again after a power cut", "err", err)
-		}
-		if a.left { // there is room in the mesh's list again
-			a.left = false
-			for _, other := range a.items {
-				a.want(other)
-			}
+	a.promise(it)
+	if len(it.missing) == 0 && a.left { // there is room in the mesh's list again
+		a.left = false
+		for _, other := range a.items {
+			a.want(other)
 		}
 	}
 	here := it.here()
@@ -153,19 +186,22 @@ func (a *attachments) changed(it *attached) {
 	a.node.events.publish(Event{Type: EventAttachment, Group: it.group.String(), ID: it.id.String()})
 }
 
-// lost notes that a chunk that was here is not any more, and fetches it again.
-func (a *attachments) lost(name blob.Name) {
+// lost notes that a chunk that was here is not any more, and fetches it again; where somebody waits
+// for it, also on a thin link. One of which it is known changes nothing.
+func (a *attachments) lost(name blob.Name, asked bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.named[name] == 0 {
+		return
+	}
 	for _, it := range a.items {
-		for _, n := range it.names {
-			if n == name {
-				it.missing[name] = struct{}{}
-				it.asked = true
-				a.want(it)
-				a.changed(it)
-				break
-			}
+		if _, missing := it.missing[name]; missing || !slices.Contains(it.names, name) {
+			continue
 		}
+		it.asked = it.asked || asked && len(it.missing) == 0
+		it.missing[name] = struct{}{}
+		a.promise(it)
+		a.want(it)
+		a.changed(it)
 	}
 }

@@ -16,7 +16,7 @@ import (
 func (a *attachments) read(m *message.Attachment, index uint32, name blob.Name, size int) ([]byte, error) {
 	sealed, err := a.store.Get(name)
 	if errors.Is(err, blob.ErrNotFound) {
-		a.lost(name)
+		a.lost(name, true)
 		return nil, fmt.Errorf("%w: a part of this attachment is not here; it is fetched now, try again in a moment", ErrNotFound)
 	}
 	if err != nil {

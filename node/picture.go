@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"image"
-	"image/color"
 	"image/jpeg"
 	"image/png"
 	"strings"
@@ -20,7 +19,8 @@ import (
 const (
 	// maxPictureFile is the longest file that is looked at as a picture, in bytes.
 	maxPictureFile = 32 << 20
-	// maxPictureMemory is how many bytes a decoded picture may take: 53 million pixels of a photo.
+	// maxPictureMemory is how many bytes decoding a picture may take (picturememory.go): 53 million pixels of a JPEG
+	// with full colour, 111 million with the usual half, and a fifth of that where it is progressive.
 	maxPictureMemory = 160 << 20
 	// pictureSide is the longest side of a picture that is sent, thumbSide of its thumbnail.
 	pictureSide = 2560
@@ -75,17 +75,7 @@ func checkPicture(media string, data []byte) error {
 	if err != nil {
 		return invalid("the picture is damaged: %v; send it as it is if it must go (--as-is), with all that its file holds", err)
 	}
-	perPixel := int64(4)
-	switch c.ColorModel {
-	case color.YCbCrModel:
-		perPixel = 3
-	case color.GrayModel:
-		perPixel = 1
-	case color.RGBA64Model, color.NRGBA64Model:
-		perPixel = 8
-	}
-	if c.Width < 1 || c.Height < 1 || int64(c.Width) > maxPictureMemory || int64(c.Height) > maxPictureMemory ||
-		int64(c.Width)*int64(c.Height) > maxPictureMemory/perPixel {
+	if c.Width < 1 || c.Height < 1 || pictureMemory(media, data, c) > maxPictureMemory {
 		return invalid("the picture claims %d by %d pixels, which is too large; make it smaller, or send it as it is (--as-is)", c.Width, c.Height)
 	}
 	return nil

@@ -163,6 +163,73 @@ func TestPictureBombs(t *testing.T) {
 	}
 }
 
+// TestPictureMemory: what counts is what the decoder takes at its peak, and not what the picture takes afterwards.
+func TestPictureMemory(t *testing.T) {
+	t.Parallel()
+	photo := jpegOf(t, quarters(16, 16)) // 4:2:0
+	full := bytes.Clone(photo)
+	at := bytes.Index(photo, []byte{0xff, 0xc0})
+	full[at+11] = 0x11 // 4:4:4
+	kind := func(data []byte, marker byte) []byte {
+		data = bytes.Clone(data)
+		data[at+1] = marker
+		return data
+	}
+	sized := func(data []byte, w, h uint16) []byte {
+		data = bytes.Clone(data)
+		binary.BigEndian.PutUint16(data[at+5:], h)
+		binary.BigEndian.PutUint16(data[at+7:], w)
+		return data
+	}
+	// A restart marker has no length: whoever reads one after it, and passes over so many bytes, comes upon a small frame
+	// within a comment, and not upon the large one that the decoder finds.
+	hiding := []byte{0xff, 0xd8, 0xff, 0xd0, 0xff, 0xfe, 0, 100}
+	hiding = append(append(hiding, make([]byte, 98)...), 0xff, 0xfe, 0xff, 0xff)
+	hiding = append(append(hiding, make([]byte, 2+2+0xfffe-len(hiding))...), full[at:at+19]...)
+	hiding = append(append(hiding, make([]byte, 106+2+0xffff-len(hiding))...), sized(kind(full, 0xc2), 7000, 7000)[2:]...)
+	adobe := append(append([]byte{0xff, 0xd8, 0xff, 0xee, 0, 14}, "Adobe\x00\x64\x00\x00\x00\x00\x00"...), sized(full, 7000, 7000)[2:]...)
+	webp := func(flags byte, side int, chunks ...string) []byte {
+		out := append([]byte("RIFF\x00\x00\x00\x00WEBPVP8X\x0a\x00\x00\x00"), flags, 0, 0, 0)
+		for range 2 {
+			out = append(out, byte(side-1), byte((side-1)>>8), byte((side-1)>>16))
+		}
+		for _, c := range chunks {
+			out = append(append(out, c...), 2, 0, 0, 0, 0, 0)
+		}
+		binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
+		return out
+	}
+	for what, c := range map[string]struct {
+		media string
+		data  []byte
+		fits  bool
+	}{
+		"a photo of 100 million pixels":            {"image/jpeg", sized(photo, 10000, 10000), true},
+		"49 million, full colour":                  {"image/jpeg", sized(full, 7000, 7000), true},
+		"the same, progressive":                    {"image/jpeg", sized(kind(full, 0xc2), 7000, 7000), false},
+		"a progressive photo of 20 million":        {"image/jpeg", sized(kind(photo, 0xc2), 5000, 4000), true},
+		"a progressive photo of 25 million":        {"image/jpeg", sized(kind(photo, 0xc2), 5000, 5000), false},
+		"the same, behind a marker without length": {"image/jpeg", hiding, false},
+		"49 million, to be made RGB":               {"image/jpeg", adobe, false},
+		"lossy with transparency, 25 million":      {"image/webp", webp(0x10, 5000, "ALPH"), false},
+		"lossless that is not said, 25 million":    {"image/webp", webp(0, 5000, "ICCP", "VP8L"), false},
+		"lossy, 36 million":                        {"image/webp", webp(0, 6000, "ICCP", "VP8 "), true},
+	} {
+		err := checkPicture(c.media, c.data)
+		if c.fits && err != nil || !c.fits && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	grey := pngOf(t, image.NewGray(image.Rect(0, 0, 1, 1)))
+	if one, two := pngMemory(grey, color.GrayModel, 100), pngMemory(append(grey, "tRNS"...), color.GrayModel, 100); one != 100 || two != 400 {
+		t.Errorf("%d and %d bytes for 100 grey pixels", one, two)
+	}
+	grey[28] = 1
+	if n := pngMemory(grey, color.NRGBA64Model, 100); n != 1200 {
+		t.Errorf("%d bytes for 100 deep interlaced pixels", n)
+	}
+}
+
 func FuzzOrientation(f *testing.F) {
 	data := jpegOf(f, quarters(8, 8))
 	for turn := range uint16(10) {

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -51,10 +53,14 @@ type Store struct {
 	chunks  map[Name]*chunk // guarded by mu, as is all below
 	carried *list.List      // of *chunk, the longest unused first
 	bytes   [2]int64        // by shelf
+	coming  [2]int64        // likewise, of chunks that are being written
+	files   int             // being written
 	counts  [2]int
 	unsure  map[string]bool // directories whose names are not synced yet
 	closed  bool
 	usage   Usage // its counters
+
+	syncing sync.Mutex // one Sync at a time; taken before mu
 }
 
 // chunk is one that is here.
@@ -186,7 +192,7 @@ func (s *Store) drop(c *chunk) {
 // Put stores a chunk, to be kept for a message of this device or carried for
 // others. Its bytes are on disk when it returns; its name is once [Store.Sync]
 // has returned. A chunk that is here already is not written again; a carried one is kept from now on if keep says
-// so. Errors: [ErrName], [ErrFull], and what the disk says.
+// so. No other call waits while its bytes are written. Errors: [ErrName], [ErrFull], and what the disk says.
 func (s *Store) Put(name Name, data []byte, keep bool) error {
 	if len(data) == 0 || len(data) > MaxChunk || sha256.Sum256(data) != name {
 		return ErrName
@@ -209,11 +215,7 @@ func (s *Store) Put(name Name, data []byte, keep bool) error {
 	if err := s.makeRoom(c); err != nil {
 		return err
 	}
-	if err := s.write(c, data); err != nil {
-		return err
-	}
-	s.add(c)
-	return nil
+	return s.write(c, data)
 }
 
 var errClosed = errors.New("blob: the store is closed")
@@ -224,12 +226,12 @@ func (s *Store) makeRoom(c *chunk) error {
 	if c.shelf == carried {
 		quota = s.options.Carry
 	}
-	for c.shelf == carried && s.bytes[carried]+c.size > quota && s.carried.Len() > 0 {
+	for c.shelf == carried && s.bytes[carried]+s.coming[carried]+c.size > quota && s.carried.Len() > 0 {
 		if err := s.evict(); err != nil {
 			return err
 		}
 	}
-	if s.bytes[c.shelf]+c.size > quota {
+	if s.bytes[c.shelf]+s.coming[c.shelf]+c.size > quota {
 		return fmt.Errorf("%w: the quota of %d bytes is used up", ErrFull, max(quota, 0))
 	}
 	for {
@@ -237,8 +239,8 @@ func (s *Store) makeRoom(c *chunk) error {
 		if err != nil {
 			return err
 		}
-		room := s.options.Reserve < 0 || free >= uint64(s.options.Reserve+c.size)
-		if room && len(s.chunks) < maxChunks {
+		room := s.options.Reserve < 0 || free >= uint64(s.options.Reserve+s.coming[kept]+s.coming[carried]+c.size)
+		if room && len(s.chunks)+s.files < maxChunks {
 			return nil
 		}
 		if s.carried.Len() == 0 {
@@ -261,28 +263,63 @@ func (s *Store) evict() error {
 	return nil
 }
 
-// write puts the file of c into its place.
+// write stores a chunk. mu is held, and let go of while the disk is at work: what that
+// takes is counted meanwhile.
 func (s *Store) write(c *chunk, data []byte) error {
-	to := s.path(c.shelf, c.name)
-	dir := filepath.Dir(to)
-	if err := s.folder(dir); err != nil {
+	s.coming[c.shelf] += c.size
+	s.files++
+	s.mu.Unlock()
+	temp, err := s.writeNew(data)
+	s.mu.Lock()
+	s.coming[c.shelf] -= c.size
+	s.files--
+	if err != nil {
 		return err
 	}
+	if err := s.place(c, temp); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+// writeNew writes and syncs a file that is no chunk yet.
+func (s *Store) writeNew(data []byte) (path string, err error) {
 	f, err := os.CreateTemp(filepath.Join(s.dir, unfinished), "*")
 	if err != nil {
-		return fmt.Errorf("blob: %w", err)
+		return "", fmt.Errorf("blob: %w", err)
 	}
 	_, err = f.Write(data)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), to)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("blob: a chunk cannot be written: %w", err), os.Remove(f.Name()))
 	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("blob: a chunk cannot be written: %w", err), os.Remove(f.Name()))
+	return f.Name(), nil
+}
+
+// place makes a file that was written the file of c. mu is held.
+func (s *Store) place(c *chunk, temp string) error {
+	if s.closed {
+		return errClosed
 	}
-	s.unsure[dir] = true
+	if there := s.chunks[c.name]; there != nil { // another call was faster
+		if c.shelf == kept {
+			if err := s.keep(there); err != nil {
+				return err
+			}
+		}
+		return os.Remove(temp)
+	}
+	to := s.path(c.shelf, c.name)
+	if err := s.folder(filepath.Dir(to)); err != nil {
+		return err
+	}
+	if err := os.Rename(temp, to); err != nil {
+		return fmt.Errorf("blob: a chunk cannot be put into its place: %w", err)
+	}
+	s.unsure[filepath.Dir(to)] = true
+	s.add(c)
 	return nil
 }
 
@@ -299,15 +336,23 @@ func (s *Store) folder(dir string) error {
 	return nil
 }
 
-// Sync makes durable the names of all that was put or kept before.
+// Sync makes durable the names of all that was put or kept before. No call but
+// another Sync waits for it.
 func (s *Store) Sync() error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for dir := range s.unsure {
+	unsure := s.unsure
+	s.unsure = make(map[string]bool)
+	s.mu.Unlock()
+	for dir := range unsure {
 		if err := syncDir(dir); err != nil {
+			s.mu.Lock()
+			maps.Copy(s.unsure, unsure) // and those that are not: nothing is lost by once more
+			s.mu.Unlock()
 			return fmt.Errorf("blob: the names of chunks cannot be made durable: %w", err)
 		}
-		delete(s.unsure, dir)
+		delete(unsure, dir)
 	}
 	return nil
 }
@@ -331,7 +376,7 @@ func (s *Store) keep(c *chunk) error {
 	if c.shelf == kept {
 		return nil
 	}
-	if s.bytes[kept]+c.size > s.options.Keep {
+	if s.bytes[kept]+s.coming[kept]+c.size > s.options.Keep {
 		return fmt.Errorf("%w: the quota of %d bytes is used up", ErrFull, s.options.Keep)
 	}
 	to := s.path(kept, c.name)
@@ -427,11 +472,21 @@ func (s *Store) Kept() []Name {
 	return out
 }
 
-// Room reports whether chunks of so many bytes in all could be kept under the quota.
-func (s *Store) Room(bytes int64) bool {
+// Room reports whether chunks of so many bytes in all could be kept, spare bytes
+// of the quota being left: under the quota, and on the disk, where carried chunks make way.
+// Where the disk does not say what is free, there is none.
+func (s *Store) Room(bytes, spare int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bytes[kept]+bytes <= s.options.Keep
+	if s.bytes[kept]+s.coming[kept]+bytes > s.options.Keep-spare {
+		return false
+	}
+	if s.options.Reserve < 0 {
+		return true
+	}
+	free, err := freeSpace(s.dir)
+	return err == nil && bytes <= math.MaxInt64-s.options.Reserve &&
+		free+uint64(s.bytes[carried]) >= uint64(s.options.Reserve+bytes)
 }
 
 // Usage says how full the store is.

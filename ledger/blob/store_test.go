@@ -8,6 +8,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -159,7 +161,7 @@ func TestKeptAreNeverEvicted(t *testing.T) {
 	if err := s.Keep(name); !errors.Is(err, ErrFull) || !s.Has(name) {
 		t.Errorf("a carried one beyond the quota: %v", err)
 	}
-	if !s.Has(a) || !s.Has(b) || s.Room(51) || !s.Room(50) {
+	if !s.Has(a) || !s.Has(b) || s.Room(51, 0) || !s.Room(50, 0) || s.Room(41, 10) || !s.Room(40, 10) {
 		t.Error("kept chunks went, or room is counted wrongly")
 	}
 }
@@ -172,6 +174,9 @@ func TestDiskIsLeftToTheLogs(t *testing.T) {
 	check(t, s.Sync())
 	s = open(t, dir, Options{Reserve: math.MaxInt64 / 2})
 	name, data := chunkOf(2, 100)
+	if s.Room(100, 0) || s.Room(math.MaxInt64-100, 0) {
+		t.Error("there is said to be room")
+	}
 	if err := s.Put(name, data, true); !errors.Is(err, ErrFull) || s.Has(a) || s.Has(name) {
 		t.Errorf("%v; carried one here: %v", err, s.Has(a))
 	}
@@ -237,5 +242,65 @@ func TestBothShelves(t *testing.T) {
 	}
 	if _, err := os.Stat(s.path(carried, name)); err == nil {
 		t.Error("the second copy is still there")
+	}
+}
+
+// TestManyAtOnce: while chunks are written at once the quota holds, and one that two write is here once.
+func TestManyAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, Options{Keep: 2000, Carry: 1000})
+	var work sync.WaitGroup
+	var full atomic.Int64
+	for n := range 40 {
+		work.Go(func() {
+			name, data := chunkOf(n%30, 100)
+			if err := s.Put(name, data, true); errors.Is(err, ErrFull) {
+				full.Add(1)
+			} else if err != nil || !s.Has(name) {
+				t.Errorf("chunk %d: %v", n, err)
+			}
+			if err := s.Sync(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	// A chunk that two write at once holds two places meanwhile, so that a few more may be refused.
+	if u := s.Usage(); u.KeptBytes > 2000 || u.Kept < 10 || full.Load() == 0 || int(u.KeptBytes) != 100*u.Kept {
+		t.Errorf("%d refused, usage %+v", full.Load(), u)
+	}
+	if s.coming != [2]int64{} || s.files != 0 || len(s.unsure) != 0 {
+		t.Errorf("%v bytes in %d files are being written, %d names are unsure", s.coming, s.files, len(s.unsure))
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, unfinished)); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestWhatIsBeingWrittenCounts: between the counting of a chunk and its place the store is open to others, and its room is taken.
+func TestWhatIsBeingWrittenCounts(t *testing.T) {
+	s := open(t, t.TempDir(), Options{Keep: 150})
+	name, data := chunkOf(1, 100)
+	s.mu.Lock()
+	c := &chunk{name: name, size: 100, shelf: kept}
+	check(t, s.makeRoom(c))
+	s.coming[kept] += 100 // as write does before it lets go
+	s.mu.Unlock()
+	if s.Room(51, 0) || !s.Room(50, 0) || s.Has(name) {
+		t.Error("what is being written does not count")
+	}
+	other, more := chunkOf(2, 100)
+	if err := s.Put(other, more, true); !errors.Is(err, ErrFull) {
+		t.Errorf("two in one place: %v", err)
+	}
+	temp, err := s.writeNew(data)
+	check(t, err)
+	s.mu.Lock()
+	s.coming[kept] -= 100
+	err = s.place(c, temp)
+	s.mu.Unlock()
+	check(t, err)
+	if _, err := s.Get(name); err != nil {
+		t.Error(err)
 	}
 }
