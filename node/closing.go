@@ -132,13 +132,17 @@ func rolledCredential(roll []byte) ([]byte, error) {
 	return credential, nil
 }
 
-// restarts counts the later incarnations below log that its author began under one
-// credential within [restartSpan] before at, and says when the first of them was.
-// d.mu is held.
-func (d *directory) restarts(log identity.LogID, cred [32]byte, at time.Time) (n int, first time.Time) {
+// restarts counts the later incarnations beside log that its author began under one
+// credential within [restartSpan] of at, and says when the first of them was. Their
+// numbers do not matter, nor do times that the credential does not cover: both are
+// the author's word. d.mu is held.
+func (d *directory) restarts(log identity.LogID, held *identity.Credential, cred [32]byte, at time.Time) (n int, first time.Time) {
+	covered := func(t time.Time) bool { return held != nil && !t.Before(held.NotBefore) && !t.After(held.NotAfter) }
 	for _, c := range d.ends[log.Author] {
-		age := at.Sub(c.at())
-		if c.next.Author != log.Author || c.next.Incarnation >= log.Incarnation || c.cred != cred || age > restartSpan || age < -restartSpan {
+		if c.next.Author != log.Author || c.next == log || c.cred != cred {
+			continue
+		}
+		if at.Sub(c.at()).Abs() > restartSpan && covered(at) && covered(c.at()) {
 			continue
 		}
 		if n++; first.IsZero() || c.at().Before(first) {
@@ -153,7 +157,7 @@ func (d *directory) restarts(log identity.LogID, cred [32]byte, at time.Time) (n
 func (d *directory) mayRestart(log identity.LogID, credential []byte, at time.Time) error {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	n, first := d.restarts(log, sha256.Sum256(credential), at)
+	n, first := d.restarts(log, d.creds[log.Author], sha256.Sum256(credential), at)
 	if n < maxRestarts {
 		return nil
 	}
@@ -166,6 +170,7 @@ func (d *directory) note(f *firstEntry) {
 	if f.closed == nil || d.closings[f.closed.next] != nil {
 		return
 	}
+	d.kinship.Store(nil)
 	d.closings[f.closed.next] = f.closed
 	old := f.closed.old.Author
 	d.ends[old] = append(d.ends[old], f.closed)
@@ -175,22 +180,19 @@ func (d *directory) note(f *firstEntry) {
 }
 
 // rollVerdicts holds key rolls to the credential of the old key, as far as the first
-// entry of a log makes that possible: its own, or those that waited for it.
+// entry of a log makes that possible: its own, or those that waited for it. What
+// counts is what the two logs began with, whatever their keys were given since.
 func (d *directory) rollVerdicts(log identity.LogID, f *firstEntry) map[*closed]bool {
 	d.mu.RLock()
-	var waited []*closed
+	defer d.mu.RUnlock()
+	out := make(map[*closed]bool)
 	for c := range d.unchecked {
-		if c.old.Author == log.Author {
-			waited = append(waited, c)
+		if c.old == log {
+			out[c] = d.goodRoll(c, f.cred, d.first[c.next])
 		}
 	}
-	d.mu.RUnlock()
-	out := make(map[*closed]bool)
-	for _, c := range waited {
-		out[c] = d.goodRoll(c, f.cred, d.credential(c.next.Author))
-	}
 	if c := f.closed; c != nil && !c.checked {
-		if old := d.credential(c.old.Author); old != nil {
+		if old := d.first[c.old]; old != nil {
 			out[c] = d.goodRoll(c, old, f.cred)
 		}
 	}
@@ -204,10 +206,53 @@ func (d *directory) settle(verdicts map[*closed]bool) {
 			continue
 		}
 		delete(d.unchecked, c)
-		if c.checked, c.good = true, good; good {
-			d.rolled[c.old.Author] = c.next
+		c.checked, c.good = true, good
+		d.kinship.Store(nil)
+	}
+}
+
+// settled reports that it is known for good here what a log goes on for: its first
+// entry was judged, or its author began so many logs that it is not taken.
+func (d *directory) settled(log identity.LogID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if _, held := d.logs[log]; held {
+		c := d.closings[log]
+		return c == nil || c.checked
+	}
+	n := 0
+	for _, c := range d.ends[log.Author] {
+		if c.next.Author == log.Author {
+			n++
 		}
 	}
+	return n >= maxRestarts
+}
+
+// kinship is what the closings amount to that are good.
+type kinship struct {
+	logs group.Lineage
+	keys group.Lineage // of key rolls alone: every key stands for its log 0
+}
+
+// kin returns the present kinship. d.mu is held, for reading at least.
+func (d *directory) kin() *kinship {
+	if k := d.kinship.Load(); k != nil {
+		return k
+	}
+	var logs, keys []group.Succession
+	for next, c := range d.closings {
+		if !c.good {
+			continue
+		}
+		logs = append(logs, group.Succession{Old: c.old, New: next, Size: c.size})
+		if c.old.Author != next.Author {
+			keys = append(keys, group.Succession{Old: identity.LogID{Author: c.old.Author}, New: identity.LogID{Author: next.Author}})
+		}
+	}
+	k := &kinship{logs: group.NewLineage(logs), keys: group.NewLineage(keys)}
+	d.kinship.Store(k)
+	return k
 }
 
 // successions returns every succession that is proved by what is held here, in
@@ -241,7 +286,7 @@ func (d *directory) goodRoll(c *closed, old, next *identity.Credential) bool {
 // closings is how the log of a device came about and how it ended.
 type closings struct {
 	before *closed // it goes on from there
-	after  *closed // another goes on for it: the highest, if there are several
+	after  *closed // another goes on for it: if there are several, the one that leads to the present log
 	// forked: the device was cloned, goes on under the credential that it had then,
 	// and has not been given another since.
 	forked bool
@@ -256,11 +301,12 @@ func (d *directory) closingsOf(log identity.LogID) closings {
 	if now != nil && now.good {
 		out.before = now
 	}
+	toward, ok := d.kin().logs.Toward(log)
 	for _, c := range d.ends[log.Author] {
-		if !c.good {
+		if !d.counts(c) {
 			continue
 		}
-		if c.old == log && (out.after == nil || c.next.Compare(out.after.next) > 0) {
+		if c.old == log && (out.after == nil || ok && c.next == toward || !(ok && out.after.next == toward) && c.next.Compare(out.after.next) > 0) {
 			out.after = c
 		}
 		if now != nil && c.reason == ledger.ClosedForked && c.cred == now.cred {
@@ -268,6 +314,12 @@ func (d *directory) closingsOf(log identity.LogID) closings {
 		}
 	}
 	return out
+}
+
+// counts reports that a closing is good, and not by a thief of a key that its owner
+// has rolled to another. d.mu is held.
+func (d *directory) counts(c *closed) bool {
+	return c.good && (c.next.Author != c.old.Author || !d.kin().logs.Disowned(group.Place{Log: c.next}))
 }
 
 // describe says in p how its log came about.
@@ -287,9 +339,9 @@ func (d *directory) beyond(log identity.LogID, seq uint64) bool {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	for _, c := range d.ends[log.Author] {
-		if c.good && c.old == log && seq >= c.size {
+		if c.old == log && seq >= c.size && d.counts(c) {
 			return true
 		}
 	}
-	return false
+	return d.kin().logs.Disowned(group.Place{Log: log, Seq: seq})
 }

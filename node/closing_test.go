@@ -96,7 +96,22 @@ func TestRestartsOfOthersAreBounded(t *testing.T) {
 	}
 	third := m.later(t, 3, 2, ledger.ClosedRestored, now)
 	check(t, d.Admit(third)) // shown again
-	check(t, d.Admit(m.later(t, 5, 3, ledger.ClosedRestored, now.Add(restartSpan+time.Hour))))
+	// Neither the number nor a time that the credential does not cover makes room.
+	for number, at := range map[uint32]time.Time{4: now, 5: now.Add(restartSpan + time.Hour), 6: now.Add(-400 * 24 * time.Hour)} {
+		if err := d.Admit(m.later(t, number, 3, ledger.ClosedRestored, at)); !errors.Is(err, errRestarts) {
+			t.Fatalf("a fourth, number %d at %s: %v", number, at, err)
+		}
+	}
+	late := w.emptyDirectory(t)
+	check(t, late.Admit(first))
+	for i := range uint32(maxRestarts + 1) {
+		if err := late.Admit(m.later(t, 9-i, 0, ledger.ClosedRestored, now)); errors.Is(err, errRestarts) != (i == maxRestarts) {
+			t.Fatalf("descending, restart %d: %v", i+1, err)
+		}
+	}
+	if known := (identity.LogID{Author: first.Header.Author, Incarnation: 6}); !late.settled(known) {
+		t.Fatal("a log that will not be taken is waited for")
+	}
 	w.reissue(m)
 	check(t, d.Admit(m.later(t, 6, 3, ledger.ClosedRestored, now)))
 }
@@ -209,8 +224,10 @@ func TestDirectoryInAnyOrder(t *testing.T) {
 	m := w.enrol("Ben", orgAmbulance)
 	first, _ := m.firstEntry(t, 0)
 	all := []*ledger.Entry{first, m.later(t, 3, 0, ledger.ClosedRestored, time.Now()), m.later(t, 7, 3, ledger.ClosedForked, time.Now())}
-	rolled, next := w.rolledEntry(t, m, nil)
-	all = append(all, rolled)
+	a, _ := m.secrets(t)
+	key, cred := w.newKey(t, m)
+	next := identity.LogID{Author: identity.KeyOf(key)}
+	all = append(all, w.rollTo(t, a.Signing, key, cred, identity.LogID{Author: first.Header.Author, Incarnation: 7}))
 	var want []group.Succession
 	for i := range 24 {
 		d := w.emptyDirectory(t)
@@ -230,5 +247,134 @@ func TestDirectoryInAnyOrder(t *testing.T) {
 		if c := d.closingsOf(identity.LogID{Author: first.Header.Author, Incarnation: 7}); !c.forked || c.before == nil || c.before.old.Incarnation != 3 {
 			t.Fatalf("order %d: %+v", i, c)
 		}
+	}
+}
+
+// rollTo is the first entry of next's log, which closes a log of old's at 7 entries.
+func (w *world) rollTo(t *testing.T, old, next ed25519.PrivateKey, credential []byte, from identity.LogID) *ledger.Entry {
+	t.Helper()
+	roll, err := identity.NewKeyRoll(old, next, credential)
+	check(t, err)
+	c, err := ledger.SignClosing(old, w.bundle.MeshID(), from, 7, ledger.Hash{1}, ledger.ClosedKeyRoll, identity.LogID{Author: identity.KeyOf(next)})
+	check(t, err)
+	return seqZero(t, next, 0, time.Now(), controlRoll, slices.Concat(c.Marshal(), roll))
+}
+
+// newKey gives m another key and returns it with the credential for it.
+func (w *world) newKey(t *testing.T, m *machine) (ed25519.PrivateKey, []byte) {
+	t.Helper()
+	_, cfg := m.secrets(t)
+	keys, err := identity.NewVaultKeys(rand.Reader)
+	check(t, err)
+	w.issue(m, cfg, keys)
+	cfg, err = m.publicConfig()
+	check(t, err)
+	return keys.Signing, cfg.Credential
+}
+
+// TestRollCycleHidesNobody: two keys of one person that each say to go on for the
+// other are listed as one device, which can be named.
+func TestRollCycleHidesNobody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	a, acfg := m.secrets(t)
+	b, bcred := w.newKey(t, m)
+	ab := w.rollTo(t, a.Signing, b, bcred, identity.LogID{Author: identity.KeyOf(a.Signing)})
+	ba := w.rollTo(t, b, a.Signing, acfg.Credential, identity.LogID{Author: identity.KeyOf(b)})
+	for _, order := range [][]*ledger.Entry{{ab, ba}, {ba, ab}} {
+		d := w.emptyDirectory(t)
+		for _, e := range order {
+			check(t, d.Admit(e))
+		}
+		logs, err := d.resolve("Ben")
+		if check(t, err); len(d.successions()) != 2 || len(logs) != 1 {
+			t.Fatalf("%d successions, devices %v", len(d.successions()), logs)
+		}
+	}
+}
+
+// TestRollVerdictInAnyOrder: a roll is judged by the credentials in the first
+// entries of the two logs that it joins, whatever else is known of their keys.
+func TestRollVerdictInAnyOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	first, _ := m.firstEntry(t, 0)
+	later := m.later(t, 3, 0, ledger.ClosedRestored, time.Now())
+	rolled, next := w.rolledEntry(t, m, nil)
+	for _, order := range [][]*ledger.Entry{{later, rolled, first}, {rolled, later, first}} {
+		d := w.emptyDirectory(t)
+		for i, e := range order {
+			if got := len(d.successions()); got > 1 {
+				t.Fatalf("%d successions before entry %d: judged by another log's credential", got, i)
+			}
+			check(t, d.Admit(e))
+		}
+		if !slices.ContainsFunc(d.successions(), func(s group.Succession) bool { return s.New == next }) {
+			t.Fatalf("successions %v", d.successions())
+		}
+	}
+}
+
+// TestClosingsAfterARollCountNot: the thief of a key that was rolled closes an early
+// log of it at its beginning. What the owner said there is not flagged by that, what
+// the thief says is, and the log is still seen to lead to the new key.
+func TestClosingsAfterARollCountNot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	first, _ := m.firstEntry(t, 0)
+	a, cfg := m.secrets(t)
+	old, by := first.Header.Log(), identity.LogID{Author: first.Header.Author, Incarnation: 9}
+	short, err := ledger.SignClosing(a.Signing, w.bundle.MeshID(), old, 1, ledger.Hash{1}, ledger.ClosedForked, by)
+	check(t, err)
+	theft := seqZero(t, a.Signing, 9, time.Now(), controlRestart, slices.Concat(short.Marshal(), cfg.Credential))
+	rolled, next := w.rolledEntry(t, m, nil) // closes old at 7
+	all := []*ledger.Entry{first, theft, rolled}
+	for i := range 6 {
+		d := w.emptyDirectory(t)
+		for _, at := range mathrand.New(mathrand.NewPCG(uint64(i), 1)).Perm(len(all)) {
+			check(t, d.Admit(all[at]))
+		}
+		for seq, want := range map[uint64]bool{0: false, 1: false, 6: false, 7: true} {
+			if got := d.beyond(old, seq); got != want {
+				t.Errorf("entry %d of the log before is beyond its end: %v", seq, got)
+			}
+		}
+		if !d.beyond(theft.Header.Log(), 0) {
+			t.Error("the thief's log is not beyond the end")
+		}
+		if c := d.closingsOf(old); c.after == nil || c.after.next != next {
+			t.Errorf("the log before goes on as %+v", c.after)
+		}
+		if devices := d.devices(); len(devices) != 2 {
+			t.Errorf("devices %v", devices)
+		}
+	}
+}
+
+// TestTwiceRolledKeyIsOneDevice: of two keys that one was rolled to the same counts
+// for the list of devices, for what a log leads to, and for groups.
+func TestTwiceRolledKeyIsOneDevice(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	first, _ := m.firstEntry(t, 0)
+	a, _ := m.secrets(t)
+	old := first.Header.Log()
+	d := w.emptyDirectory(t)
+	check(t, d.Admit(first))
+	for range 2 {
+		key, cred := w.newKey(t, m)
+		check(t, d.Admit(w.rollTo(t, a.Signing, key, cred, old)))
+	}
+	want := group.NewLineage(d.successions()).Newest(old)
+	logs, err := d.resolve("Ben")
+	if check(t, err); !slices.Equal(logs, []identity.LogID{want}) {
+		t.Fatalf("devices %v, groups follow %s", logs, want)
+	}
+	if c := d.closingsOf(old); c.after == nil || c.after.next != want {
+		t.Fatalf("the log before goes on as %+v, want %s", c.after, want)
 	}
 }

@@ -125,6 +125,7 @@ func (n *Node) addDevices(ctx context.Context, id group.ID, devices []identity.L
 
 func (n *Node) isMember(id group.ID, d identity.LogID) bool {
 	v, _ := n.open.keyring.Group(id)
+	d = n.open.keyring.Newest(d)
 	for _, m := range v.Members {
 		if m.Device == d {
 			return true

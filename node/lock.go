@@ -192,6 +192,7 @@ func (n *Node) groupConfig() group.Config {
 	return group.Config{
 		Self: n.self, Rand: n.rand, VerifyOp: verifyOp,
 		Excluded: n.excluded, MayBeIn: n.mayBeIn, VerifyAppointment: n.appointment, Person: n.personName,
+		Settled: n.people.settled,
 	}
 }
 

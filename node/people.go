@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -23,13 +24,14 @@ type directory struct {
 	self  identity.Key // this device, whose credential was handed in
 
 	mu    sync.RWMutex
-	creds map[identity.Key]*identity.Credential // guarded by mu
-	logs  map[identity.LogID]struct{}           // guarded by mu: logs whose seq 0 is held
+	creds map[identity.Key]*identity.Credential   // guarded by mu
+	logs  map[identity.LogID]struct{}             // guarded by mu: logs whose seq 0 is held
+	first map[identity.LogID]*identity.Credential // guarded by mu: what seq 0 of a log carried
 
-	closings  map[identity.LogID]*closed      // guarded by mu, as what it points to: by the log that goes on
-	ends      map[identity.Key][]*closed      // guarded by mu: the same by the author of the log that was closed
-	unchecked map[*closed]struct{}            // guarded by mu: key rolls of which the old credential was not known
-	rolled    map[identity.Key]identity.LogID // guarded by mu: keys that went on as other keys
+	closings  map[identity.LogID]*closed // guarded by mu, as what it points to: by the log that goes on
+	ends      map[identity.Key][]*closed // guarded by mu: the same by the author of the log that was closed
+	unchecked map[*closed]struct{}       // guarded by mu: key rolls of which the first entry of the old log was not held
+	kinship   atomic.Pointer[kinship]    // what the closings amount to; nil after a change
 
 	witnesses map[identity.Key]identity.Key // guarded by mu: from witness key to signing key
 }
@@ -43,7 +45,7 @@ func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directo
 		closings:  make(map[identity.LogID]*closed),
 		ends:      make(map[identity.Key][]*closed),
 		unchecked: make(map[*closed]struct{}),
-		rolled:    make(map[identity.Key]identity.LogID),
+		first:     make(map[identity.LogID]*identity.Credential),
 		witnesses: map[identity.Key]identity.Key{own.Claims.Witness: own.SigningKey},
 	}
 }
@@ -66,7 +68,7 @@ func (d *directory) Admit(first *ledger.Entry) error {
 	if c := f.closed; c != nil {
 		if _, held := d.held(c.next); !held {
 			d.mu.RLock()
-			n, _ := d.restarts(c.next, c.cred, c.at())
+			n, _ := d.restarts(c.next, f.cred, c.cred, c.at())
 			d.mu.RUnlock()
 			if n >= maxRestarts {
 				return errRestarts
@@ -95,7 +97,7 @@ func (d *directory) admitted(log identity.LogID, f *firstEntry) {
 	}
 	d.note(f)
 	d.settle(verdicts)
-	d.logs[log] = struct{}{}
+	d.logs[log], d.first[log] = struct{}{}, f.cred
 }
 
 // newest reports whether no later incarnation of the log's author is known,
@@ -127,15 +129,18 @@ func (d *directory) devices() []device {
 	d.mu.RLock()
 	newest := make(map[identity.Key]uint32)
 	for id := range d.logs {
-		if _, gone := d.rolled[id.Author]; gone {
-			continue // it is known by its new key
-		}
 		if inc, ok := newest[id.Author]; !ok || id.Incarnation > inc {
 			newest[id.Author] = id.Incarnation
 		}
 	}
 	out := make([]device, 0, len(newest))
+	kin := d.kin()
 	for k, inc := range newest {
+		if now := kin.keys.Newest(identity.LogID{Author: k}).Author; now != k {
+			if _, listed := newest[now]; listed {
+				continue // it is known by its new key
+			}
+		}
 		out = append(out, device{identity.LogID{Author: k, Incarnation: inc}, d.creds[k]})
 	}
 	d.mu.RUnlock()

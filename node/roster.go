@@ -70,7 +70,7 @@ func (n *Node) SetRole(ctx context.Context, groupID, member, role string) error 
 func (n *Node) changeGroup(ctx context.Context, groupID, member string, op func(group.ID, identity.LogID) ([]byte, error)) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	id, devices, err := n.devicesFor(groupID, member)
+	id, devices, err := n.membersFor(groupID, member)
 	if err != nil {
 		return err
 	}
@@ -92,6 +92,21 @@ func (n *Node) changeGroup(ctx context.Context, groupID, member string, op func(
 		return invalid("%q is no member of this group", member)
 	}
 	return n.announceChange(ctx, id)
+}
+
+// membersFor is devicesFor where the member may also be named by any log of a device
+// that the roster shows, though nobody known is called so: whoever is in the group
+// can be taken out of it. n.mu is held.
+func (n *Node) membersFor(groupID, member string) (group.ID, []identity.LogID, error) {
+	id, devices, err := n.devicesFor(groupID, member)
+	if !errors.Is(err, ErrInvalid) {
+		return id, devices, err
+	}
+	log, perr := identity.ParseLogID(member)
+	if perr != nil || n.open == nil || !n.isMember(id, log) {
+		return id, nil, err
+	}
+	return id, []identity.LogID{n.open.keyring.Newest(log)}, nil
 }
 
 // announceChange tells the members what we changed: whoever changes the view is

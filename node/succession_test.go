@@ -395,6 +395,11 @@ func TestKeyRoll(t *testing.T) {
 	}
 	late := w.enrol("Chi", orgHospital).start(t, knows(a)) // hears of it from a neighbour
 	eventually(t, "a newcomer sees one device", func() bool { return personIn(t, late, "Ben").Log == b.selfLog().String() })
+	// A member is named by any of its logs, though nobody is listed under that one.
+	check(t, a.RemoveMember(t.Context(), g, old.String()))
+	if roster, err := a.Roster(g); err != nil || len(roster) != 1 {
+		t.Fatalf("the group has %d members, %v", len(roster), err)
+	}
 }
 
 // roll gives a machine new vault keys, as `tocsin keyroll` does.
