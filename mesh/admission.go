@@ -181,6 +181,7 @@ const (
 	reasonBusy      = "busy"           // too many handshakes at once
 	reasonOffline   = "offline"        // we were told to be offline
 	reasonNoProof   = "no-proof"       // a connection that came round admission
+	reasonRevoked   = "revoked"        // what identity says of a device that is out for good
 	reasonLimited   = "limited"        // through a relay that carries for a while only
 	reasonLapsed    = "lapsed"         // an open connection whose chain or ticket ended
 	reasonOther     = "other"

@@ -89,6 +89,14 @@ type Unsafe struct {
 	NoSync bool
 }
 
+// Remembered is where a device was in an earlier run.
+type Remembered struct {
+	Peer peer.AddrInfo
+	// Met says that it was connected once. Others were only named by somebody, and are
+	// forgotten when they do not answer.
+	Met bool
+}
+
 // Config is what a Mesh is made of. Transport, Trust, Chain, Ticket, Clock,
 // Logger, Receiver and Syncer are required.
 type Config struct {
@@ -128,11 +136,11 @@ type Config struct {
 	// DHT says when the directory of all devices (a private Kademlia table) is used:
 	// [DHTAuto] or "", [DHTOn] or [DHTOff].
 	DHT string
-	// Remembered holds good addresses of earlier runs, as Remember got them.
-	Remembered []peer.AddrInfo
-	// Remember, if set, is handed the good addresses whenever they change: at most
-	// 256 peers of at most 8 addresses. It is called from one goroutine.
-	Remember func([]peer.AddrInfo)
+	// Remembered holds the devices of earlier runs, as Remember got them.
+	Remembered []Remembered
+	// Remember, if set, is handed the devices worth keeping whenever they change: at
+	// most 256 of at most 16 addresses. It is called from one goroutine.
+	Remember func([]Remembered)
 	// Classify says what is to be known of a frame, from the frame alone and without
 	// checking it: it must be cheap, and the same on every device. nil means that
 	// everything is routine. It is called from many goroutines.

@@ -24,8 +24,19 @@ const (
 
 // contact is one peer of the address book.
 type contact struct {
-	addrs  []ma.Multiaddr // newest first
-	record *record        // what it last signed; nil if we never saw any
+	// Addresses by who says so, so that nobody's word pushes another's out. set are
+	// those of the configuration, proved is where we last reached it ourselves; both are
+	// always dialled. addrs are what it told us or signed, newest first.
+	set    []ma.Multiaddr
+	proved ma.Multiaddr
+	addrs  []ma.Multiaddr
+	// rumours are what multicast and the directory tell: anybody, or any member, can say
+	// anything there. They have few places, the last, and are never written down. The
+	// first vain of them were dialled for nothing, and make room for others.
+	rumours []ma.Multiaddr
+	vain    int
+
+	record *record // what it last signed; nil if we never saw any
 	found  string
 	// introducer is the neighbour that named it first, where found is foundExchange.
 	introducer peer.ID
@@ -66,15 +77,70 @@ func (c *contact) add(addrs []ma.Multiaddr) bool {
 	return true
 }
 
+// hint adds what multicast or the directory says.
+func (c *contact) hint(addrs []ma.Multiaddr) {
+	known := c.lasting()
+	for _, a := range addrs {
+		if ma.Contains(known, a) || ma.Contains(c.rumours, a) {
+			continue
+		}
+		if len(c.rumours) == maxRumours {
+			if c.vain == 0 {
+				return
+			}
+			c.rumours = slices.Delete(c.rumours, 0, 1)
+			c.vain--
+		}
+		c.rumours = append(c.rumours, a)
+	}
+}
+
+// prove notes where we reached it, and reports whether that is new.
+func (c *contact) prove(at ma.Multiaddr) bool {
+	news := !ma.Contains(c.lasting(), at)
+	c.proved = at
+	return news
+}
+
+// lasting returns the addresses that are worth keeping, the surest first.
+func (c *contact) lasting() []ma.Multiaddr {
+	var out []ma.Multiaddr
+	if c.proved != nil {
+		out = append(out, c.proved)
+	}
+	for _, a := range slices.Concat(c.set, c.addrs) {
+		if !ma.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// all returns the addresses to dial.
+func (c *contact) all() []ma.Multiaddr {
+	out := c.lasting()
+	for _, a := range c.rumours {
+		if !ma.Contains(out, a) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// reachable reports whether there is an address to dial.
+func (c *contact) reachable() bool {
+	return c.proved != nil || len(c.set)+len(c.addrs)+len(c.rumours) > 0
+}
+
 // replace makes what a record says the addresses, and reports whether they are
 // others than before. An address of the configuration stays, and so does the one
-// that we are connected at: the device itself may not know it, behind a router.
+// that we reached it at: the device itself may not know it, behind a router.
 func (c *contact) replace(addrs []ma.Multiaddr) bool {
 	if len(addrs) == 0 {
 		return false // it is reached by nobody, or only by what we cannot speak
 	}
 	all := slices.Clone(addrs)
-	if c.fixed || c.via || c.up {
+	if c.up { // what it told us of itself on this connection counts too, as far as there is room
 		for _, a := range c.addrs {
 			if !ma.Contains(all, a) {
 				all = append(all, a)
@@ -92,9 +158,12 @@ func (c *contact) replace(addrs []ma.Multiaddr) bool {
 // keep says that the contact is never pushed out of the book.
 func (c *contact) keep() bool { return c.fixed || c.via || c.up || c.busy }
 
+// stranger says that nobody but others has told of it.
+func (c *contact) stranger() bool { return !c.fixed && !c.via && !c.good }
+
 // directAddrs returns the addresses that need no relay.
 func (c *contact) directAddrs() []ma.Multiaddr {
-	return slices.DeleteFunc(slices.Clone(c.addrs), isCircuit)
+	return slices.DeleteFunc(c.all(), isCircuit)
 }
 
 func isCircuit(a ma.Multiaddr) bool {
@@ -110,7 +179,7 @@ func (f *finder) learn(p peer.ID, addrs []ma.Multiaddr, found string, mark func(
 	}
 	c := f.book[p]
 	if c == nil {
-		if len(f.book) >= maxContacts && !f.makeRoom() {
+		if hearsay(found) && !f.makeRoomFor(found) || len(f.book) >= maxContacts && !f.makeRoom() {
 			return nil
 		}
 		c = &contact{found: found}
@@ -119,8 +188,23 @@ func (f *finder) learn(p peer.ID, addrs []ma.Multiaddr, found string, mark func(
 	if mark != nil {
 		mark(c)
 	}
-	if c.add(addrs) && c.good {
-		f.changed = true
+	switch {
+	case hearsay(found):
+		c.hint(addrs)
+		if c.fails > 0 { // not as often as anybody likes to shout
+			f.plan(p, c, jitter(backoff(c.fails)))
+			return c
+		}
+	case found == foundStatic || found == foundVia:
+		for _, a := range addrs {
+			if !ma.Contains(c.set, a) {
+				c.set = append(c.set, a)
+			}
+		}
+	default:
+		if c.add(addrs) && c.good {
+			f.changed = true
+		}
 	}
 	f.plan(p, c, jitter(redialMin/2))
 	return c
@@ -128,7 +212,7 @@ func (f *finder) learn(p peer.ID, addrs []ma.Multiaddr, found string, mark func(
 
 // plan has a contact dialled in d, unless it is planned earlier or need not be.
 func (f *finder) plan(p peer.ID, c *contact, d time.Duration) {
-	if !c.up && !c.busy && len(c.addrs) > 0 && f.wanted(c) {
+	if !c.up && !c.busy && c.reachable() && f.wanted(c) {
 		f.tasks.sooner(task{toDial, p}, d)
 	}
 }
@@ -138,16 +222,55 @@ func (f *finder) plan(p peer.ID, c *contact, d time.Duration) {
 // everybody becomes everybody's neighbour.
 func (f *finder) wanted(c *contact) bool { return c.fixed || c.via || f.ups < wantPeers }
 
-// makeRoom forgets one peer: one that was never any good, else the one that has
-// failed most often in a row.
+// hearsay reports whether found is a source that proves nothing of who is told of.
+func hearsay(found string) bool { return found == foundMulticast || found == foundDirectory }
+
+// makeRoomFor keeps what one such source has told of and that was never met within
+// bounds: for another one, one that does not answer is forgotten, or there is no place.
+func (f *finder) makeRoomFor(found string) bool {
+	var worst peer.ID
+	n := 0
+	for p, c := range f.book {
+		if c.found != found || !c.stranger() || c.up {
+			continue
+		}
+		n++
+		if w := f.book[worst]; !c.busy && c.fails > 0 && (w == nil || c.fails > w.fails) {
+			worst = p
+		}
+	}
+	if n < maxHearsay {
+		return true
+	}
+	if worst == "" {
+		return false
+	}
+	f.drop(worst)
+	return true
+}
+
+// makeRoom forgets one peer: one that was never any good and does not answer, else
+// one that has not answered for long, else another that was never any good, else the one
+// that has failed most often in a row.
 func (f *finder) makeRoom() bool {
+	rank := func(c *contact) int {
+		switch {
+		case !c.good && c.fails > 0:
+			return 0
+		case c.fails >= longGone:
+			return 1
+		case !c.good:
+			return 2
+		}
+		return 3
+	}
 	var worst peer.ID
 	for p, c := range f.book {
 		if c.keep() {
 			continue
 		}
 		w := f.book[worst]
-		if w == nil || w.good && !c.good || w.good == c.good && c.fails > w.fails {
+		if w == nil || rank(c) < rank(w) || rank(c) == rank(w) && c.fails > w.fails {
 			worst = p
 		}
 	}
@@ -160,7 +283,7 @@ func (f *finder) makeRoom() bool {
 
 // drop forgets a contact.
 func (f *finder) drop(p peer.ID) {
-	if c := f.book[p]; c != nil && c.record != nil {
+	if c := f.book[p]; c != nil && (c.record != nil || c.good || c.found == foundRemembered) {
 		f.changed = true
 	}
 	delete(f.book, p)
@@ -184,16 +307,18 @@ func (f *finder) heard(h heard) {
 			strangers++
 		}
 	}
+	now := f.clock.Now()
 	for _, r := range h.records {
 		c := f.book[r.peer]
 		own := r.peer == h.from
 		switch {
 		case r.peer == f.host.ID():
-			continue // our own, from somebody else
-		case !own && !r.timely(f.clock.Now()):
+			f.outdo(r)
+			continue
+		case !own && !r.timely(now):
 			f.counts.recordsStale.Add(1)
 			continue
-		case c != nil && c.record != nil && !own && c.record.issued >= r.issued:
+		case c != nil && c.record != nil && !own && c.record.issued >= r.issued && c.record.timely(now):
 			continue // known, or older than what we know
 		case c == nil && !own && strangers >= maxIntroduced:
 			f.counts.recordsRefused.Add(1)
@@ -221,10 +346,15 @@ func (f *finder) apply(r *record, c *contact) {
 	c.record, c.relay = r, r.relays
 	if moved {
 		f.changed = true
-		c.fails = 0
+		if !c.stranger() {
+			c.fails = 0
+		}
 	}
-	if moved || c.fails == 0 {
+	switch {
+	case c.fails == 0:
 		f.plan(r.peer, c, jitter(redialMin/2))
+	case moved: // whoever invents devices can give them addresses without end
+		f.plan(r.peer, c, jitter(f.backoff(c)))
 	}
 	if c.up {
 		f.considerRelay(r.peer, c)
@@ -235,11 +365,13 @@ func (f *finder) apply(r *record, c *contact) {
 // named by record belong to them although they were not met yet: the one that named
 // them may be gone at the next start. Those that do not answer are dropped within a
 // minute, and from here with it.
-func (f *finder) good() []peer.AddrInfo {
-	var out []peer.AddrInfo
+func (f *finder) good() []Remembered {
+	var out []Remembered
 	for p, c := range f.book {
-		if (c.good || c.record != nil) && len(c.addrs) > 0 {
-			out = append(out, peer.AddrInfo{ID: p, Addrs: slices.Clone(c.addrs)})
+		addrs := c.lasting()
+		if (c.good || c.record != nil || c.found == foundRemembered) && len(addrs) > 0 {
+			info := peer.AddrInfo{ID: p, Addrs: addrs[:min(len(addrs), maxAddrsPerContact)]}
+			out = append(out, Remembered{Peer: info, Met: c.good})
 		}
 	}
 	// Relays first, then those that are connected: they are the last to lose.
@@ -254,11 +386,11 @@ func (f *finder) good() []peer.AddrInfo {
 		}
 		return 3
 	}
-	slices.SortFunc(out, func(a, b peer.AddrInfo) int {
-		if d := rank(a.ID) - rank(b.ID); d != 0 {
+	slices.SortFunc(out, func(a, b Remembered) int {
+		if d := rank(a.Peer.ID) - rank(b.Peer.ID); d != 0 {
 			return d
 		}
-		return bytes.Compare([]byte(a.ID), []byte(b.ID))
+		return bytes.Compare([]byte(a.Peer.ID), []byte(b.Peer.ID))
 	})
 	return out[:min(len(out), maxRemembered)]
 }

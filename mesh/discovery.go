@@ -10,6 +10,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -23,10 +24,13 @@ type findEvent struct {
 	kind   findEventKind
 	peer   peer.ID
 	addrs  []ma.Multiaddr
-	relays bool // findKnown: it carries for others
+	at     ma.Multiaddr // findKnown: where we reached it; nil if it came to us
+	relays bool         // findKnown: it carries for others
 	err    error
 	direct bool // findDialed: it was a dial past a relay
-	online bool
+	// stranger of findDialed: it had one of the slots for those that nobody has met.
+	stranger bool
+	online   bool
 	// hearing of findUp: the peer may only hear of its wipe order.
 	hearing bool
 	heard   heard
@@ -77,7 +81,7 @@ type finder struct {
 	clock    Clock
 	log      *slog.Logger
 	counts   *counters
-	remember func([]peer.AddrInfo)
+	remember func([]Remembered)
 	reach    *reach
 	exchange *exchanger
 	sign     func(issued time.Time, addrs []ma.Multiaddr) ([]byte, error)
@@ -103,12 +107,14 @@ type finder struct {
 	tasks         *agenda[task]
 	ups           int // contacts that are connected
 	dialing       int
+	strange       int       // of them to peers that nobody has met
 	queue         []peer.ID // due, waiting for a slot
 	online        bool
 	loopback      bool // nobody but this machine can reach us: then its addresses count
 	changed       bool // the good addresses differ from what was last remembered
 	offersChanged bool
 	issued        time.Time      // of our last record
+	outdone       bool           // there is a record of ours of that time that says something else
 	told          []ma.Multiaddr // what it said
 }
 
@@ -136,8 +142,8 @@ func newFinder(h host.Host, l *links, cfg *Config, r *reach, counts *counters) (
 			f.learn(info.ID, info.Addrs, set.found, set.mark)
 		}
 	}
-	for _, info := range cfg.Remembered {
-		f.learn(info.ID, dialable(info.Addrs, h.ID()), foundRemembered, func(c *contact) { c.good = true })
+	for _, r := range cfg.Remembered {
+		f.learn(r.Peer.ID, dialable(r.Peer.Addrs, h.ID()), foundRemembered, func(c *contact) { c.good = r.Met })
 	}
 	return f, nil
 }
@@ -261,7 +267,10 @@ func (f *finder) handle(e findEvent) {
 	case findListed:
 		f.learn(e.peer, f.dialable(e.addrs), foundDirectory, nil)
 	case findKnown:
-		if c := f.learn(e.peer, f.dialable(e.addrs), foundCaller, f.markGood); c != nil && c.up {
+		if c := f.learn(e.peer, f.dialable(e.addrs), foundCaller, nil); c != nil && c.up {
+			if e.at != nil && len(f.dialable([]ma.Multiaddr{e.at})) > 0 && c.prove(e.at) {
+				f.changed = true
+			}
 			c.relay = c.relay || e.relays
 			f.considerRelay(e.peer, c)
 		}
@@ -275,6 +284,13 @@ func (f *finder) handle(e findEvent) {
 			return
 		}
 		f.dialing--
+		if e.stranger {
+			f.strange--
+		}
+		if c := f.book[e.peer]; c != nil && !c.fixed && !c.via && !c.up && reasonOf(e.err) == reasonRevoked {
+			f.drop(e.peer) // it will not be let in again
+			return
+		}
 		f.dialed(e.peer)
 	case findOnline:
 		f.setOnline(e.online)
@@ -315,11 +331,12 @@ func (f *finder) dialed(p peer.ID) {
 	// Without an error it was there and has gone again: it refused us, for a QUIC
 	// dialler is told so only after the dial.
 	c.fails++
-	if !c.fixed && !c.good && c.fails >= maxStrangerFailures {
+	c.vain = len(c.rumours)
+	if c.stranger() && c.fails >= maxStrangerFailures {
 		f.drop(p) // whoever told of it will do so again
 		return
 	}
-	f.plan(p, c, jitter(f.backoff(c.fails)))
+	f.plan(p, c, jitter(f.backoff(c)))
 }
 
 // backoff returns the wait after the given number of failures in a row.
@@ -334,13 +351,20 @@ func backoff(fails int) time.Duration {
 }
 
 // backoff is the same where so many contacts are away that dialling all of them
-// every redialMax would cost too much.
-func (f *finder) backoff(fails int) time.Duration {
-	d := backoff(fails)
+// every redialMax would cost too much. Strangers, of whom anybody can invent any number,
+// make the others wait no longer.
+func (f *finder) backoff(c *contact) time.Duration {
+	d := backoff(c.fails)
 	if d < redialMax {
 		return d
 	}
-	return max(d, time.Duration(len(f.book)-f.ups)*redialSpacing)
+	away := 0
+	for _, o := range f.book {
+		if !o.up && (c.stranger() || !o.stranger()) {
+			away++
+		}
+	}
+	return max(d, time.Duration(away)*redialSpacing)
 }
 
 // setOnline stops dialling, or dials everybody afresh.
@@ -397,7 +421,7 @@ func (f *finder) look() {
 // enqueue queues a dial.
 func (f *finder) enqueue(p peer.ID) {
 	c := f.book[p]
-	if c == nil || c.up || c.busy || !f.online || len(c.addrs) == 0 {
+	if c == nil || c.up || c.busy || !f.online || !c.reachable() {
 		return
 	}
 	c.busy = true
@@ -406,19 +430,39 @@ func (f *finder) enqueue(p peer.ID) {
 
 // start begins as many queued dials as there are slots for.
 func (f *finder) start(ctx context.Context) {
-	for len(f.queue) > 0 && f.dialing < maxDials {
-		p := f.queue[0]
-		f.queue = f.queue[1:]
-		c := f.book[p]
+	for {
+		p, c := f.next()
 		if c == nil {
-			continue
+			return
 		}
-		info := peer.AddrInfo{ID: p, Addrs: slices.Clone(c.addrs)}
+		info, stranger := peer.AddrInfo{ID: p, Addrs: c.all()}, c.stranger()
 		f.dialing++
+		if stranger {
+			f.strange++
+		}
 		f.dials.Go(func() {
-			f.mail.put(findEvent{kind: findDialed, peer: p, err: f.dial(ctx, info)})
+			f.mail.put(findEvent{kind: findDialed, peer: p, err: f.dial(ctx, info), stranger: stranger})
 		})
 	}
+}
+
+// next takes from the queue whom to dial, if there is a slot: those of the
+// configuration and those that we have met first. Strangers, who may be anybody's
+// invention, have half of the slots only.
+func (f *finder) next() (peer.ID, *contact) {
+	f.queue = slices.DeleteFunc(f.queue, func(p peer.ID) bool { return f.book[p] == nil })
+	if len(f.queue) == 0 || f.dialing >= maxDials {
+		return "", nil
+	}
+	i := slices.IndexFunc(f.queue, func(p peer.ID) bool { return !f.book[p].stranger() })
+	if i < 0 {
+		if i = 0; f.strange >= maxStrangeDials {
+			return "", nil
+		}
+	}
+	p := f.queue[i]
+	f.queue = slices.Delete(f.queue, i, i+1)
+	return p, f.book[p]
 }
 
 func (f *finder) dial(ctx context.Context, info peer.AddrInfo) error {
@@ -426,16 +470,58 @@ func (f *finder) dial(ctx context.Context, info peer.AddrInfo) error {
 	defer cancel()
 	// libp2p has a backoff of its own that grows to minutes; ours is the one that
 	// knows how soon a mesh must re-form.
-	if s, ok := f.host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
-		s.Backoff().Clear(info.ID)
-	}
+	f.clearBackoff(info.ID)
 	f.counts.dials.Add(1)
+	// The circuit's own dial of its relay has 5 s, too few on a bad link, and a backoff.
+	warming, warmed := context.WithCancel(ctx)
+	var relays sync.WaitGroup
+	for _, relay := range f.relaysOf(info.Addrs) {
+		relays.Go(func() {
+			if err := f.host.Connect(warming, relay); err != nil {
+				f.log.Debug("the relay of a circuit is not reached", "error", err)
+			}
+		})
+	}
 	err := f.host.Connect(ctx, info)
+	if err == nil {
+		warmed()
+	}
+	relays.Wait() // so that the next dial finds the relay connected
+	warmed()
 	if err != nil {
 		f.counts.dialsFailed.Add(1)
 		f.log.Debug("dial failed", "error", err)
 	}
 	return err
+}
+
+// clearBackoff has libp2p forget that dials of p failed.
+func (f *finder) clearBackoff(p peer.ID) {
+	if s, ok := f.host.Network().(interface{ Backoff() *swarm.DialBackoff }); ok {
+		s.Backoff().Clear(p)
+	}
+}
+
+// relaysOf returns the relays of the circuits among addrs that we are not connected
+// to, ready to be dialled.
+func (f *finder) relaysOf(addrs []ma.Multiaddr) []peer.AddrInfo {
+	var out []peer.AddrInfo
+	for _, a := range addrs {
+		relay, ok := relayOf(a)
+		if !ok || relay == f.host.ID() || f.host.Network().Connectedness(relay) == network.Connected {
+			continue
+		}
+		at, _ := ma.SplitFunc(a, func(c ma.Component) bool { return c.Protocol().Code == ma.P_P2P })
+		i := slices.IndexFunc(out, func(o peer.AddrInfo) bool { return o.ID == relay })
+		switch {
+		case i >= 0:
+			out[i].Addrs = append(out[i].Addrs, at)
+		case len(out) < maxCircuitAddrs:
+			f.clearBackoff(relay)
+			out = append(out, peer.AddrInfo{ID: relay, Addrs: []ma.Multiaddr{at}})
+		}
+	}
+	return out
 }
 
 // HandlePeerFound implements mdns.Notifee. Anybody on the local network can say
@@ -459,12 +545,12 @@ func (f *finder) follow(ctx context.Context, sub event.Subscription) {
 			if !ok {
 				continue
 			}
-			addrs := done.ListenAddrs
-			if at, ok := reachedAt(done.Conn); ok {
-				addrs = append([]ma.Multiaddr{at}, addrs...)
+			at, ok := reachedAt(done.Conn)
+			if !ok {
+				at = nil
 			}
 			f.mail.put(findEvent{
-				kind: findKnown, peer: done.Peer, addrs: addrs,
+				kind: findKnown, peer: done.Peer, addrs: done.ListenAddrs, at: at,
 				relays: slices.Contains(done.Protocols, circuit.ProtoIDv2Hop),
 			})
 		}

@@ -152,8 +152,9 @@ func (x *exchanger) answer(stream network.Stream, p peer.ID) error {
 	if r.peer != p {
 		return fmt.Errorf("%w: a record of another device as its own", errExchange)
 	}
+	list := x.list(p, want, r.issued) // before the new record takes the place of the old one
 	x.hear(heard{from: p, records: []*record{r}})
-	out, err := marshalAnswer(x.list(p, want))
+	out, err := marshalAnswer(list)
 	if err != nil {
 		return err
 	}
@@ -163,8 +164,10 @@ func (x *exchanger) answer(stream network.Stream, p peer.ID) error {
 	return stream.Close()
 }
 
-// list returns our own record and a choice of others for p, want in all at most.
-func (x *exchanger) list(p peer.ID, want int) [][]byte {
+// list returns our own record and a choice of others for p, want in all at most. Where
+// we hold a record of p's that is later than the one it shows, issued then, that comes
+// first among the others: its clock was ahead, and it must outdo it to be believed.
+func (x *exchanger) list(p peer.ID, want int, issued uint64) [][]byte {
 	own := x.own.Load()
 	if own == nil || want == 0 {
 		return nil
@@ -175,7 +178,14 @@ func (x *exchanger) list(p peer.ID, want int) [][]byte {
 	if offers == nil {
 		return out
 	}
-	for _, o := range chooseOffers(*offers, p, min(want, maxExchanged)-1, x.clock.Now()) {
+	now := x.clock.Now()
+	chosen := chooseOffers(*offers, p, min(want, maxExchanged)-1, now)
+	for _, o := range *offers {
+		if o.record.peer == p && o.record.issued > issued && o.record.timely(now) && want > 1 {
+			chosen = append([]*record{o.record}, chosen[:min(len(chosen), min(want, maxExchanged)-2)]...)
+		}
+	}
+	for _, o := range chosen {
 		if size += 2 + len(o.raw); size > maxAnswer {
 			break
 		}

@@ -22,11 +22,11 @@ func TestExchange(t *testing.T) {
 	second := w.start(t, tcpCarrier, func(cfg *Config) { cfg.Static = first.Addrs() })
 	second.awaitPeer(t, first)
 	var mu sync.Mutex
-	var remembered []peer.AddrInfo
+	var remembered []Remembered
 	newcomer := w.member(t)
 	third := w.startAs(t, newcomer, quicCarrier, func(cfg *Config) {
 		cfg.Static = first.Addrs()
-		cfg.Remember = func(infos []peer.AddrInfo) {
+		cfg.Remember = func(infos []Remembered) {
 			mu.Lock()
 			defer mu.Unlock()
 			remembered = infos
@@ -42,7 +42,7 @@ func TestExchange(t *testing.T) {
 	knowsSecond := func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return slices.ContainsFunc(remembered, func(i peer.AddrInfo) bool { return i.ID == second.ID() && len(i.Addrs) > 0 })
+		return slices.ContainsFunc(remembered, func(i Remembered) bool { return i.Peer.ID == second.ID() && len(i.Peer.Addrs) > 0 })
 	}
 	poll(t, "the second in memory", knowsSecond)
 	// The first is gone for good, and the newcomer starts again.
@@ -209,7 +209,7 @@ func TestHeard(t *testing.T) {
 	f := heardBook(t)
 	now := time.Now()
 	a, b := testPeerID(t, 1), testPeerID(t, 2)
-	text := func(p peer.ID) string { return fmt.Sprint(f.book[p].addrs) }
+	text := func(p peer.ID) string { return fmt.Sprint(f.book[p].all()) }
 	hearing(t, f, 1, testRecord(t, 1, now, false, "/ip4/10.0.0.1/tcp/1"), testRecord(t, 2, now, true, "/ip4/10.0.0.2/tcp/1"))
 	if c := f.book[b]; c == nil || c.introducer != a || c.found != foundExchange || !c.relay || f.book[a].introducer != "" {
 		t.Fatalf("the book: %+v", f.book)
@@ -238,7 +238,7 @@ func TestHeard(t *testing.T) {
 	// The book is good for redialling: an address of the configuration stays.
 	f.learn(b, []ma.Multiaddr{addr(t, "/ip4/10.9.9.9/tcp/9")}, foundStatic, func(c *contact) { c.fixed = true })
 	hearing(t, f, 2, testRecord(t, 2, now, false, "/ip4/10.0.0.6/tcp/1"))
-	if c := f.book[b]; !ma.Contains(c.addrs, addr(t, "/ip4/10.9.9.9/tcp/9")) || !ma.Contains(c.addrs, addr(t, "/ip4/10.0.0.6/tcp/1")) {
+	if c := f.book[b]; !ma.Contains(c.all(), addr(t, "/ip4/10.9.9.9/tcp/9")) || !ma.Contains(c.all(), addr(t, "/ip4/10.0.0.6/tcp/1")) {
 		t.Errorf("addresses of a static peer: %v", c.addrs)
 	}
 }
@@ -256,7 +256,7 @@ func TestLoopbackOfOthers(t *testing.T) {
 		f.handle(findEvent{kind: findSeen, peer: testPeerID(t, 3), addrs: []ma.Multiaddr{addr(t, "/ip6/::1/tcp/22"), addr(t, "/ip4/10.0.0.2/tcp/1")}})
 		f.handle(findEvent{kind: findKnown, peer: testPeerID(t, 4), addrs: []ma.Multiaddr{addr(t, "/ip4/127.0.0.2/tcp/22"), addr(t, "/ip4/10.0.0.2/tcp/1")}})
 		for n := byte(2); n <= 4; n++ {
-			if c := f.book[testPeerID(t, n)]; c == nil || len(c.addrs) != want {
+			if c := f.book[testPeerID(t, n)]; c == nil || len(c.all()) != want {
 				t.Errorf("only this machine: %v; contact %d: %+v", loopback, n, c)
 			}
 		}

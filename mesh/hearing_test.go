@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"log/slog"
+	"runtime"
 	"testing"
 	"time"
 
@@ -172,22 +173,26 @@ func TestRecheckOnTheWayUp(t *testing.T) {
 
 // Calls of SetOnline that meet leave all parts of the mesh in one state.
 func TestSetOnlineMeets(t *testing.T) {
-	l := newLinks(&desk{})
-	watcher, _, f := newTestWatcher(l)
-	m := &Mesh{links: l, finder: f, watcher: watcher}
-	for range 2000 {
-		done := make(chan error, 2)
-		for _, online := range []bool{false, true} {
-			go func() { done <- m.SetOnline(online) }()
+	g := newGate(t)
+	watcher, _, f := newTestWatcher(g.links)
+	m := &Mesh{links: g.links, finder: f, watcher: watcher}
+	c := g.admit("1", 1)
+	g.Connected(nil, c)
+	done := make(chan error, 1)
+	c.closed = func() { // going offline is half done
+		go func() { done <- m.SetOnline(true) }()
+		for range 10_000 { // time enough for the other, if nothing holds it back
+			runtime.Gosched()
 		}
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-		}
-		events := f.mail.take()
-		if n := len(events); n > 0 && events[n-1].online != l.isOnline() {
-			t.Fatalf("the gate is online: %v, the finder was told: %v", l.isOnline(), events)
-		}
+	}
+	if err := m.SetOnline(false); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	events := f.mail.take()
+	if n := len(events); n != 2 || !events[n-1].online || !g.isOnline() || !watcher.online.Load() {
+		t.Errorf("the gate is online: %v, the finder was told: %v", g.isOnline(), events)
 	}
 }

@@ -262,16 +262,19 @@ func TestWanted(t *testing.T) {
 // However many are away, all of them together are dialled at a bounded rate.
 func TestRedialRate(t *testing.T) {
 	f := newBook(t)
-	if d := f.backoff(100); d != redialMax {
+	if d := f.backoff(&contact{fails: 100}); d != redialMax {
 		t.Errorf("alone: %v", d)
 	}
 	for n := range 1000 {
-		f.book[peer.ID(rune(n))] = &contact{}
+		f.book[peer.ID(rune(n))] = &contact{good: n < 200}
 	}
-	if d := f.backoff(100); d != 1000*redialSpacing {
-		t.Errorf("a thousand: %v", d)
+	if d := f.backoff(&contact{fails: 100}); d != 1000*redialSpacing {
+		t.Errorf("a stranger among a thousand: %v", d)
 	}
-	if d := f.backoff(1); d != backoff(1) {
+	if d := f.backoff(&contact{fails: 100, fixed: true}); d != 200*redialSpacing {
+		t.Errorf("one of the configuration among a thousand, 200 of them met: %v", d)
+	}
+	if d := f.backoff(&contact{fails: 1}); d != backoff(1) {
 		t.Errorf("the first redial: %v", d)
 	}
 }

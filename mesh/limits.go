@@ -144,6 +144,14 @@ const (
 	directoryRefresh = 20 * time.Minute
 	directoryQueries = 3
 	lookUpTimeout    = 30 * time.Second
+	// maxRumours bounds the addresses of one peer that only multicast or the directory
+	// tells of; maxHearsay the peers that either has told of and that were never met;
+	// maxStrangeDials the dials in flight to peers that were never met. longGone is after how
+	// many failures in a row a peer that was met gives way to one that was only named.
+	maxRumours      = 8
+	maxHearsay      = 128
+	maxStrangeDials = maxDials / 2
+	longGone        = 64
 	// maxStrangerFailures is after how many failures in a row a peer that was
 	// only ever named by others is forgotten.
 	maxStrangerFailures = 8

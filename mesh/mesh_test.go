@@ -189,16 +189,16 @@ func TestRestart(t *testing.T) {
 
 type addressBook struct {
 	mu    sync.Mutex
-	infos []peer.AddrInfo
+	infos []Remembered
 }
 
-func (b *addressBook) keep(infos []peer.AddrInfo) {
+func (b *addressBook) keep(infos []Remembered) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.infos = infos
 }
 
-func (b *addressBook) peers() []peer.AddrInfo {
+func (b *addressBook) peers() []Remembered {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.infos

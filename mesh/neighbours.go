@@ -126,7 +126,7 @@ func (f *finder) explore() {
 	}
 	away := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
 		c := f.book[p]
-		return c.up || c.busy || len(c.addrs) == 0
+		return c.up || c.busy || !c.reachable()
 	})
 	if len(away) > 0 {
 		f.enqueue(away[rand.N(len(away))])

@@ -155,7 +155,7 @@ func (f *finder) renew() error {
 	addrs = chooseOwn(addrs, f.host.ID())
 	now := f.clock.Now()
 	same := f.exchange.own.Load() != nil && slices.EqualFunc(addrs, f.told, ma.Multiaddr.Equal)
-	if same && now.Sub(f.issued).Abs() < recordLife/4 {
+	if same && !f.outdone && now.Sub(f.issued).Abs() < recordLife/4 {
 		return nil
 	}
 	if now.Sub(f.issued) < time.Second {
@@ -165,9 +165,20 @@ func (f *finder) renew() error {
 	if err != nil {
 		return err
 	}
-	f.issued, f.told = now, addrs
+	f.issued, f.told, f.outdone = now, addrs, false
 	f.exchange.own.Store(&raw)
 	return nil
+}
+
+// outdo takes a record of our own that somebody kept. Where it is of a later time than our
+// last, as after our clock was ahead, others would believe it for days and not what we
+// say now: so the next record is later still.
+func (f *finder) outdo(r *record) {
+	if r.issued <= uint64(max(f.issued.Unix(), 0)) || !r.timely(f.clock.Now()) {
+		return
+	}
+	f.issued, f.outdone = time.Unix(int64(r.issued), 0), true
+	f.tasks.set(task{toTell, ""}, 0)
 }
 
 // chooseOwn returns what fits of our addresses: circuits last, but a place is kept

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/libp2p/go-libp2p/core/peer"
+	"tocsin/mesh"
 )
 
 // addrsFile keeps the addresses at which neighbours were last met, so that a
@@ -19,7 +19,7 @@ const (
 
 // rememberedAddrs reads them. A file that cannot be read costs nothing but the
 // shortcut, so it is reported and not fatal.
-func (n *Node) rememberedAddrs() []peer.AddrInfo {
+func (n *Node) rememberedAddrs() []mesh.Remembered {
 	infos, err := readAddrs(filepath.Join(n.cfg.Dir, addrsFile))
 	if err != nil {
 		n.log.Warn("the remembered addresses cannot be used; neighbours will be found anew", "err", err)
@@ -27,7 +27,7 @@ func (n *Node) rememberedAddrs() []peer.AddrInfo {
 	return infos
 }
 
-func readAddrs(path string) ([]peer.AddrInfo, error) {
+func readAddrs(path string) ([]mesh.Remembered, error) {
 	st, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
@@ -42,11 +42,11 @@ func readAddrs(path string) ([]peer.AddrInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	var infos []peer.AddrInfo
+	var infos []mesh.Remembered
 	return infos, json.Unmarshal(raw, &infos)
 }
 
-func (n *Node) rememberAddrs(infos []peer.AddrInfo) {
+func (n *Node) rememberAddrs(infos []mesh.Remembered) {
 	raw, err := json.Marshal(infos)
 	if err == nil {
 		err = writeFile(filepath.Join(n.cfg.Dir, addrsFile), raw)
