@@ -263,6 +263,9 @@ func (n *Node) publishPages(ctx context.Context, a *group.Announce) error {
 
 // reserve returns a header at the next place of our own log.
 func (n *Node) reserve(k ledger.Kind, p ledger.Priority) (ledger.Header, error) {
+	if n.mustGoOn() {
+		return ledger.Header{}, errGoOn
+	}
 	place, err := n.own.Reserve(n.cfg.Clock.Now())
 	if err != nil {
 		return ledger.Header{}, storeError(err)
@@ -359,8 +362,20 @@ func (n *Node) commitControl(ctx context.Context, t controlType, content []byte)
 	return err
 }
 
-// writable says why nothing can be sent at present, if so. n.mu is held.
+// errGoOn: what is left to write in this log would be beyond its end.
+var errGoOn = fmt.Errorf("%w: this device is about to go on in a new log: try again in a moment", ErrReadOnly)
+
+// writable says why nothing can be sent at present, if so. A device that may not
+// write to its log any more goes on in another at once. n.mu is held.
 func (n *Node) writable() error {
+	if n.open != nil && n.mustGoOn() {
+		n.goOn(n.ctx)
+	}
+	return n.unwritable()
+}
+
+// unwritable is writable where nothing is to be done about it. n.mu is held.
+func (n *Node) unwritable() error {
 	if n.open == nil {
 		return n.lockedError()
 	}
@@ -372,6 +387,9 @@ func (n *Node) writable() error {
 	}
 	if n.stalled != nil {
 		return fmt.Errorf("%w: %w", ErrReadOnly, n.stalled)
+	}
+	if n.mustGoOn() {
+		return errGoOn
 	}
 	return nil
 }

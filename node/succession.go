@@ -33,8 +33,29 @@ import (
 // going is a log that this device is about to go on for. It holds no key: those
 // are the session's, and the device may be locked before it is done.
 type going struct {
-	old    identity.LogID
-	reason ledger.ClosingReason
+	old     identity.LogID
+	reason  ledger.ClosingReason
+	since   time.Time
+	waits   bool // for what this device wrote before: somebody looks again every second
+	writing bool // the first entry is being written
+}
+
+// catchUp is how long a device that must go on waits at most for what its vault, or a
+// neighbour, shows that it wrote before: what comes later counts as after the end.
+const catchUp = time.Minute
+
+var errCatchUp = errors.New("node: this device is fetching what it wrote before it was restored, and goes on in a minute at most: try again then")
+
+// mustGoOn reports that nothing but the first entry of another log may be written
+// by this device. n.mu is held and the device is unlocked.
+func (n *Node) mustGoOn() bool {
+	if n.cred.Claims.Relay {
+		return false
+	}
+	if n.goes != nil {
+		return !n.goes.writing
+	}
+	return n.whyRestart() != 0
 }
 
 // selfLog is the log that this device writes, for callers that do not hold n.mu.
@@ -122,6 +143,12 @@ func (n *Node) restart(ctx context.Context) error {
 			return n.rollOn(before)
 		}
 	}
+	if first, _ := n.people.held(identity.LogID{Author: n.self.Author}); first != nil && first.reason == ledger.ClosedKeyRoll {
+		// It said so. A crash right after left the key, which a further roll trips over.
+		if err := n.forgetRolled(); err != nil {
+			return err
+		}
+	}
 	reason := n.whyRestart()
 	if reason == 0 {
 		return nil
@@ -140,7 +167,7 @@ func (n *Node) restart(ctx context.Context) error {
 	}
 	// What was signed in the log before may be fetched again from now on, and
 	// nothing is written to it any more.
-	n.goes = &going{old: n.self, reason: reason}
+	n.goes = &going{old: n.self, reason: reason, since: now}
 	n.own = own
 	n.setSelf(next)
 	if n.mesh != nil {
@@ -205,7 +232,7 @@ func (n *Node) rollOn(before ed25519.PrivateKey) error {
 	if head, _ := n.logs.Head(old); head.Next == 0 && n.open.cursors[old] == 0 {
 		return n.forgetRolled() // it never wrote anything that could be closed
 	}
-	n.goes = &going{old: old, reason: ledger.ClosedKeyRoll}
+	n.goes = &going{old: old, reason: ledger.ClosedKeyRoll, since: n.cfg.Clock.Now()}
 	return nil
 }
 
@@ -236,12 +263,78 @@ func (n *Node) forgetRolled() error {
 	return nil
 }
 
+// lookAgain brings what is to be closed up to date, while nothing of the next log is
+// written: logs of this device may have come since it was chosen.
+func (n *Node) lookAgain(ctx context.Context) error {
+	g := n.goes
+	newest := n.newestOwn(g.old.Author)
+	if newest == g.old || newest == n.self {
+		return nil
+	}
+	if newest.Author == n.self.Author && newest.Incarnation > n.self.Incarnation {
+		n.seen(newest)
+		next, err := n.nextLog(n.cfg.Clock.Now())
+		if err != nil {
+			return err
+		}
+		own, err := n.logs.Own(ctx, next)
+		if err != nil {
+			return fmt.Errorf("node: a new log of this device: %w", err)
+		}
+		n.own = own
+		n.setSelf(next)
+	}
+	g.old = newest
+	return nil
+}
+
+// catchingUp reports that more is likely to come of the log before. It is looked
+// again every second until none is.
+func (n *Node) catchingUp(head ledger.Head) bool {
+	g := n.goes
+	if n.cfg.Clock.Now().Sub(g.since).Abs() >= catchUp {
+		return false
+	}
+	behind := head.Next < n.open.cursors[g.old]
+	if !behind && !n.cfg.Unsafe.NoSync && n.mesh != nil && len(n.mesh.Peers()) > 0 {
+		select {
+		case <-n.met:
+		default:
+			behind = true
+		}
+	}
+	if behind && !g.waits {
+		g.waits = true
+		n.wg.Go(func() {
+			for n.wait(time.Second) {
+				n.mu.Lock()
+				n.goOn(n.ctx)
+				done := n.goes != g || n.open == nil
+				if done {
+					g.waits = false
+				}
+				n.mu.Unlock()
+				if done {
+					return
+				}
+			}
+		})
+	}
+	return behind
+}
+
 // begin writes the first entry of the log to go on in.
 func (n *Node) begin(ctx context.Context) error {
 	g := n.goes
+	if err := n.lookAgain(ctx); err != nil {
+		return err
+	}
 	head, ok := n.logs.Head(g.old)
 	if !ok || head.Next == 0 {
 		return errors.New("node: this device has its keys and has lost its logs, so it must fetch its own log from a neighbour before it can go on: connect it to the mesh, or import a bundle; if nobody has anything of it, enrol it again with `tocsin init` in an empty directory")
+	}
+	if n.catchingUp(head) {
+		return errCatchUp
 	}
 	root, err := n.testimony.trees.Root(ctx, g.old, head.Next)
 	if err != nil {
@@ -260,7 +353,9 @@ func (n *Node) begin(ctx context.Context) error {
 	if g.reason == ledger.ClosedKeyRoll {
 		t = controlRoll
 	}
-	if err := n.commitControl(ctx, t, slices.Concat(closing.Marshal(), rest)); err != nil {
+	g.writing = true
+	err = n.commitControl(ctx, t, slices.Concat(closing.Marshal(), rest))
+	if g.writing = false; err != nil {
 		return err
 	}
 	n.cfg.Step("succession:begun")

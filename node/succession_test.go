@@ -472,3 +472,77 @@ func TestKilledWhileGoingOn(t *testing.T) {
 		t.Fatalf("the other side saw a place or a generation used twice: %+v", m)
 	}
 }
+
+// TestRestoredVaultWritesNothingMore: once the drain has found the vault older than
+// the log, nothing of any kind is signed for that log.
+func TestRestoredVaultWritesNothingMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	g := makeGroup(t, b)
+	say(t, b, g, "one")
+	b.mu.Lock()
+	old := b.self
+	head, _ := b.logs.Head(old)
+	b.open.restored = true // as drainOwn does in the middle of a turn
+	err := b.commitControl(t.Context(), controlStatement, []byte("x"))
+	b.mu.Unlock()
+	if !errors.Is(err, ErrReadOnly) {
+		t.Fatalf("an entry in the old log: %v", err)
+	}
+	check(t, b.cfg.Vault.Commit(vault.Change{Key: keyRestored, Value: restoredValue(old)}))
+	b.mu.Lock()
+	check(t, b.writable()) // it goes on by itself
+	b.mu.Unlock()
+	if now, _ := b.logs.Head(old); now != head || b.selfLog() == old {
+		t.Fatalf("the old log ends at %+v, want %+v; this device writes %s", now, head, b.selfLog())
+	}
+}
+
+// TestRolledKeyIsForgottenAfterACrash: the key of before a roll goes, though the
+// device was killed between the first entry under the new key and that.
+func TestRolledKeyIsForgottenAfterACrash(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrol("Ben", orgAmbulance)
+	before, _ := m.secrets(t)
+	b := m.run(t)
+	check(t, b.Close())
+	w.roll(m)
+	b = m.run(t)
+	raw, err := before.Marshal()
+	check(t, err)
+	check(t, b.cfg.Vault.Commit(vault.Change{Key: keyRolledFrom, Value: raw}))
+	self := b.selfLog()
+	check(t, b.Close())
+	b = m.run(t)
+	defer func() { check(t, b.Close()) }()
+	if _, kept, err := b.cfg.Vault.Get(keyRolledFrom); err != nil || kept || b.selfLog() != self {
+		t.Fatalf("the key before is kept: %v, %v; this device writes %s, before %s", kept, err, b.selfLog(), self)
+	}
+}
+
+// TestLogIsClosedWhereItsVaultLeftIt: a store that is older than the vault is first
+// brought up to what the vault knows, and the log is closed there.
+func TestLogIsClosedWhereItsVaultLeftIt(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	g := makeGroup(t, b)
+	say(t, b, g, "one")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	head, _ := b.logs.Head(b.self)
+	b.open.cursors[b.self] = head.Next + 2
+	old := b.self
+	if err := b.writable(); !errors.Is(err, errCatchUp) {
+		t.Fatalf("a device that is behind its vault: %v", err)
+	}
+	if now, ok := b.logs.Head(b.self); ok && now.Next > 0 {
+		t.Fatalf("it went on in %s", b.self)
+	}
+	b.goes.since = b.goes.since.Add(-catchUp) // nobody has the rest
+	if check(t, b.writable()); b.self == old || b.goes != nil {
+		t.Fatal("it waits for ever")
+	}
+}

@@ -59,7 +59,7 @@ func (n *Node) problem(now time.Time) string {
 	}
 	err := n.clockProblem()
 	if n.open != nil {
-		err = n.writable()
+		err = n.unwritable()
 	}
 	if err != nil {
 		return err.Error()
