@@ -20,6 +20,10 @@ type due struct {
 	recent map[dueKey]*ledger.Entry                    // with their bodies
 	bytes  int                                         // that recent takes
 	early  map[identity.LogID]map[chan struct{}]uint64 // who waits for a log to pass a number
+	late   map[identity.LogID]uint64                   // urgent entries that gossip did not hand on, because they were early
+
+	// handOn tells neighbours to pull; it must not block. Nil for none.
+	handOn func()
 }
 
 // work is what a turn of the drain has to do.
@@ -54,6 +58,9 @@ const (
 	maxRecentBytes = 4 << 20
 	// recentCost is what an entry takes beside its body.
 	recentCost = 1 << 10
+	// maxLate bounds the logs of which an early urgent entry is remembered. Beyond
+	// it neighbours hear of one at their next round.
+	maxLate = 1024
 	// maxFilled bounds the bodies that are noted one by one.
 	maxFilled = 4096
 )
@@ -61,7 +68,7 @@ const (
 func newDue() *due {
 	d := &due{
 		wake: make(chan struct{}, 1), work: newWork(), recent: make(map[dueKey]*ledger.Entry),
-		early: make(map[identity.LogID]map[chan struct{}]uint64),
+		early: make(map[identity.LogID]map[chan struct{}]uint64), late: make(map[identity.LogID]uint64),
 	}
 	d.work.all = true
 	return d
@@ -85,8 +92,26 @@ func (d *due) add(e *ledger.Entry, length uint64) {
 			delete(d.early[id], ch)
 		}
 	}
+	seq, late := d.late[id]
+	if late = late && seq < length; late {
+		delete(d.late, id)
+	}
 	d.mu.Unlock()
 	d.ring()
+	if late && d.handOn != nil {
+		d.handOn()
+	}
+}
+
+// overtook notes an urgent entry that came so far ahead of its predecessors that
+// gossip could not wait for them: once they are here, neighbours are told to pull,
+// or it would go no further until their next round.
+func (d *due) overtook(id identity.LogID, seq uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, known := d.late[id]; known || len(d.late) < maxLate {
+		d.late[id] = max(at, seq)
+	}
 }
 
 // fill notes an entry whose body came after its header, and wakes the drain,

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
 	"tocsin/ledger"
 )
 
@@ -193,5 +194,34 @@ func TestDueIsBounded(t *testing.T) {
 	}
 	if w := d.take(); !w.none() {
 		t.Errorf("taken twice: %+v", w)
+	}
+}
+
+// An urgent entry that gossip gave up waiting for is handed on once what came
+// before it is here, once.
+func TestOvertakenEntryIsHandedOn(t *testing.T) {
+	d := newDue()
+	told := 0
+	d.handOn = func() { told++ }
+	id := identity.LogID{Incarnation: 1}
+	entry := func(seq uint64) *ledger.Entry {
+		return &ledger.Entry{Header: ledger.Header{Incarnation: 1, Seq: seq}}
+	}
+	d.overtook(id, 7)
+	d.add(entry(5), 6)
+	d.add(entry(6), 7)
+	if told != 0 {
+		t.Fatal("neighbours were told before the entry itself was here")
+	}
+	d.add(entry(7), 8)
+	d.add(entry(8), 9)
+	if told != 1 {
+		t.Errorf("neighbours were told %d times", told)
+	}
+	for i := range maxLate + 10 {
+		d.overtook(identity.LogID{Incarnation: uint32(i)}, 1)
+	}
+	if len(d.late) > maxLate {
+		t.Errorf("%d logs are remembered", len(d.late))
 	}
 }

@@ -48,6 +48,9 @@ func (n *Node) Receive(ctx context.Context, from peer.ID, frame []byte) mesh.Ver
 		case <-ctx.Done():
 			return mesh.Ignore
 		case <-n.cfg.Clock.After(earlyWait):
+			if h.Priority != ledger.Routine {
+				n.due.overtook(h.Log(), h.Seq)
+			}
 			return mesh.Ignore
 		}
 	}
@@ -55,6 +58,15 @@ func (n *Node) Receive(ctx context.Context, from peer.ID, frame []byte) mesh.Ver
 		return mesh.Ignore // another branch took the place
 	}
 	return mesh.Accept
+}
+
+// handOn has neighbours pull what gossip has not handed on.
+func (n *Node) handOn() {
+	select {
+	case <-n.joined:
+		n.mesh.Nudge()
+	default: // nobody is in reach yet
+	}
 }
 
 // received is what became of one frame.

@@ -147,6 +147,7 @@ func prepare(cfg Config) (*Node, error) {
 		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), alerts: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
+	n.due.handOn = n.handOn
 	if err := n.loadTrust(); err != nil {
 		return nil, err
 	}
