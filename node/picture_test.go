@@ -240,5 +240,8 @@ func FuzzOrientation(f *testing.F) {
 		if turn := orientation(data); turn < 1 || turn > 8 {
 			t.Errorf("orientation %d", turn)
 		}
+		if jpegMemory(data, 1) < 0 || webpMemory(data) < 1 {
+			t.Error("decoding takes less than nothing")
+		}
 	})
 }
