@@ -6,7 +6,6 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/quic-go/quic-go"
 )
 
 // reasonCut is why a peer that was cut off is not let in.
@@ -97,7 +96,7 @@ func (d *defence) pace(p peer.ID) *pace {
 	defer d.mu.Unlock()
 	k := d.paces[p]
 	if k == nil {
-		k = new(pace)
+		k = newPace(d.clock)
 		if d.links.admitted(p) {
 			d.paces[p] = k
 		}
@@ -118,15 +117,3 @@ func (m *Mesh) Blame(p peer.ID, word string) { m.defence.blame(p, word) }
 
 // Cuts returns the last neighbours that were cut off, at most 64, newest first.
 func (m *Mesh) Cuts() []Cut { return m.defence.conduct.list() }
-
-// loss returns the share of packets that were lost on a QUIC connection.
-func loss(c network.Conn) float64 {
-	var q *quic.Conn
-	if !c.As(&q) {
-		return 0
-	}
-	if s := q.ConnectionStats(); s.PacketsSent > 0 {
-		return min(float64(s.PacketsLost)/float64(s.PacketsSent), 1)
-	}
-	return 0
-}

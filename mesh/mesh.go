@@ -67,10 +67,10 @@ type Peer struct {
 	// Score is gossipsub's: 0 for a good neighbour, below for a bad one.
 	Score float64
 	// Goodput is how many bytes a second its link took or gave while it was busy;
-	// 0 while it never was.
+	// 0 where it was not in the last [PaceMemory].
 	Goodput float64
-	// Loss is the share of packets lost, from 0 to 1; 0 where that is not known
-	// (anything but QUIC).
+	// Loss is the share of packets lost lately, from 0 to 1; 0 where that is not known
+	// (anything but QUIC, and where little was sent in the last [PaceMemory]).
 	Loss float64
 	// Queued is how many bytes of gossip wait to be written to it.
 	Queued int
@@ -311,8 +311,10 @@ func (m *Mesh) Peers() []Peer {
 			ID: k.proof.peer, Addr: k.conn.RemoteMultiaddr().String(), Transport: transportOf(k.conn),
 			Inbound: k.conn.Stat().Direction == network.DirInbound, Since: k.since,
 			Latency: latency(k.conn), Score: m.gossip.score(k.proof.peer),
-			Goodput: m.defence.pace(k.proof.peer).goodput(), Loss: loss(k.conn), Queued: m.gossip.post.queued(k.proof.peer),
+			Queued: m.gossip.post.queued(k.proof.peer),
 		}
+		pace := m.defence.pace(p.ID)
+		p.Goodput, p.Loss = pace.goodput(), pace.lossOf(k.conn)
 		o := m.finder.origin(p.ID)
 		p.Found, p.Introducer, p.Relay = o.found, o.introducer, o.relays
 		if k.proof.adm != nil {

@@ -40,6 +40,7 @@ type session struct {
 	stream network.Stream
 	counts *counters
 	passed atomic.Uint64 // whole frames, both directions
+	meter  *meter        // nil where nothing is measured
 
 	send struct {
 		sync.Mutex
@@ -120,6 +121,9 @@ func (s *session) flush() error {
 	if err := s.stream.SetWriteDeadline(deadline(frameTimeout)); err != nil {
 		return err
 	}
+	if s.meter != nil {
+		s.meter.asked.Store(true)
+	}
 	return t.w.Flush()
 }
 
@@ -179,11 +183,19 @@ func (s *session) moved() bool {
 	return s.receive.frames > 0
 }
 
-// received returns how many bytes of frames have come.
-func (s *session) received() int {
+// measure has it measured how fast the session comes in. It is called before the
+// session begins.
+func (s *session) measure(clock Clock) {
+	s.meter = &meter{r: s.stream, clock: clock}
+	s.receive.r.Reset(s.meter)
+}
+
+// measured returns how many bytes came in how long, as far as that says how fast
+// the link is.
+func (s *session) measured() (bytes int, d time.Duration) {
 	s.receive.Lock()
 	defer s.receive.Unlock()
-	return s.receive.bytes
+	return s.meter.bytes, s.meter.waited
 }
 
 // finish ends the session: in good order if err is nil or only says that enough

@@ -308,13 +308,13 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved, quiet bool, err er
 	defer cancel()
 	stream, err := s.open(ctx, p)
 	if err == nil {
-		begun := s.clock.Now()
 		ses := newSession(stream, s.counts)
+		ses.measure(s.clock)
 		err = s.watched(ctx, ses, s.crowded, func(ctx context.Context) error {
 			return ses.finish(s.peers.Pull(ctx, p, ses))
 		})
 		moved, quiet = ses.moved(), ses.passed.Load() <= quietFrames
-		s.pace(p).session(ses.received(), max(s.clock.Now().Sub(begun), 0))
+		s.pace(p).session(ses.measured())
 	}
 	if err != nil {
 		if !errors.Is(err, errYielded) {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -124,8 +125,13 @@ func TestThriftFavoursListeners(t *testing.T) {
 		f := a.gossip.favoured.Load()
 		return len(f.sent) == 1 && f.sent[last.ID()]
 	})
-	a.say(t, "routine one")
-	last.store.awaitFrame(t, "routine one")
+	n := 0
+	poll(t, "a routine frame", func() bool { // the streams may only just be opening
+		n++
+		a.say(t, fmt.Sprint("routine ", n))
+		got, _ := last.store.touched()
+		return got > 0
+	})
 	last.SetThrift(true)
 	others[0].SetThrift(false)
 	poll(t, "the choice of another", func() bool {

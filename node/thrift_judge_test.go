@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"tocsin/mesh"
 )
 
 var (
@@ -74,6 +76,22 @@ func TestThriftJudgeSettles(t *testing.T) {
 	}
 	if switches > 12 {
 		t.Errorf("it switched %d times in an hour", switches)
+	}
+}
+
+// TestThriftIsLeft: the mode is left when the line is good again although nothing is
+// measured in it, for nothing is sent: what the mesh measured it forgets.
+func TestThriftIsLeft(t *testing.T) {
+	var j thriftJudge
+	if !looks(&j, thriftEnter, slowLine) {
+		t.Fatal("it stays off")
+	}
+	// mesh.Peers says the last it knows for so long, and then that it knows nothing.
+	if !looks(&j, int(mesh.PaceMemory/thriftTick), slowLine) {
+		t.Error("it is left while the line is known to be slow")
+	}
+	if !looks(&j, thriftLeave-1, goodLine) || looks(&j, 1, goodLine) {
+		t.Errorf("it is not left %v after the last measurement", mesh.PaceMemory+thriftLeave*thriftTick)
 	}
 }
 
