@@ -74,6 +74,7 @@ func TestHearingGetsNoMore(t *testing.T) {
 			if err := stolen.finder.exchange.ask(t.Context(), home.ID(), maxExchanged); err == nil {
 				t.Error("it got addresses")
 			}
+			poll(t, "its part of the directory", func() bool { return stolen.finder.listing.Load() != nil })
 			if err := stolen.finder.listing.Load().table.Ping(t.Context(), home.ID()); err == nil {
 				t.Error("the directory answered")
 			}
