@@ -415,3 +415,29 @@ func TestEachLogIsAdmitted(t *testing.T) {
 		t.Fatalf("Admit was asked %d times, want 3, and %d times for what no budget was left for", asked, who.asked-asked)
 	}
 }
+
+// A body that waits with its entry ahead of a gap stays with it when headers alone
+// close the gap: it may have come on a stick that comes only once.
+func TestPenKeepsTheBody(t *testing.T) {
+	l := openMem(t)
+	d := newDevice("a")
+	chain := d.chain(t, 4)
+	add(t, l, chain[0], ledger.Appended)
+	add(t, l, chain[2], ledger.Penned)
+	headers := []ledger.Verified{header(t, chain[1]), header(t, chain[2]), header(t, chain[3])}
+	if _, err := l.AppendBatch(context.Background(), headers, noon); err != nil { // in one round
+		t.Fatal(err)
+	}
+	for seq, want := range []bool{true, false, true, false} {
+		e, err := l.Entry(context.Background(), d.id, uint64(seq))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.HasBody() != want {
+			t.Errorf("entry %d has its body: %v, want %v", seq, e.HasBody(), want)
+		}
+	}
+	if s := l.Stats(); s.Penned != 0 {
+		t.Errorf("%d entries are left in the pen", s.Penned)
+	}
+}

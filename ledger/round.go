@@ -254,6 +254,10 @@ func (r *round) wait(st *logState, e *Entry) Outcome {
 // What waited at its place leaves the pen; if that was another entry, the two
 // prove a fork.
 func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
+	held := r.l.penned(id, e.Header.Seq)
+	if held != nil && held.id == e.id && held.HasBody() && !e.HasBody() {
+		e = held // its body may have come on a stick that comes only once
+	}
 	use, ok := r.charge(e)
 	if !ok {
 		return OverBudget
@@ -268,7 +272,7 @@ func (r *round) append(id LogID, st *logState, e *Entry) Outcome {
 	if limit := hlcAt(r.at.Add(maxClockAhead)); e.Header.HLC <= limit {
 		r.hlc = max(r.hlc, e.Header.HLC)
 	}
-	if held := r.l.penned(id, e.Header.Seq); held != nil {
+	if held != nil {
 		r.taken = append(r.taken, held)
 		if held.id != e.id {
 			r.evidence(&cp, e, held)
