@@ -57,8 +57,9 @@ const (
 	relayMaxConns  = 2048
 	// keepAlive is how often a stream connection is probed, keepAliveAnswer how long
 	// the answer may take: 64 kb/s with a full queue and 800 ms both ways needs more
-	// than libp2p's 10 s.
-	keepAlive       = 15 * time.Second
+	// than libp2p's 10 s. Probing twice as often was a third of what an idle neighbour
+	// cost; a network that changes is noticed by itself, within seconds.
+	keepAlive       = 30 * time.Second
 	keepAliveAnswer = 15 * time.Second
 	// rateMemory is how long an address that has gone quiet is still counted.
 	rateMemory = time.Minute

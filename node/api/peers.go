@@ -27,7 +27,7 @@ type Peer struct {
 	Inbound   bool      `json:"inbound"`
 	Since     time.Time `json:"since"`
 	LatencyMS float64   `json:"latency_ms"` // 0 while not measured
-	Goodput   float64   `json:"goodput"`    // bytes a second while it was busy; 0 while it never was
+	Goodput   float64   `json:"goodput"`    // bytes a second while it was busy; 0 where it was not in the last two minutes
 	Loss      float64   `json:"loss"`       // share of packets lost; 0 where not known
 	Queued    int       `json:"queued"`     // bytes that wait to be sent to it
 	Score     float64   `json:"score"`      // 0 for a good neighbour, below for a bad one
