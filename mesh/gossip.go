@@ -189,7 +189,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 	}
 	o := g.post
 	o.label, o.holds, o.own, o.spare = g.label, g.holders.has, g.holders.own, g.spare
-	o.owe, o.blame, o.pace = l.owe, l.blame, l.pace
+	o.owe, o.blame, o.pace, o.ended = l.owe, l.blame, l.pace, ctx.Err
 	params, thresholds := scoring(g.names[:], l.score)
 	options := append(GossipOptions(),
 		pubsub.WithSubscriptionFilter(pubsub.WrapLimitSubscriptionFilter(

@@ -37,7 +37,7 @@ func (h gossipHost) NewStream(ctx context.Context, p peer.ID, ids ...protocol.ID
 
 // SetStreamHandler implements host.Host.
 func (h gossipHost) SetStreamHandler(id protocol.ID, handle network.StreamHandler) {
-	h.Host.SetStreamHandler(id, func(s network.Stream) { handle(h.post.in(s)) })
+	h.Host.SetStreamHandler(id, func(s network.Stream) { h.post.serve(s, handle) })
 }
 
 // post is what all gossip streams share.
@@ -54,6 +54,8 @@ type post struct {
 	owe   func(p peer.ID)                // may have missed a frame
 	blame func(p peer.ID, reason string) // did wrong
 	pace  func(p peer.ID) *pace
+	// ended is not nil once gossipsub is ending, which resets streams too.
+	ended func() error
 
 	work sync.WaitGroup // writers, and who acknowledges
 	free sync.Pool      // *[pooledRPC]byte
@@ -67,7 +69,7 @@ type post struct {
 
 func newPost(clock Clock, counts *counters) *post {
 	return &post{
-		clock: clock, counts: counts,
+		clock: clock, counts: counts, ended: func() error { return nil },
 		writers: make(map[peer.ID]*writer), readers: make(map[peer.ID]*reader),
 	}
 }

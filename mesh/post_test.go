@@ -38,6 +38,14 @@ type namedConn struct {
 
 func (c namedConn) RemotePeer() peer.ID { return c.peer }
 func (c namedConn) Close() error        { return nil }
+func (c namedConn) IsClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
+}
 
 func (s *slowStream) Conn() network.Conn               { return s.conn }
 func (s *slowStream) SetWriteDeadline(time.Time) error { return nil }
@@ -310,7 +318,7 @@ func TestReaderAcknowledges(t *testing.T) {
 	for len(s.writes) > 0 {
 		<-s.writes
 	}
-	r := o.in(readStream{s, strings.NewReader(strings.Repeat("x", total))})
+	r, _ := o.in(readStream{s, strings.NewReader(strings.Repeat("x", total))})
 	got, err := io.ReadAll(r)
 	if err != nil || len(got) != total {
 		t.Fatalf("%d bytes, %v", len(got), err)
@@ -320,7 +328,7 @@ func TestReaderAcknowledges(t *testing.T) {
 
 	s = newSlowStream("p")
 	pipe, feed := io.Pipe()
-	r = newTestPost(&testClock{}, func(peer.ID) {}).in(readStream{s, pipe})
+	r, _ = newTestPost(&testClock{}, func(peer.ID) {}).in(readStream{s, pipe})
 	go io.Copy(io.Discard, r)
 	if _, err := feed.Write(make([]byte, total)); err != nil {
 		t.Fatal(err)
@@ -335,7 +343,7 @@ func TestReaderAcknowledges(t *testing.T) {
 		return sum > total-ackEvery && sum <= total
 	})
 	feed.Close()
-	r.(*reader).post.wait()
+	r.post.wait()
 }
 
 // readStream is a slowStream that brings something.
