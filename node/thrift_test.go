@@ -19,6 +19,7 @@ func TestThriftUrgentFirst(t *testing.T) {
 	both := func() { synced(t, a, b); synced(t, b, a) }
 	both()
 	both()
+	ready(t, 1, a, b)
 	group := makeGroup(t, a, b)
 	both()
 	inGroup(t, group, a, b)

@@ -49,7 +49,9 @@ func hexGroup(n byte) string { id := groupID(n); return hex.EncodeToString(id[:]
 
 func newFakeNode() *fakeNode {
 	f := &fakeNode{online: true, passphrase: "correct horse battery staple", inbox: inbox.New()}
-	f.inbox.SetGroup(inbox.Group{ID: groupID(1), Name: "Ward 5 evacuation", Kind: "incident", Members: []inbox.Author{amara, ben}, HLC: 1})
+	runs := amara
+	runs.Admin = true
+	f.inbox.SetGroup(inbox.Group{ID: groupID(1), Name: "Ward 5 evacuation", Kind: "incident", Members: []inbox.Author{runs, ben}, HLC: 1})
 	f.say(ben, "Lift B is out. Use the north stair.", "urgent")
 	return f
 }
