@@ -29,7 +29,11 @@ import (
 //	export TOCSIN_HEADERS=10000000 TOCSIN_LOGS=100000 TOCSIN_STORE=/var/tmp/tocsin-headers
 //	go test ./ledger/badgerstore -run '^TestManyHeaders$' -v -count 1 -timeout 2h    # twice
 func TestManyHeaders(t *testing.T) {
-	headers, logs := count(t, "TOCSIN_HEADERS", 100_000), count(t, "TOCSIN_LOGS", 10_000)
+	usual := 100_000
+	if testing.Short() {
+		usual /= 10
+	}
+	headers, logs := count(t, "TOCSIN_HEADERS", usual), count(t, "TOCSIN_LOGS", usual/10)
 	dir := os.Getenv("TOCSIN_STORE")
 	if dir == "" {
 		dir = t.TempDir()
