@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -265,15 +266,19 @@ func authored(cfg *Config) {
 }
 
 func TestAdversaries(t *testing.T) {
-	last := 400 * time.Millisecond
+	last, long := 400*time.Millisecond, false // in the short form nothing rests on the speed of the machine
 	if env := os.Getenv("TOCSIN_ADVERSARY"); env != "" {
 		var err error
 		if last, err = time.ParseDuration(env); err != nil {
 			t.Fatalf("TOCSIN_ADVERSARY: %v; write for example 2m", err)
 		}
+		long = true
 	}
 	for _, a := range villainies() {
 		t.Run(a.name, func(t *testing.T) {
+			if testing.Short() && strings.HasPrefix(a.name, "valid frames") {
+				t.Skip("signing a flood takes minutes under the race detector")
+			}
 			w := newWorld(t)
 			victim := w.start(t, tcpCarrier, authored)
 			friend := w.start(t, tcpCarrier, func(cfg *Config) { authored(cfg); cfg.Static = victim.Addrs() })
@@ -304,7 +309,7 @@ func TestAdversaries(t *testing.T) {
 			}
 			// Adversary and victim share this machine, so that the floor is what
 			// two busy cores do to a millisecond.
-			if limit := max(2*calm, 150*time.Millisecond); p99 > limit {
+			if limit := max(2*calm, 150*time.Millisecond); long && p99 > limit {
 				t.Errorf("p99 of honest delivery: %v, at most %v is allowed", p99, limit)
 			}
 			if limit := max(2*heap, heap+24<<20); peak > limit {
