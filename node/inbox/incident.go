@@ -57,9 +57,6 @@ func (c *conversation) incident() (out Incident, ok bool) {
 	return out, out.State != ""
 }
 
-// Timeline returns everything that was said in a conversation but receipts and answers, in order.
-func (in *Inbox) Timeline(id GroupID) []Item { return in.Messages(id, 0, 0) }
-
 // Duty is an on-duty role and who holds it.
 type Duty struct {
 	Role string
@@ -198,16 +195,4 @@ func (d *Duty) settle(now time.Time) {
 	if n := len(d.offers); n > 0 {
 		d.Offered = d.offers[n-1].to
 	}
-}
-
-// HolderOf returns the people who hold a role in a conversation at now.
-func (in *Inbox) HolderOf(id GroupID, role string, now time.Time) (people []string) {
-	for _, d := range in.Duties(id, now) {
-		if d.Role == role {
-			for _, h := range d.Holders {
-				people = append(people, h.From.who())
-			}
-		}
-	}
-	return people
 }

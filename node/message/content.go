@@ -173,14 +173,11 @@ func Values(c Content) map[string][]string {
 }
 
 func fieldNames(fields []Field) string {
-	var s string
+	names := make([]string, len(fields))
 	for i, f := range fields {
-		if i > 0 {
-			s += ", "
-		}
-		s += f.Name
+		names[i] = f.Name
 	}
-	return s
+	return strings.Join(names, ", ")
 }
 
 // Words is a content as people read it: a text as it is, an attachment in its own words, everything else as its name and a line
