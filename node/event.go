@@ -22,6 +22,7 @@ const (
 	EventFork       EventType = "fork"       // a log was found to be forked, or more of its branches came: forks and people have changed
 	EventAttachment EventType = "attachment" // more of an attachment is here, or there is no room for it
 	EventThrift     EventType = "thrift"     // low-bandwidth mode was switched on or off: the status has changed
+	EventStat       EventType = "stat"       // something urgent came while the device is locked
 	EventWiped      EventType = "wiped"      // this device has wiped itself
 	EventGap        EventType = "gap"        // this subscriber was too slow and missed events: reload
 )

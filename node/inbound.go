@@ -156,6 +156,7 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 			n.events.publish(Event{Type: EventPeople})
 		}
 		n.arrived(e)
+		n.knock(&e.Header)
 		return mesh.Accept
 	case ledger.Filled, ledger.Restored:
 		n.arrived(e)

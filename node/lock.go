@@ -87,6 +87,7 @@ func (n *Node) startSession(ctx context.Context) error {
 	if identity.KeyOf(keys.Signing) != n.cred.SigningKey {
 		return errors.New("node: the credential belongs to another device's key: import the answer to this device's own request with `tocsin enrol`")
 	}
+	n.knocks.end()
 	n.open = &session{keys: keys, newcomers: make(map[identity.Key]*identity.SponsorRequest)}
 	if err := n.reload(); err != nil {
 		return err
@@ -374,6 +375,7 @@ func (n *Node) closeSession() {
 		clear(n.open.keys.MeshKey[:])
 	}
 	n.open = nil
+	n.knocks.begin()
 	if n.cfg.Vault != nil {
 		n.cfg.Vault.Lock()
 	}

@@ -56,10 +56,11 @@ type Node struct {
 	pulled sync.Once
 	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
 
-	idle  idle
-	lease lease         // guarded by mu
-	wipe  *wipeMark     // guarded by mu; nil on a device that was not ordered to wipe itself
-	wiped chan struct{} // closed once that is done
+	idle   idle
+	knocks knocks        // what came stat while locked
+	lease  lease         // guarded by mu
+	wipe   *wipeMark     // guarded by mu; nil on a device that was not ordered to wipe itself
+	wiped  chan struct{} // closed once that is done
 
 	enrolKey uint32 // the number of the mesh key that this device's enrolment brought
 

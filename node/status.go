@@ -54,6 +54,9 @@ type Status struct {
 	BundleNumber    uint32          `json:"bundle_number"`
 	// LowBandwidth is whether only headers and urgent messages are asked for.
 	LowBandwidth ThriftState `json:"low_bandwidth"`
+	// StatWaiting is how many stat entries of others came since the device was
+	// locked, whomever they are for; 0 while it is unlocked.
+	StatWaiting int `json:"stat_waiting,omitempty"`
 	// Forks is how many logs are forked: [Node.Forks].
 	Forks int `json:"forks,omitempty"`
 	// Refused counts refused connections by reason.

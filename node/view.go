@@ -26,6 +26,7 @@ func (n *Node) Status() Status {
 		Revocation: revocationAges(n.trust.RevocationAge(now)), Declared: declaredOf(n.trust.Declared(now)),
 		BundleNumber: uint32(n.trust.Bundle().Number()), IdleLockSeconds: int(max(n.cfg.IdleLock, 0) / time.Second),
 	}
+	s.StatWaiting = n.knocks.waiting()
 	s.Refused, s.Attachments = n.mesh.Stats().Refused, n.attached.status()
 	s.Spoilers = n.Spoilers()
 	s.Forks, s.LowBandwidth = len(n.logs.Forks()), n.Thrift()
