@@ -43,6 +43,7 @@ type (
 	// Author is who wrote, or who is a member, as their credential says.
 	Author struct {
 		Log      string `json:"log"`
+		Person   string `json:"person,omitempty"` // org/regulator/number
 		Name     string `json:"name"`
 		Org      string `json:"org"`
 		Role     string `json:"role"`
@@ -89,6 +90,10 @@ type (
 		Acknowledged int    `json:"acknowledged,omitempty"`
 		Retracted    string `json:"retracted,omitempty"`
 		ReplacedBy   string `json:"replaced_by,omitempty"`
+		// Group is the conversation; KindName what people call the kind, left out of a text; Fields what its form says.
+		Group    string   `json:"group"`
+		KindName string   `json:"kind_name,omitempty"`
+		Fields   []Filled `json:"fields,omitempty"`
 	}
 
 	// Logs answers GET /v1/logs.
@@ -167,7 +172,7 @@ func VerifiedOf(r node.VerifyReport) Verified {
 }
 
 func authorOf(a inbox.Author) Author {
-	return Author{Log: a.Log, Name: a.Name, Org: a.Org, Role: a.Role, Verified: a.Verified, Badge: a.Badge}
+	return Author{Log: a.Log, Person: a.Person, Name: a.Name, Org: a.Org, Role: a.Role, Verified: a.Verified, Badge: a.Badge}
 }
 
 func groupOf(c inbox.Conversation, self string) Group {
@@ -222,5 +227,6 @@ func messageOf(it inbox.Item) Message {
 	if t, ok := it.Message.Content.(*message.Text); ok && t.ReplyTo != (message.EntryID{}) {
 		m.ReplyTo = hex.EncodeToString(t.ReplyTo[:])
 	}
+	said(&m, it)
 	return m
 }
