@@ -47,6 +47,10 @@ type Config struct {
 	// will be: its first entry is held, or refused. An announce that lists something
 	// else of it is then not waited for. Nil: everything is waited for.
 	Settled func(identity.LogID) bool
+	// Devices is the most devices that one epoch is announced to, at least 2; 0 is
+	// [MaxMembers]. All devices of a mesh must have the same. Rehearsals of large
+	// groups with few devices make it small.
+	Devices int
 }
 
 // Appointment is what a checked statement of the authority says: the device

@@ -32,9 +32,12 @@ func (k *Keyring) divide(g *groupState) {
 			g.audience = append(g.audience, m)
 		}
 	}
-	n, count := len(g.audience), 1
-	if n > MaxMembers {
-		count = (n + PartSize - 1) / PartSize
+	n, count, size := len(g.audience), 1, PartSize
+	if k.cfg.Devices > 0 {
+		size = max(1, k.cfg.Devices-1)
+	}
+	if n > size+1 {
+		count = (n + size - 1) / size
 	}
 	for i := range count {
 		g.parts = append(g.parts, part{devices: g.audience[i*n/count : (i+1)*n/count]})
@@ -160,6 +163,12 @@ func (e *epoch) covers(heads [][32]byte) (n int) {
 
 // lacking counts the members who cannot read under e.
 func (e *epoch) lacking() int { return len(e.unreached) + len(e.demoted) }
+
+// reaches reports whether a device is on the list of e and can read under it, as
+// far as is known.
+func (e *epoch) reaches(device identity.LogID) bool {
+	return listed(e.members, device) && !listed(e.unreached, device) && !e.demoted[device]
+}
 
 // fresh reports whether e may be sent under without a rotation first: it knows
 // every operation, is younger than a day, our chain has room, and it leaves out

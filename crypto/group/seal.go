@@ -41,13 +41,7 @@ func (k *Keyring) Seal(id ID, at Place, payload []byte, now time.Time) (*Sealed,
 // that of the first, so that all the entries have one commit and are one message.
 // See [Keyring.Seal].
 func (k *Keyring) SealPart(id ID, part int, opening *[32]byte, at Place, payload []byte, now time.Time) (*Sealed, error) {
-	switch {
-	case at.Log != k.cfg.Self:
-		return nil, fmt.Errorf("group: this device writes %s, not %s", k.cfg.Self, at.Log)
-	case len(payload) > MaxPayload:
-		return nil, fmt.Errorf("group: a message has at most %d bytes, not %d", MaxPayload, len(payload))
-	}
-	g, err := k.announcing(id)
+	g, err := k.saying(id, at, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +52,23 @@ func (k *Keyring) SealPart(id ID, part int, opening *[32]byte, at Place, payload
 	if e == nil {
 		return nil, ErrNoEpoch
 	}
+	return k.sealUnder(e, opening, at, payload)
+}
+
+// saying returns a group to which this device may say payload at a place of its
+// log.
+func (k *Keyring) saying(id ID, at Place, payload []byte) (*groupState, error) {
+	switch {
+	case at.Log != k.cfg.Self:
+		return nil, fmt.Errorf("group: this device writes %s, not %s", k.cfg.Self, at.Log)
+	case len(payload) > MaxPayload:
+		return nil, fmt.Errorf("group: a message has at most %d bytes, not %d", MaxPayload, len(payload))
+	}
+	return k.announcing(id)
+}
+
+// sealUnder seals payload under one epoch.
+func (k *Keyring) sealUnder(e *epoch, opening *[32]byte, at Place, payload []byte) (*Sealed, error) {
 	c := e.chains[k.cfg.Self]
 	r := newRatchet(c.ck)
 	s := &Sealed{Tag: e.tag, Epoch: e.id, Generation: c.next, TagKey: e.tagKey}
