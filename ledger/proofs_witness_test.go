@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -518,4 +520,40 @@ func TestTestimonyConverges(t *testing.T) {
 			t.Fatalf("a changed byte was not found: %v", err)
 		}
 	})
+}
+
+// TestCrowdOfWitnesses: where there is more testimony than is kept, every device
+// keeps its own, and shares what all keep: it looks the same everywhere.
+func TestCrowdOfWitnesses(t *testing.T) {
+	ctx := context.Background()
+	m := newMesh(t)
+	author := m.enrol("Amina", hospital)
+	chain := author.chain(t, 1)
+	var crowd []*node
+	var raws [][]byte
+	for i := range 20 { // more than testimonyByRank
+		n := m.enrol(fmt.Sprintf("Clinician %d", i), hospital)
+		n.take(chain)
+		c, err := n.table.Promise(ctx, author.id, 0, 1, noon.Add(time.Duration(i+1)*time.Minute))
+		must(t, err)
+		crowd, raws = append(crowd, n), append(raws, ledger.MarshalTestimony(c))
+	}
+	var shared [][]ledger.Testimony
+	held := make(map[int]bool)
+	for _, n := range crowd {
+		_, err := n.table.Take(ctx, raws)
+		must(t, err)
+		l, err := n.table.Of(ctx, author.id)
+		must(t, err)
+		held[len(l.All())] = true
+		shared = append(shared, l.Shared().All())
+	}
+	if len(held) != 2 {
+		t.Fatalf("pieces held are %v: some must keep more than others, or this test says nothing", held)
+	}
+	for i := range shared {
+		if !reflect.DeepEqual(shared[i], shared[0]) {
+			t.Errorf("%s shares %d pieces, the first %d", crowd[i].witnessKey(), len(shared[i]), len(shared[0]))
+		}
+	}
 }

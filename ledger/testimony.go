@@ -318,9 +318,10 @@ func parseLogTestimony(id LogID, value []byte) (*LogTestimony, error) {
 	return l, nil
 }
 
-// shared returns what every device keeps that took the same testimony: all but
-// what this device keeps of itself beyond the limits.
-func (l *LogTestimony) shared() *LogTestimony {
+// Shared returns what every device keeps that took the same testimony: all but
+// what this device keeps of itself beyond the limits. It is what others are told:
+// they would drop the rest, and it must not make two tables look different.
+func (l *LogTestimony) Shared() *LogTestimony {
 	cp := &LogTestimony{Log: l.Log, kept: slices.Clone(l.kept)}
 	cp.trim(identity.Key{})
 	return cp
@@ -333,7 +334,7 @@ func (l *LogTestimony) Hash() [32]byte {
 	h.Write([]byte("tocsin/testimony/v1\x00"))
 	log := l.Log.Bytes()
 	h.Write(log[:])
-	for _, t := range l.shared().All() {
+	for _, t := range l.Shared().All() {
 		h.Write(MarshalTestimony(t))
 	}
 	return [32]byte(h.Sum(nil))

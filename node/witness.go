@@ -90,7 +90,7 @@ func (n *Node) openTestimony(ctx context.Context) error {
 }
 
 func (w *testimony) mark(t *ledger.LogTestimony) {
-	if all := t.All(); len(all) > 0 {
+	if all := t.Shared().All(); len(all) > 0 {
 		w.tree.Set(ledger.Mark{Log: t.Log, Next: uint64(len(all)), ID: t.Hash()})
 	}
 }
@@ -302,7 +302,7 @@ func (n *Node) records(ctx context.Context, id identity.LogID) ([]byte, error) {
 		return nil, err
 	}
 	b := cryptobyte.NewBuilder(nil)
-	for _, one := range t.All() {
+	for _, one := range t.Shared().All() {
 		b.AddUint16LengthPrefixed(func(c *cryptobyte.Builder) { c.AddBytes(ledger.MarshalTestimony(one)) })
 	}
 	return b.Bytes()
