@@ -19,6 +19,7 @@ import (
 
 	"tocsin/ledger/blob"
 	"tocsin/node/inbox"
+	"tocsin/node/message"
 )
 
 // fileOf is a file of so many bytes that does not compress.
@@ -33,7 +34,11 @@ func fileOf(size int) []byte {
 
 func attach(t testing.TB, n *Node, groupID, name string, data []byte) Sent {
 	t.Helper()
-	s, err := n.Attach(t.Context(), groupID, AttachSpec{Name: name, Priority: "routine"}, bytes.NewReader(data))
+	spec := AttachSpec{Name: name, Priority: "routine"}
+	if strings.HasPrefix(mediaOf(data[:min(len(data), sniff)]), "image/") {
+		spec.Shows = string(message.ShowsNoPatient)
+	}
+	s, err := n.Attach(t.Context(), groupID, spec, bytes.NewReader(data))
 	check(t, err)
 	return s
 }
@@ -158,7 +163,7 @@ func TestAttachRefuses(t *testing.T) {
 		"a long caption":  {g, AttachSpec{Priority: "routine", Caption: strings.Repeat("x", 2000)}, bytes.NewReader([]byte("x")), ErrInvalid},
 		"no room":         {g, AttachSpec{Priority: "routine"}, bytes.NewReader(fileOf(300_000)), ErrReadOnly},
 		"a broken file":   {g, AttachSpec{Priority: "routine"}, io.MultiReader(bytes.NewReader(fileOf(100_000)), iotest.ErrReader(io.ErrClosedPipe)), io.ErrClosedPipe},
-		"a bad picture":   {g, AttachSpec{Priority: "routine"}, bytes.NewReader(jpegOf(t, quarters(64, 64))[:300]), ErrInvalid},
+		"a bad picture":   {g, AttachSpec{Priority: "routine", Shows: "no-patient"}, bytes.NewReader(jpegOf(t, quarters(64, 64))[:300]), ErrInvalid},
 	} {
 		if _, err := a.Attach(t.Context(), c.group, c.spec, c.file); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", what, err)
@@ -198,7 +203,7 @@ func TestAttachmentIsAPicture(t *testing.T) {
 	if c, err := jpeg.DecodeConfig(bytes.NewReader(thumb)); err != nil || c.Width != 320 || c.Height != 160 {
 		t.Errorf("a thumbnail of %d by %d, %v", c.Width, c.Height, err)
 	}
-	exact, err := a.Attach(t.Context(), g, AttachSpec{Name: "as it is.jpg", Priority: "routine", Exact: true}, bytes.NewReader(photo))
+	exact, err := a.Attach(t.Context(), g, AttachSpec{Name: "as it is.jpg", Priority: "routine", Exact: true, Shows: "no-patient"}, bytes.NewReader(photo))
 	check(t, err)
 	arrives(t, b, exact.ID, photo)
 }

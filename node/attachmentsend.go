@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"image"
 	"io"
 	"net/http"
 	"strings"
@@ -22,8 +23,63 @@ type AttachSpec struct {
 	Caption string
 	// Priority is routine, urgent or stat, of the message; chunks are always last.
 	Priority string
-	// Exact sends a picture byte for byte, with all that its file holds.
+	// Exact sends a picture byte for byte, with all that its file holds; none of a patient.
 	Exact bool
+	// Shows says of a picture whether a patient is in it, "patient" or "no-patient"; every picture needs it, and nothing else has
+	// it. With a patient go the ground of the consent ("patient", "guardian" or "best-interests"), who asked (an
+	// address, this reader where it is empty), what the picture is for, and the second clinician who was there (an address).
+	Shows, Consent, AskedBy, Purpose, Witness string
+	// Blackout are regions to paint black, in pixels of the upright picture in its full size.
+	Blackout []image.Rectangle
+}
+
+// consent puts what was said of the consent into the manifest, and refuses what lacks it. The file's media type is known by then.
+func (s *AttachSpec) consent(m *message.Attachment, self string) error {
+	m.Shows, m.Consent = message.Shows(s.Shows), message.Consent(s.Consent)
+	m.AskedBy, m.Purpose, m.Witness = s.AskedBy, message.Clean(s.Purpose), s.Witness
+	if m.Shows == message.ShowsPatient && m.AskedBy == "" {
+		m.AskedBy = message.PersonAddress(self)
+	}
+	if n := len(s.Blackout); n > 0 {
+		m.Blackout = &n
+	}
+	if err := m.CheckConsent(); err != nil {
+		return invalid("%s", strings.TrimPrefix(err.Error(), message.ErrInvalid.Error()+": "))
+	}
+	ready := isPicture(m.Media) && !s.Exact
+	switch {
+	case m.Shows == message.ShowsPatient && s.Exact:
+		return invalid("a picture of a patient is never sent with what the camera wrote into its file; send it without --as-is")
+	case m.Shows == message.ShowsPatient && !ready:
+		return invalid("a picture of a patient is sent as JPEG, PNG or WebP, so that place and owner can be taken out of it; save it as one of them")
+	case len(s.Blackout) > 0 && !ready:
+		return invalid("only JPEG, PNG and WebP pictures that are not sent as they are can be blacked out")
+	case noted(m.Media) && !s.Exact:
+		return invalid("a picture of type %s cannot be freed of place and owner here; save it as JPEG, or send it as it is (--as-is), with all that its file holds", m.Media)
+	}
+	return nil
+}
+
+// noted reports whether files of a media type hold what a camera noted, and are not made ready here.
+func noted(media string) bool {
+	return media == "image/heic" || media == "image/avif" || media == "image/tiff"
+}
+
+// mediaOf is the media type of a file that begins so. [http.DetectContentType] does not know what telephones and cameras write.
+func mediaOf(head []byte) string {
+	media, _, _ := strings.Cut(http.DetectContentType(head), ";")
+	switch {
+	case len(head) >= 12 && string(head[4:8]) == "ftyp":
+		switch string(head[8:12]) {
+		case "heic", "heix", "heim", "heis", "hevc", "mif1", "msf1":
+			return "image/heic"
+		case "avif", "avis":
+			return "image/avif"
+		}
+	case bytes.HasPrefix(head, []byte("II*\x00")), bytes.HasPrefix(head, []byte("MM\x00*")):
+		return "image/tiff"
+	}
+	return media
 }
 
 // Attach seals a file for a group, keeps its chunks and sends the message that
@@ -101,10 +157,13 @@ func (u *upload) seal(ctx context.Context, m *message.Attachment, spec AttachSpe
 		return invalid("the file is empty")
 	}
 	head = head[:n]
-	m.Media, _, _ = strings.Cut(http.DetectContentType(head), ";")
+	m.Media = mediaOf(head)
+	if err := spec.consent(m, u.node.cred.Person.String()); err != nil {
+		return err
+	}
 	r = io.MultiReader(bytes.NewReader(head), r)
 	if isPicture(m.Media) && !spec.Exact {
-		if r, err = u.picture(m, r); err != nil {
+		if r, err = u.picture(m, r, spec.Blackout); err != nil {
 			return err
 		}
 	}
@@ -125,7 +184,7 @@ func tooLong() error {
 }
 
 // picture makes a picture ready and stores its thumbnail.
-func (u *upload) picture(m *message.Attachment, r io.Reader) (io.Reader, error) {
+func (u *upload) picture(m *message.Attachment, r io.Reader, regions []image.Rectangle) (io.Reader, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxPictureFile+1))
 	if err != nil {
 		return nil, unread(err)
@@ -133,7 +192,7 @@ func (u *upload) picture(m *message.Attachment, r io.Reader) (io.Reader, error) 
 	if len(data) > maxPictureFile {
 		return nil, invalid("the picture is larger than %d MiB; make it smaller, or send it as it is (--as-is)", maxPictureFile>>20)
 	}
-	p, err := readyPicture(m.Media, data)
+	p, err := readyPicture(m.Media, data, regions)
 	if err != nil {
 		return nil, err
 	}

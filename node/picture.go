@@ -81,9 +81,9 @@ func checkPicture(media string, data []byte) error {
 	return nil
 }
 
-// readyPicture decodes a picture, turns it upright, makes it at most pictureSide long and encodes it anew: what
-// the camera noted of place, time and owner stays behind.
-func readyPicture(media string, data []byte) (*picture, error) {
+// readyPicture decodes a picture, paints the regions black, turns it upright, makes it at most pictureSide long and encodes it anew: what
+// the camera noted of place, time and owner stays behind. Regions are in pixels of the upright picture in its full size.
+func readyPicture(media string, data []byte, regions []image.Rectangle) (*picture, error) {
 	if err := checkPicture(media, data); err != nil {
 		return nil, err
 	}
@@ -94,6 +94,9 @@ func readyPicture(media string, data []byte) (*picture, error) {
 	turn := 1
 	if media == "image/jpeg" {
 		turn = orientation(data)
+	}
+	if img, err = blackOut(img, turn, regions); err != nil {
+		return nil, err
 	}
 	img = upright(shrink(img, pictureSide), turn)
 	p := &picture{media: media}
@@ -178,27 +181,32 @@ func upright(img image.Image, turn int) image.Image {
 	out := image.NewRGBA(size)
 	for y := range size.Dy() {
 		for x := range size.Dx() {
-			sx, sy := x, y
-			switch turn {
-			case 2:
-				sx = w - 1 - x
-			case 3:
-				sx, sy = w-1-x, h-1-y
-			case 4:
-				sy = h - 1 - y
-			case 5:
-				sx, sy = y, x
-			case 6:
-				sx, sy = y, h-1-x
-			case 7:
-				sx, sy = w-1-y, h-1-x
-			case 8:
-				sx, sy = w-1-y, x
-			}
-			out.Set(x, y, img.At(b.Min.X+sx, b.Min.Y+sy))
+			from := lying(turn, w, h, image.Pt(x, y))
+			out.Set(x, y, img.At(b.Min.X+from.X, b.Min.Y+from.Y))
 		}
 	}
 	return out
+}
+
+// lying returns where a pixel of the upright picture lies in one of w by h pixels that is turned so.
+func lying(turn, w, h int, p image.Point) image.Point {
+	switch turn {
+	case 2:
+		return image.Pt(w-1-p.X, p.Y)
+	case 3:
+		return image.Pt(w-1-p.X, h-1-p.Y)
+	case 4:
+		return image.Pt(p.X, h-1-p.Y)
+	case 5:
+		return image.Pt(p.Y, p.X)
+	case 6:
+		return image.Pt(p.Y, h-1-p.X)
+	case 7:
+		return image.Pt(w-1-p.Y, h-1-p.X)
+	case 8:
+		return image.Pt(w-1-p.Y, p.X)
+	}
+	return p
 }
 
 // orientation reads the EXIF orientation of a JPEG (EXIF 2.3, tag 0x0112); 1,

@@ -80,7 +80,7 @@ func TestPictureIsUprightAndBare(t *testing.T) {
 	for turn := uint16(1); turn <= 8; turn++ {
 		for _, order := range []binary.ByteOrder{binary.BigEndian, binary.LittleEndian} {
 			lying := inverse(plain, int(turn))
-			p, err := readyPicture("image/jpeg", exif(jpegOf(t, lying), order, turn))
+			p, err := readyPicture("image/jpeg", exif(jpegOf(t, lying), order, turn), nil)
 			check(t, err)
 			if bytes.Contains(p.data, []byte("GPS")) || bytes.Contains(p.data, []byte("Exif")) || bytes.Contains(p.thumb, []byte("GPS")) {
 				t.Errorf("turn %d: the place is still there", turn)
@@ -119,7 +119,7 @@ func alike(a, b color.Color) bool {
 
 func TestPictureIsMadeSmaller(t *testing.T) {
 	t.Parallel()
-	p, err := readyPicture("image/png", pngOf(t, quarters(3000, 100)))
+	p, err := readyPicture("image/png", pngOf(t, quarters(3000, 100)), nil)
 	check(t, err)
 	c, err := png.DecodeConfig(bytes.NewReader(p.data))
 	check(t, err)
@@ -150,10 +150,13 @@ func TestPictureBombs(t *testing.T) {
 	binary.BigEndian.PutUint16(wide[at+5:], 65535)
 	binary.BigEndian.PutUint16(wide[at+7:], 65535)
 	for what, f := range map[string]func() error{
-		"png":      func() error { _, err := readyPicture("image/png", bomb); return err },
-		"jpeg":     func() error { _, err := readyPicture("image/jpeg", wide); return err },
-		"cut off":  func() error { _, err := readyPicture("image/png", pngOf(t, quarters(64, 64))[:60]); return err },
-		"webp":     func() error { _, err := readyPicture("image/webp", []byte("RIFF\x10\x00\x00\x00WEBPVP8 ")); return err },
+		"png":     func() error { _, err := readyPicture("image/png", bomb, nil); return err },
+		"jpeg":    func() error { _, err := readyPicture("image/jpeg", wide, nil); return err },
+		"cut off": func() error { _, err := readyPicture("image/png", pngOf(t, quarters(64, 64))[:60], nil); return err },
+		"webp": func() error {
+			_, err := readyPicture("image/webp", []byte("RIFF\x10\x00\x00\x00WEBPVP8 "), nil)
+			return err
+		},
 		"a thumb":  func() error { _, err := redrawThumb(jpegOf(t, quarters(600, 10))); return err },
 		"no thumb": func() error { _, err := redrawThumb([]byte("<svg onload=alert(1)>")); return err },
 	} {

@@ -21,12 +21,16 @@ import (
 func (a *app) attachCommand() *cobra.Command {
 	var group string
 	var spec node.AttachSpec
+	var regions []string
 	cmd := a.clientCommand("attach FILE --group GROUP", "Send a file or a picture to a group",
-		"  tocsin attach plan.pdf --group \"Bus crash A6\"\n  tocsin attach ward5.jpg --group \"Bus crash A6\" --caption \"The north stair is blocked\"",
+		"  tocsin attach plan.pdf --group \"Bus crash A6\"\n  tocsin attach ward5.jpg --group \"Bus crash A6\" --caption \"The north stair is blocked\" --shows no-patient\n  tocsin attach wound.jpg --group \"Bus crash A6\" --shows patient --consent patient --purpose \"Advice from plastics\" --witness stmarys.nhs.example/nmc/01A0001E --blackout 400,0,300,200",
 		args(1, 1),
 		func(ctx context.Context, client *api.Client, args []string) error {
 			if group == "" {
 				return usage("Name it with --group; 'tocsin groups' lists them.", "no group is named")
+			}
+			if err := fillConsent(&spec, regions); err != nil {
+				return err
 			}
 			f, err := openFile(args[0])
 			if err != nil {
@@ -54,13 +58,43 @@ are saved on this device, and prints the message's id.
 
 JPEG, PNG and WebP pictures are encoded anew, upright and at most 2,560 pixels long,
 so that place, time and owner, which cameras write into a file, stay behind. --as-is
-sends the exact bytes. Other files are sent as they are, with all that they hold.`
+sends the exact bytes. Other files are sent as they are, with all that they hold.
+
+Of every picture --shows says whether a patient is in it. With a patient the consent is
+recorded: --consent says on what it rests, --purpose what the patient was told that it is
+for, --witness the second clinician in the room, --asked-by who asked if it was not you.
+--blackout paints a region black before anything leaves, x,y,width,height in pixels of
+the picture as it is seen upright; it may be repeated.`
 	cmd.Flags().StringVar(&group, "group", "", "`name`, id, or the beginning of an id")
 	cmd.Flags().StringVar(&spec.Name, "name", "", "another `name` for the file than its own")
 	cmd.Flags().StringVar(&spec.Caption, "caption", "", "what is said with it")
 	cmd.Flags().StringVar(&spec.Priority, "priority", "routine", "routine, urgent or stat, of the message; the file itself always comes last")
+	cmd.Flags().StringVar(&spec.Shows, "shows", "", "of a picture: patient or no-patient")
+	cmd.Flags().StringVar(&spec.Consent, "consent", "", "`ground` of the consent: patient, guardian or best-interests")
+	cmd.Flags().StringVar(&spec.Purpose, "purpose", "", "what the picture is for, as the patient was told, in a `line`")
+	cmd.Flags().StringVar(&spec.Witness, "witness", "", "the second clinician in the room, a `person` as org/regulator/number")
+	cmd.Flags().StringVar(&spec.AskedBy, "asked-by", "", "`person` who asked, as org/regulator/number (default: you)")
+	cmd.Flags().StringArrayVar(&regions, "blackout", nil, "a region to paint black, `x,y,width,height`")
 	cmd.Flags().BoolVar(&spec.Exact, "as-is", false, "send a picture byte for byte, with what the camera wrote into it")
 	return cmd
+}
+
+// fillConsent reads what flags say of a picture.
+func fillConsent(spec *node.AttachSpec, regions []string) error {
+	for _, person := range []*string{&spec.Witness, &spec.AskedBy} {
+		if *person != "" {
+			*person = message.PersonAddress(strings.TrimPrefix(*person, "person:"))
+		}
+	}
+	spec.Blackout = nil
+	for _, s := range regions {
+		r, err := api.ParseRegion(s)
+		if err != nil {
+			return usage("", "%w", err)
+		}
+		spec.Blackout = append(spec.Blackout, r)
+	}
+	return nil
 }
 
 // openFile opens a file to be sent, and says early what the node would say late.

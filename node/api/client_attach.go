@@ -17,6 +17,14 @@ import (
 // Attach sends a file to a group. It returns when its chunks and the message are durable on this device.
 func (c *Client) Attach(ctx context.Context, group string, spec node.AttachSpec, file io.Reader) (out node.Sent, err error) {
 	q := url.Values{"name": {spec.Name}, "caption": {spec.Caption}, "priority": {spec.Priority}, "exact": {strconv.FormatBool(spec.Exact)}}
+	for name, value := range map[string]string{"shows": spec.Shows, "consent": spec.Consent, "asked_by": spec.AskedBy, "purpose": spec.Purpose, "witness": spec.Witness} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	for _, r := range spec.Blackout {
+		q.Add("blackout", fmt.Sprintf("%d,%d,%d,%d", r.Min.X, r.Min.Y, r.Dx(), r.Dy()))
+	}
 	req, err := http.NewRequestWithContext(ctx, "POST", "http://tocsin"+groupPath(group, "/attachments?"+q.Encode()), file)
 	if err != nil {
 		return out, err

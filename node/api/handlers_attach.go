@@ -3,10 +3,12 @@ package api
 import (
 	"bufio"
 	"errors"
+	"image"
 	"io"
 	"mime"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"tocsin/node"
 	"tocsin/node/inbox"
@@ -30,6 +32,14 @@ type (
 		Have       int    `json:"have"`   // parts on this device
 		Chunks     int    `json:"chunks"` // of so many
 		Thumb      bool   `json:"thumb"`  // a thumbnail can be shown
+		// Of pictures: whether a patient is in it, what was recorded of the consent, and how many regions were blacked out.
+		Shows        string `json:"shows,omitempty"`
+		Consent      string `json:"consent,omitempty"`
+		ConsentWords string `json:"consent_words,omitempty"`
+		AskedBy      string `json:"asked_by,omitempty"`
+		Purpose      string `json:"purpose,omitempty"`
+		Witness      string `json:"witness,omitempty"`
+		Blackout     int    `json:"blackout,omitempty"`
 	}
 )
 
@@ -43,11 +53,37 @@ func attachedOf(it inbox.Item) *Attached {
 	if it.Held != nil {
 		held = *it.Held
 	}
-	return &Attached{
+	out := &Attached{
 		Name: m.Name, Media: m.Media, Size: m.Size, SizeWords: message.SizeWords(m.Size), Caption: m.Caption,
 		State: held.State, StateWords: held.Words(), Have: held.Have, Chunks: held.Chunks, Thumb: held.Thumb,
+		Shows: string(m.Shows), Consent: string(m.Consent), AskedBy: m.AskedBy, Purpose: m.Purpose, Witness: m.Witness,
 	}
+	if m.Shows == message.ShowsPatient {
+		out.ConsentWords = m.ConsentWords()
+	}
+	if m.Blackout != nil {
+		out.Blackout = *m.Blackout
+	}
+	return out
 }
+
+// ParseRegion reads a region of a picture, "x,y,width,height" in whole pixels.
+func ParseRegion(s string) (image.Rectangle, error) {
+	var n [4]int
+	parts := strings.Split(s, ",")
+	ok := len(parts) == len(n)
+	for i := 0; ok && i < len(n); i++ {
+		v, err := strconv.Atoi(strings.TrimSpace(parts[i]))
+		n[i], ok = v, err == nil && v >= 0 && v <= maxSide
+	}
+	if !ok || n[2] == 0 || n[3] == 0 {
+		return image.Rectangle{}, invalid("a region to black out is x,y,width,height in whole pixels of the upright picture")
+	}
+	return image.Rect(n[0], n[1], n[0]+n[2], n[1]+n[3]), nil
+}
+
+// maxSide is more pixels than a picture has on a side.
+const maxSide = 1 << 20
 
 // fileType is the one media type of files on their way in and out: what a file claims to be is never taken up.
 const fileType = "application/octet-stream"
@@ -63,7 +99,15 @@ func (s *Server) postAttachment(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	spec := node.AttachSpec{Name: q.Get("name"), Caption: q.Get("caption"), Priority: q.Get("priority"), Exact: exact}
+	spec := node.AttachSpec{Name: q.Get("name"), Caption: q.Get("caption"), Priority: q.Get("priority"), Exact: exact,
+		Shows: q.Get("shows"), Consent: q.Get("consent"), AskedBy: q.Get("asked_by"), Purpose: q.Get("purpose"), Witness: q.Get("witness")}
+	for _, region := range q["blackout"] {
+		r, err := ParseRegion(region)
+		if err != nil {
+			return err
+		}
+		spec.Blackout = append(spec.Blackout, r)
+	}
 	if spec.Priority == "" {
 		spec.Priority = "routine"
 	}

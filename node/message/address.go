@@ -2,6 +2,7 @@ package message
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -41,6 +42,47 @@ func checkAddress(s string) error {
 func notAddress(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-./", r)
 }
+
+// MaxFor is the most addresses of one message.
+const MaxFor = 8
+
+// Addressable reports whether messages of the kind can say whom they are for ([Message.For]). Alerts and tasks have a field for it, what
+// belongs to an earlier message is for whom that was, and what devices make is for nobody in particular.
+func (k Kind) Addressable() bool {
+	switch k {
+	case KindReceipt, KindCallOutAnswer, KindCallOutClose, KindTask, KindTaskUpdate, KindAlert, KindAlertCancel, KindEscalation, KindRole,
+		KindRetract, KindTransferred:
+		return false
+	}
+	return true
+}
+
+// checkFor holds the rules of [Message.For].
+func (m Message) checkFor() error {
+	switch {
+	case len(m.For) == 0:
+		return nil
+	case !m.Kind().Addressable():
+		return fmt.Errorf("%w: a message of kind %s is not addressed with \"for\"; leave it out, or use the field of the form that says whom it is for", ErrInvalid, m.logKind())
+	case len(m.For) > MaxFor:
+		return fmt.Errorf("%w: it is for %d addresses, at most %d fit; leave them all out to address everybody", ErrInvalid, len(m.For), MaxFor)
+	}
+	for i, to := range m.For {
+		if len(to) > MaxAddress {
+			return fmt.Errorf("%w: an address has %d bytes, at most %d fit", ErrInvalid, len(to), MaxAddress)
+		}
+		if err := checkAddress(to); err != nil {
+			return fmt.Errorf("%w: whom it is for, number %d, %w", ErrInvalid, i+1, err)
+		}
+		if slices.Contains(m.For[:i], to) {
+			return fmt.Errorf("%w: it names whom it is for twice; name each once", ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// AddressWords is an address as people read it: a role with spaces, a person as "org/regulator/number".
+func AddressWords(address string) string { return addressWords(address) }
 
 // MaxRole is the most bytes in the name of an on-duty role.
 const MaxRole = 48

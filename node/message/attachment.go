@@ -44,6 +44,14 @@ type Attachment struct {
 	Chunks [][32]byte
 	// Thumb is a small picture of it, fetched before the rest; nil for none.
 	Thumb *Thumb
+	// Shows is whether a patient can be seen in a picture; empty for what is none. Consent is then recorded with it.
+	Shows   Shows
+	Consent Consent
+	AskedBy string // address of the person who asked; with Consent
+	Purpose string // what the picture is for, as the patient was told; with Consent
+	Witness string // address of the second clinician who was there; with Consent
+	// Blackout is how many regions its sender's device has painted black, 0 to MaxBlackout.
+	Blackout *int
 }
 
 // Thumb is a thumbnail: a JPEG in one chunk of its own.
@@ -72,8 +80,17 @@ func (a *Attachment) ChunkLen(i int) int {
 	return int(min(a.Size-int64(i)*ChunkSize, ChunkSize))
 }
 
-// Words says what it is for a reader: name, size and caption. It is content.
+// Words says what it is for a reader: name, size and caption, and the consent where a patient is in it. It is content.
 func (a *Attachment) Words() string {
+	w := a.Summary()
+	if a.Shows == ShowsPatient {
+		w += "\n" + a.ConsentWords()
+	}
+	return w
+}
+
+// Summary is the file's name, size and caption.
+func (a *Attachment) Summary() string {
 	w := fmt.Sprintf("Attachment: %s (%s)", a.Name, SizeWords(a.Size))
 	if a.Caption != "" {
 		w += "\n" + a.Caption
@@ -93,8 +110,7 @@ func SizeWords(n int64) string {
 	}
 }
 
-func (a *Attachment) Kind() Kind      { return KindAttachment }
-func (a *Attachment) Summary() string { return a.Words() }
+func (a *Attachment) Kind() Kind { return KindAttachment }
 
 // Fields are a person's (name and caption) and those that a device fills in.
 func (a *Attachment) Fields() []Field {
@@ -107,6 +123,12 @@ func (a *Attachment) Fields() []Field {
 		{Number: 5, Name: "chunks", Label: "Chunks", Required: true, value: chunksValue{&a.Chunks}},
 		{Number: 6, Name: "caption", Label: "Caption", value: prose(&a.Caption, MaxCaption)},
 		{Number: 7, Name: "thumb", Label: "Thumbnail", value: thumbValue{&a.Thumb}},
+		{Number: 8, Name: "shows", Label: "Is a patient in the picture?", value: choice(&a.Shows, showsChoices()...)},
+		{Number: 9, Name: "consent", Label: "Consent", value: choice(&a.Consent, consentChoices()...)},
+		{Number: 10, Name: "asked-by", Label: "Asked by", value: address(&a.AskedBy)},
+		{Number: 11, Name: "purpose", Label: "What it is for", value: line(&a.Purpose, MaxLine)},
+		{Number: 12, Name: "witness", Label: "Second clinician present", value: address(&a.Witness)},
+		{Number: 13, Name: "blackout", Label: "Regions blacked out", value: number(&a.Blackout, 1, MaxBlackout, "")},
 	}
 }
 
@@ -114,7 +136,7 @@ func (a *Attachment) rules() error {
 	if want := (a.Size + ChunkSize - 1) / ChunkSize; int64(len(a.Chunks)) != want {
 		return fmt.Errorf("%w: a file of this size has %d chunks, %d are named", ErrInvalid, want, len(a.Chunks))
 	}
-	return nil
+	return a.CheckConsent()
 }
 
 // checkName refuses a name that would be another path, a hidden file, an option or another name than the one that is shown: whoever
@@ -140,7 +162,7 @@ func CleanName(name string) string {
 	}
 	name = strings.Map(func(r rune) rune {
 		switch {
-		case r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
+		case r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || hidden(r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
 			return -1
 		case strings.ContainsRune(reserved, r):
 			return '_'
@@ -152,9 +174,18 @@ func CleanName(name string) string {
 	if port := strings.TrimRight(base, "0123456789"); devices[base] || len(base) == 4 && (port == "com" || port == "lpt") {
 		name = "file-" + name
 	}
-	name = cutName(name)
+	name = undisguised(cutName(name))
 	if !strings.ContainsFunc(name, visible) {
 		return "file"
+	}
+	return name
+}
+
+// undisguised puts a line in the place of every character that looks like its neighbours and is none.
+func undisguised(name string) string {
+	for i := disguised(name); i >= 0; i = disguised(name) {
+		_, size := utf8.DecodeRuneInString(name[i:])
+		name = name[:i] + "_" + name[i+size:]
 	}
 	return name
 }

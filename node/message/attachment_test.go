@@ -22,6 +22,8 @@ func photo() Attachment {
 	a := file(5)
 	a.Name, a.Media, a.Caption = "ward 5.jpg", "image/jpeg", "The north stair\nis blocked"
 	a.Thumb = &Thumb{Chunk: id(9), Size: 4000, Width: 320, Height: 240}
+	a.Shows, a.Consent, a.Purpose, a.Blackout = ShowsPatient, ConsentPatient, "Advice on the wound from plastics", num(2)
+	a.AskedBy, a.Witness = PersonAddress("nhs.example/gmc/7654321"), PersonAddress("nhs.example/nmc/01A0001E")
 	return a
 }
 
@@ -39,7 +41,9 @@ func drawFile(t *rapid.T, caption string) Attachment {
 
 func TestLargestAttachmentFits(t *testing.T) {
 	a := file(MaxAttachment)
-	a.Name, a.Media = strings.Repeat("n", MaxName), "a/"+strings.Repeat("m", MaxMedia-2)
+	a.Name, a.Media = strings.Repeat("n", MaxName), "image/"+strings.Repeat("m", MaxMedia-6)
+	a.Shows, a.Consent, a.Purpose, a.Blackout = ShowsPatient, ConsentBestInterests, strings.Repeat("p", MaxLine), num(MaxBlackout)
+	a.AskedBy, a.Witness = "person:"+strings.Repeat("a", MaxAddress-11)+"/b/c", "person:"+strings.Repeat("b", MaxAddress-11)+"/b/c"
 	a.Caption, a.Thumb = strings.Repeat("c", MaxCaption), &Thumb{Size: ChunkSize, Width: MaxThumbSide, Height: MaxThumbSide}
 	if b, err := Encode(NewAttachment(a, sent)); err != nil {
 		t.Errorf("%d bytes: %v", len(b), err)

@@ -15,6 +15,9 @@ type Decision struct {
 	Options   []string  // that were considered
 	At        time.Time // when it was decided, apart from when it was entered
 	Corrects  EntryID   // the entry that this one corrects; zero for none
+	// After is the entry of the log before this one, as its device had it; zero for the first. What one entry names and another device
+	// does not have is a gap that shows: nothing leaves the log unseen.
+	After EntryID
 }
 
 func (d *Decision) Kind() Kind { return KindDecision }
@@ -34,6 +37,7 @@ func (d *Decision) Fields() []Field {
 		{Number: 4, Name: "options", Label: "Options considered", Required: true, Help: "One on each line, “do nothing” among them.", value: list(&d.Options, 16, MaxLine)},
 		{Number: 5, Name: "at", Label: "Time of the decision", Required: true, value: moment(&d.At)},
 		{Number: 6, Name: "corrects", Label: "Corrects", value: entry(&d.Corrects)},
+		{Number: 7, Name: "after", Label: "Follows", value: madeEntry{entry(&d.After)}},
 	}
 }
 

@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type wire struct {
 	Kind    string          `cbor:"0,keyasint"`
 	Sent    int64           `cbor:"1,keyasint"` // milliseconds since 1970-01-01 UTC
 	Content cbor.RawMessage `cbor:"2,keyasint"`
+	For     []string        `cbor:"3,keyasint,omitempty"` // addresses, in the writer's order
 }
 
 // modes are the two CBOR modes: deterministic out, strict in.
@@ -78,7 +80,7 @@ func Encode(m Message) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("message: encode %s: %w", m.Kind(), err)
 	}
-	b, err := c.enc.Marshal(wire{Kind: string(m.Kind()), Sent: m.Sent.UnixMilli(), Content: raw})
+	b, err := c.enc.Marshal(wire{Kind: string(m.Kind()), Sent: m.Sent.UnixMilli(), Content: raw, For: m.For})
 	if err != nil {
 		return nil, fmt.Errorf("message: encode %s: %w", m.Kind(), err)
 	}
@@ -95,7 +97,7 @@ func encodeUnknown(m Message, u *Unknown) ([]byte, error) {
 		return nil, err
 	}
 	k, ok := kept.Content.(*Unknown)
-	if !ok || k.Named != u.Named || !kept.Sent.Equal(m.Sent) {
+	if !ok || k.Named != u.Named || !kept.Sent.Equal(m.Sent) || !slices.Equal(kept.For, m.For) {
 		return nil, fmt.Errorf("%w: the kept bytes are another message", ErrInvalid)
 	}
 	return k.Raw, nil
@@ -118,7 +120,7 @@ func Decode(b []byte) (Message, error) {
 	if len(w.Content) == 0 {
 		return Message{}, fmt.Errorf("%w: it has no content", ErrInvalid)
 	}
-	m := Message{Sent: time.UnixMilli(w.Sent).UTC(), Content: New(Kind(w.Kind))}
+	m := Message{Sent: time.UnixMilli(w.Sent).UTC(), Content: New(Kind(w.Kind)), For: w.For}
 	if m.Content == nil {
 		return c.keepUnknown(w, b)
 	}
@@ -167,13 +169,13 @@ func (c modes) keepUnknown(w wire, whole []byte) (Message, error) {
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: the content cannot be encoded again", ErrInvalid)
 	}
-	again, err := c.enc.Marshal(wire{Kind: w.Kind, Sent: w.Sent, Content: raw})
+	again, err := c.enc.Marshal(wire{Kind: w.Kind, Sent: w.Sent, Content: raw, For: w.For})
 	if err != nil {
 		return Message{}, fmt.Errorf("%w: it cannot be encoded again", ErrInvalid)
 	}
 	if !bytes.Equal(again, whole) {
 		return Message{}, errNotDeterministic
 	}
-	m := Message{Sent: time.UnixMilli(w.Sent).UTC(), Content: &Unknown{Named: Kind(w.Kind), Raw: bytes.Clone(whole)}}
+	m := Message{Sent: time.UnixMilli(w.Sent).UTC(), Content: &Unknown{Named: Kind(w.Kind), Raw: bytes.Clone(whole)}, For: w.For}
 	return m, m.Validate()
 }

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
@@ -144,49 +143,13 @@ func checkText(s string, most int, line bool) error {
 	if i := strings.IndexFunc(s, hidden); i >= 0 {
 		return fmt.Errorf("has a hidden character at byte %d; remove it", i)
 	}
+	if i := disguised(s); i >= 0 {
+		return fmt.Errorf("has a letter or digit of another alphabet, at byte %d, that looks like its neighbours and is none; type the word again", i)
+	}
 	if !strings.ContainsFunc(s, visible) {
 		return fmt.Errorf("is blank; write something")
 	}
 	return nil
-}
-
-// hidden finds characters that act on a screen or on the text around them and are not seen: controls, marks that turn the
-// direction of writing, separators that end a line, spaces without width and the tags of U+E0000.
-func hidden(r rune) bool {
-	switch {
-	case r == '\n' || r == '\t':
-		return false
-	case unicode.IsControl(r):
-		return true
-	case r >= 0x202A && r <= 0x202E, r >= 0x2066 && r <= 0x2069: // embeddings, overrides, isolates
-		return true
-	case r == 0x2028, r == 0x2029, r == 0x200B, r == 0x2060, r == 0xFEFF, r == 0x00AD, r == 0x180E:
-		return true
-	case r >= 0xE0000 && r <= 0xE007F, r >= 0xFFF9 && r <= 0xFFFB:
-		return true
-	}
-	return false
-}
-
-func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
-
-// Clean makes a text that was pasted fit to send, as [NewText] does, and takes the space off both ends.
-func Clean(s string) string { return strings.TrimSpace(plain(s)) }
-
-// plain turns line ends of other systems into a plain new line and leaves out hidden characters that carry no meaning; the rules
-// of a text refuse them. What is not UTF-8 stays as it is, to be refused.
-func plain(s string) string {
-	if !utf8.ValidString(s) {
-		return s
-	}
-	s = strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u2028", "\n", "\u2029", "\n", "\u00a0", " ").Replace(s)
-	s = strings.Map(func(r rune) rune {
-		if hidden(r) && !unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}, s)
-	return s
 }
 
 // choiceValue is one of a few words.

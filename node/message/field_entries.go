@@ -51,6 +51,11 @@ func (v entryValue) decode(c modes, raw cbor.RawMessage) (err error) {
 	return err
 }
 
+// madeEntry points at another message, and is filled in by the sender's device: no form asks for it.
+type madeEntry struct{ entryValue }
+
+func (v madeEntry) Input() Input { return InputMade }
+
 func parseEntryID(s string) (EntryID, error) {
 	b, err := hex.DecodeString(strings.TrimSpace(s))
 	if err != nil || len(b) != len(EntryID{}) {
@@ -210,7 +215,7 @@ func Redirect(m Message, to func(EntryID) EntryID) Message {
 		return m // not a valid message: there is nothing to redirect
 	}
 	redirect(c, to, true)
-	return Message{Sent: m.Sent, Content: c}
+	return Message{Sent: m.Sent, Content: c, For: m.For}
 }
 
 // redirect reports whether anything that c points at is to be replaced, and replaces it if set.
@@ -218,11 +223,9 @@ func redirect(c Content, to func(EntryID) EntryID, set bool) (changes bool) {
 	for _, f := range c.Fields() {
 		switch v := f.value.(type) {
 		case entryValue:
-			next := to(*v.p)
-			changes = changes || next != *v.p
-			if set {
-				*v.p = next
-			}
+			changes = redirectOne(v.p, to, set) || changes
+		case madeEntry:
+			changes = redirectOne(v.p, to, set) || changes
 		case entriesValue:
 			for i, id := range *v.p {
 				next := to(id)
@@ -232,6 +235,15 @@ func redirect(c Content, to func(EntryID) EntryID, set bool) (changes bool) {
 				}
 			}
 		}
+	}
+	return changes
+}
+
+func redirectOne(p *EntryID, to func(EntryID) EntryID, set bool) (changes bool) {
+	next := to(*p)
+	changes = next != *p
+	if set {
+		*p = next
 	}
 	return changes
 }

@@ -1,8 +1,15 @@
 package message
 
 import (
+	"bytes"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
+
+	"github.com/fxamacker/cbor/v2"
 )
 
 // Mode says whether an incident is real. It is fixed when the incident is made.
@@ -46,7 +53,13 @@ type Incident struct {
 	Mode   Mode
 	State  IncidentState
 	Reason string
+	// Statement is the declaration that an authority or a registrar has signed, or its end (protocol §1): it switches the grace of
+	// credentials that run out, on every device that takes it. Empty where the incident changes nothing of trust.
+	Statement []byte
 }
+
+// MaxStatement is the most bytes of a declaration that an incident carries.
+const MaxStatement = 16 << 10
 
 func (i *Incident) Kind() Kind { return KindIncident }
 func (i *Incident) Summary() string {
@@ -69,15 +82,68 @@ func (i *Incident) Fields() []Field {
 			Choice{string(Live), "Live"}, Choice{string(Exercise), "EXERCISE"})},
 		{Number: 2, Name: "state", Label: "State", Required: true, value: choice(&i.State, incidentChoices()...)},
 		{Number: 3, Name: "reason", Label: "Reason", value: prose(&i.Reason, MaxProse)},
+		{Number: 4, Name: "statement", Label: "Declaration of the authority", Help: "What “tocsin authority declare” or “stand-down” wrote; leave empty if nobody's credential is about to run out.", value: statementValue{&i.Statement}},
 	}
 }
 
 func (i *Incident) rules() error {
-	if i.State == IncidentCancelled && i.Reason == "" {
+	switch {
+	case i.State == IncidentCancelled && i.Reason == "":
 		return fmt.Errorf("%w: the field %q (reason) is missing; say why the incident is cancelled", ErrInvalid, "Reason")
+	case len(i.Statement) > 0 && i.Mode == Exercise:
+		return fmt.Errorf("%w: an exercise changes nothing of trust; leave the field %q (statement) empty", ErrInvalid, "Declaration of the authority")
+	case len(i.Statement) > 0 && i.State == IncidentStandby:
+		return fmt.Errorf("%w: standby changes nothing of trust; send the field %q (statement) when the incident is declared", ErrInvalid, "Declaration of the authority")
 	}
 	return nil
 }
+
+// InputStatement is a signed statement: PEM, or the base64 of its bytes.
+const InputStatement Input = "statement"
+
+// statementValue is a statement that somebody has signed. What it says is for crypto/identity to judge.
+type statementValue struct{ p *[]byte }
+
+func (v statementValue) Input() Input      { return InputStatement }
+func (v statementValue) Choices() []Choice { return nil }
+func (v statementValue) Zero() bool        { return len(*v.p) == 0 }
+func (v statementValue) Human() string     { return "signed, " + SizeWords(int64(len(*v.p))) }
+func (v statementValue) Values() []string {
+	if v.Zero() {
+		return nil
+	}
+	return []string{base64.StdEncoding.EncodeToString(*v.p)}
+}
+
+func (v statementValue) set(values []string) error {
+	*v.p = nil
+	if len(values) == 0 {
+		return nil
+	}
+	text := []byte(strings.TrimSpace(values[len(values)-1]))
+	if block, rest := pem.Decode(text); block != nil {
+		if len(bytes.TrimSpace(rest)) > 0 {
+			return errors.New("holds more than one statement; send one")
+		}
+		*v.p = block.Bytes
+		return v.check()
+	}
+	raw, err := base64.StdEncoding.DecodeString(string(text))
+	if err != nil || len(raw) == 0 {
+		return errors.New("is no statement; give the text of the file that the authority wrote")
+	}
+	*v.p = raw
+	return v.check()
+}
+
+func (v statementValue) check() error {
+	if n := len(*v.p); n > MaxStatement {
+		return fmt.Errorf("has %d bytes, at most %d fit", n, MaxStatement)
+	}
+	return nil
+}
+func (v statementValue) encode() any                               { return *v.p }
+func (v statementValue) decode(c modes, raw cbor.RawMessage) error { return c.read(raw, v.p) }
 
 // RoleAction is what happens to an on-duty role.
 type RoleAction string

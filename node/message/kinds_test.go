@@ -33,7 +33,7 @@ func samples() []Content {
 		&Alert{What: w, Where: w, To: []string{registrar, amal}, After: num(3)},
 		&AlertCancel{Alert: id(8), Reason: w},
 		&Escalation{Alert: id(8), Step: num(1)},
-		&Decision{Decision: w, Rationale: w, Decider: amal, Loggist: amal, Options: []string{w, "do nothing"}, At: at, Corrects: id(3)},
+		&Decision{Decision: w, Rationale: w, Decider: amal, Loggist: amal, Options: []string{w, "do nothing"}, At: at, Corrects: id(3), After: id(4)},
 		&Briefing{Information: w, Intent: w, Method: w, Administration: w, Risk: w, Communications: w, Humanitarian: w},
 		&Incident{Name: w, Mode: Exercise, State: IncidentCancelled, Reason: w},
 		&Role{Role: "medical-registrar", Action: RoleHandOver, To: amal},

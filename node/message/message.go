@@ -42,6 +42,9 @@ type Message struct {
 	Sent time.Time
 	// Content is what is said, never nil in a valid message.
 	Content Content
+	// For are the addresses of whom it is for in the first place; empty where it is for all. Everybody else in the conversation reads
+	// it as well.
+	For []string
 }
 
 // Kind names what the message is, "" of the zero value.
@@ -74,6 +77,9 @@ func (m Message) Validate() error {
 	}
 	if ms := m.Sent.UnixMilli(); ms <= 0 || ms >= latest {
 		return fmt.Errorf("%w: the time of sending is outside 1970 to 9999; set the clock of the sending device", ErrInvalid)
+	}
+	if err := m.checkFor(); err != nil {
+		return err
 	}
 	return check(m.Content)
 }

@@ -50,6 +50,8 @@ func vectors(t testing.TB) []struct {
 		{"receipt-read", NewReceipt(Read, [][32]byte{id(3), id(1), id(2), id(1)}, sent)},
 		{"receipt-acknowledged", NewReceipt(Acknowledged, [][32]byte{id(4)}, sent)},
 		{"newer-kind", newer},
+		{"text-for", Message{Sent: sent, Content: &Text{Body: "Please come."}, For: []string{RoleAddress("medical-registrar"), PersonAddress("nhs.example/gmc/7654321")}}},
+		{"incident-statement", Message{Sent: sent, Content: &Incident{Name: "Flood", Mode: Live, State: IncidentDeclared, Statement: []byte("signed")}}},
 		{"attachment", NewAttachment(file(ChunkSize+1), sent)},
 		{"attachment-thumb", NewAttachment(photo(), sent)},
 	}
@@ -160,16 +162,19 @@ func drawMessage(t *rapid.T) Message {
 		state := rapid.SampledFrom([]State{Delivered, Read, Acknowledged}).Draw(t, "state")
 		return NewReceipt(state, rapid.SliceOfN(ids, 1, 20).Draw(t, "entries"), at)
 	}
-	body := "a" + strings.Map(func(r rune) rune {
+	body := undisguised("a" + strings.Map(func(r rune) rune {
 		if hidden(r) || r == '\u00a0' {
 			return '\n'
 		}
 		return r
-	}, rapid.StringN(0, 300, MaxText-1).Draw(t, "body"))
+	}, rapid.StringN(0, 300, MaxText-1).Draw(t, "body")))
 	if rapid.Bool().Draw(t, "attachment") {
 		return NewAttachment(drawFile(t, body), at)
 	}
 	m := NewText(body, at)
+	for i := range rapid.IntRange(0, MaxFor).Draw(t, "for") {
+		m.For = append(m.For, RoleAddress(fmt.Sprintf("%s-%d", rapid.StringMatching(`[a-z]{1,10}`).Draw(t, "role"), i)))
+	}
 	if rapid.Bool().Draw(t, "reply") {
 		m.Content.(*Text).ReplyTo = ids.Draw(t, "to")
 	}
