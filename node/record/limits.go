@@ -1,0 +1,24 @@
+package record
+
+// Limits of what is exported and of what an endpoint may answer.
+const (
+	// MaxItems is the most messages in one export.
+	MaxItems = 200_000
+	// MaxProof is the largest proof in bytes that is put into a package (ledger.MaxProofFile).
+	MaxProof = 1 << 20
+	// DefaultBatch is how many resources one transaction holds at most, unless [PlanOptions] says otherwise. What arises from one
+	// message is never parted, so a batch may hold a few more where DefaultBatch is small.
+	DefaultBatch = 48
+	// MaxBatch bounds what a caller may ask for.
+	MaxBatch = 500
+	// InFlight is how many requests are under way at once at most.
+	InFlight = 2
+	// maxResponse bounds an answer of the endpoint in bytes: it may hold every resource of the request again.
+	maxResponse = 192 << 20
+	// maxTries is how often one request is tried before the upload stops and says why.
+	maxTries = 6
+	// maxTokenFile bounds the file with the bearer token.
+	maxTokenFile = 16 << 10
+	// auditBatch is how many messages one AuditEvent about a receipt or a transfer names.
+	maxEntities = 512
+)
