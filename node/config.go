@@ -62,6 +62,10 @@ type Config struct {
 	// ReceiptDelay is how long delivered-receipts wait to be batched; 0 is
 	// one second.
 	ReceiptDelay time.Duration
+	// EpochDevices is the most devices to which one epoch of a group is announced; 0
+	// is [group.MaxMembers]. All devices of a mesh must have the same: rehearsals of
+	// large groups with few devices make it small.
+	EpochDevices int
 	// IdleLock is how long nobody may touch an unlocked device ([Node.Touch])
 	// before it locks itself; 0 is five minutes, negative is never. Relays,
 	// which show nothing, never do.

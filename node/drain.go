@@ -255,9 +255,14 @@ func (n *Node) drainLog(ctx context.Context, b *batch, id identity.LogID) (bool,
 				return false, fmt.Errorf("%w: entry %d of log %s: %w", errUnreadable, seq, id, err)
 			}
 		}
+		as, err := n.messageOf(ctx, e)
+		if err != nil {
+			return false, err
+		}
 		if err := n.drainEntry(b, e); err != nil {
 			return false, fmt.Errorf("node: draining %s: %w", id, err)
 		}
+		n.passed(e, as)
 		b.entries++
 		b.cursors[id] = seq + 1
 	}
@@ -398,9 +403,7 @@ func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
 	}
 	b.drop(key)
 	if rec.flags.has(flagPart) {
-		b.put(partKey(e.ID()), rec.payload)
-		n.open.parts[e.ID()] = ledger.ID(rec.payload)
-		return nil
+		return nil // the message is kept where it was first
 	}
 	if len(rec.payload) > 0 && rec.payload[0] == payloadHandover && !rec.flags.has(flagBroadcast) {
 		return nil // what was handed over is kept where it was first
@@ -459,7 +462,14 @@ func (n *Node) unopened(e *ledger.Entry, err error) error {
 // add puts an opened message into the record, with the receipt that we now owe
 // for it.
 func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
-	rec.id = e.ID()
+	as, err := n.messageOf(n.ctx, e)
+	if err != nil {
+		return err
+	}
+	if known, err := n.broughtBefore(b, e, as); err != nil || known {
+		return err
+	}
+	rec.id, rec.as = e.ID(), as
 	msg, _, err := rec.message()
 	if err != nil {
 		n.count(func(m *Metrics) { m.Unopened++ })
@@ -470,13 +480,13 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 		return merr
 	}
 	b.change(secretChange(messageKey(e.Header.Log(), e.Header.Seq), raw))
-	b.taken[rec.id] = struct{}{}
+	b.taken[rec.id], b.taken[rec.as] = struct{}{}, struct{}{}
 	if err != nil {
 		return nil
 	}
 	b.opened = append(b.opened, opened{e.Header.Log(), e.Header.Seq, rec, msg})
 	if !n.mine(e.Header.Log()) && msg.Shown() && !rec.flags.has(flagBroadcast) {
-		b.put(receiptKey(rec.group, rec.id), []byte{oweDelivered})
+		b.put(receiptKey(rec.group, rec.as), []byte{oweDelivered})
 	}
 	return nil
 }
@@ -545,7 +555,7 @@ func (n *Node) present(o opened) {
 	if !o.msg.Shown() {
 		typ = EventDelivery
 	}
-	n.events.publish(Event{Type: typ, Group: o.rec.group.String(), ID: o.rec.id.String()})
+	n.events.publish(Event{Type: typ, Group: o.rec.group.String(), ID: o.rec.as.String()})
 }
 
 func cursorValue(next uint64) []byte { return fmt.Appendf(nil, "%016x", next) }

@@ -11,6 +11,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -67,7 +68,7 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 		if !ok || it.Group != inbox.GroupID(g) {
 			return Erased{}, fmt.Errorf("%w: no message %s in this group", ErrNotFound, s)
 		}
-		more, err := n.eraseChanges(id, it)
+		more, err := n.eraseChanges(ctx, id, it)
 		if err != nil {
 			return Erased{}, err
 		}
@@ -118,21 +119,27 @@ func erasedWords(n int) string {
 }
 
 // eraseChanges destroys one message and all that was kept of it, and notes where
-// its sealed body lies.
-func (n *Node) eraseChanges(id ledger.ID, it inbox.Item) ([]vault.Change, error) {
+// its sealed bodies lie: several in a group of several parts.
+func (n *Node) eraseChanges(ctx context.Context, id ledger.ID, it inbox.Item) ([]vault.Change, error) {
 	log, err := identity.ParseLogID(it.From.Log)
 	if err != nil {
 		return nil, fmt.Errorf("node: the log of message %s: %w", id, err)
 	}
-	place := fmt.Appendf(nil, "%s/%016x", log, it.Seq)
-	out := []vault.Change{
-		{Key: messageKey(log, it.Seq)}, {Key: erasedKey(id), Value: place},
+	out := []vault.Change{{Key: messageKey(log, it.Seq)}, {Key: erasedKey(id), Value: fmt.Appendf(nil, "%s/%016x", log, it.Seq)}}
+	entries, err := n.entriesOf(ctx, log, it.Seq)
+	if err != nil && !errors.Is(err, ledger.ErrDamaged) {
+		return nil, err // what is damaged cannot be opened again anyhow
 	}
-	for _, from := range n.open.handed.from(id) {
-		out = append(out, vault.Change{Key: handedKey(id, from)})
-	}
-	if it.Own {
-		out = append(out, vault.Change{Key: outKey(log, it.Seq)})
+	for _, e := range entries {
+		seq := e.Header.Seq
+		out = append(out, vault.Change{Key: messageKey(log, seq)},
+			vault.Change{Key: erasedKey(e.ID()), Value: fmt.Appendf(nil, "%s/%016x", log, seq)})
+		for _, from := range n.open.handed.from(e.ID()) {
+			out = append(out, vault.Change{Key: handedKey(e.ID(), from)})
+		}
+		if it.Own {
+			out = append(out, vault.Change{Key: outKey(log, seq)}, vault.Change{Key: restKey(log, seq)})
+		}
 	}
 	return out, nil
 }

@@ -93,7 +93,7 @@ func TestErasureGoesOnAfterACrash(t *testing.T) {
 	if !ok {
 		t.Fatal("not shown")
 	}
-	changes, err := a.eraseChanges(id, it)
+	changes, err := a.eraseChanges(t.Context(), id, it)
 	check(t, err)
 	check(t, a.cfg.Vault.Commit(changes...))
 	a.mu.Unlock()

@@ -26,7 +26,9 @@ type session struct {
 	waiting int               // entries sealed under epochs that we do not hold
 
 	handed    *handedSet                                // handed over before their entries came
-	parts     map[ledger.ID]ledger.ID                   // further entries of our own messages, to the first
+	split     map[ledger.ID]ledger.ID                   // messages of several entries, to the one that brought them here
+	tails     map[identity.LogID]tail                   // where logs were drained to
+	rest      bool                                      // a message may not have left for all parts of its group
 	tokens    map[[32]byte]time.Time                    // by SHA-256: until when a token of Reauth can be used
 	meeting   *meeting                                  // nil while nobody is met
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
@@ -130,7 +132,8 @@ func (n *Node) reload() error {
 	}
 	s.keyring, s.inbox = keyring, inbox.New()
 	s.cursors, s.waiting = make(map[identity.LogID]uint64), 0
-	s.handed, s.parts = newHandedSet(), make(map[ledger.ID]ledger.ID)
+	s.handed, s.split = newHandedSet(), make(map[ledger.ID]ledger.ID)
+	s.tails, s.rest = make(map[identity.LogID]tail), true // looked at before anything is said
 	s.trialEnd = n.people.nextEnd(n.cfg.Clock.Now())
 	if s.eager == nil {
 		s.eager = make(map[group.ID]bool)
@@ -143,7 +146,6 @@ func (n *Node) reload() error {
 	}
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),
-		n.cfg.Vault.Scan(prefixPart, n.loadPart), // before the receipts that name them
 		n.cfg.Vault.Scan(prefixHanded, n.loadHanded),
 		n.cfg.Vault.Scan(prefixMessage, n.loadMessage),
 		n.cfg.Vault.Scan(prefixWait, func(string, []byte) error { s.waiting++; return nil }),
@@ -180,20 +182,11 @@ func (n *Node) loadMessage(key string, value []byte) error {
 	return nil
 }
 
-func (n *Node) loadPart(key string, value []byte) error {
-	id, err := ledger.ParseID(key[len(prefixPart):])
-	if err != nil || len(value) != len(ledger.ID{}) {
-		return fmt.Errorf("%w: %s", errRecord, key)
-	}
-	n.open.parts[id] = ledger.ID(value)
-	return nil
-}
-
 func (n *Node) groupConfig() group.Config {
 	return group.Config{
 		Self: n.self, Rand: n.rand, VerifyOp: verifyOp,
 		Excluded: n.excluded, MayBeIn: n.mayBeIn, VerifyAppointment: n.appointment, Person: n.personName,
-		Settled: n.people.settled,
+		Settled: n.people.settled, Devices: n.cfg.EpochDevices,
 	}
 }
 
@@ -269,6 +262,9 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 		return err
 	}
 	if err := n.publishPending(ctx); err != nil {
+		return err
+	}
+	if err := n.sendRest(ctx); err != nil {
 		return err
 	}
 	if running == 0 {

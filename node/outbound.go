@@ -48,7 +48,7 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err := n.fits(id, m.Content, priority); err != nil {
 		return Sent{}, err
 	}
-	e, err := n.sendPayload(ctx, id, payload, p)
+	e, err := n.sendContent(ctx, id, m.Content, payload, p)
 	if err != nil {
 		return Sent{}, err
 	}
@@ -98,39 +98,26 @@ func (n *Node) meetFirst(ctx context.Context) error {
 
 // sendPayload runs the flow for one encoded message. n.mu is held.
 func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p ledger.Priority) (*ledger.Entry, error) {
-	n.goOn(ctx)
-	if err := n.writable(); err != nil {
+	if err := n.prepareSend(ctx, id); err != nil {
 		return nil, err
-	}
-	if _, ok := n.open.keyring.Group(id); !ok {
-		return nil, noGroup(id)
 	}
 	if err := n.ensureEpoch(ctx, id, p == ledger.Stat); err != nil {
 		return nil, err
 	}
-	m := outgoing{group: id, payload: payload, priority: p}
-	first, err := n.sendPart(ctx, &m)
-	if err != nil {
-		return nil, err
-	}
-	for m.part = 1; m.part < n.open.keyring.Parts(id); m.part++ {
-		if _, err := n.sendPart(ctx, &m); err != nil {
-			return nil, err
-		}
-	}
-	n.count(func(m *Metrics) { m.Sent++ })
-	return first, nil
+	return n.sendAll(ctx, &outgoing{group: id, payload: payload, priority: p, parts: n.open.keyring.Parts(id)})
 }
 
-// outgoing is a message on its way out. To more devices than one epoch holds it
-// leaves as several entries with one commitment, one for each part.
-type outgoing struct {
-	group    group.ID
-	payload  []byte
-	priority ledger.Priority
-	part     int
-	first    ledger.ID // the entry of part 0, once it is sent
-	opening  *[32]byte // its opening
+// prepareSend sees to it that this device may write, and that nothing said before
+// is left to be sent.
+func (n *Node) prepareSend(ctx context.Context, id group.ID) error {
+	n.goOn(ctx)
+	if err := n.writable(); err != nil {
+		return err
+	}
+	if _, ok := n.open.keyring.Group(id); !ok {
+		return noGroup(id)
+	}
+	return n.sendRest(ctx)
 }
 
 // sendPart seals, signs, saves and publishes one entry of m.
@@ -143,11 +130,9 @@ func (n *Node) sendPart(ctx context.Context, m *outgoing) (*ledger.Entry, error)
 	if err != nil {
 		return nil, err
 	}
-	if m.part == 0 {
-		m.first, m.opening = e.ID(), &rec.opening
+	if m.opening == nil {
+		m.first, m.opening, m.part = e.ID(), &rec.opening, 1
 		n.showOwn(e, rec)
-	} else {
-		n.open.parts[e.ID()] = m.first
 	}
 	return e, nil
 }
@@ -157,7 +142,7 @@ func (n *Node) sendPart(ctx context.Context, m *outgoing) (*ledger.Entry, error)
 // moves the record to its place among the opened messages and shows it again,
 // which changes nothing.
 func (n *Node) showOwn(e *ledger.Entry, rec *openedRecord) {
-	rec.id = e.ID()
+	rec.id, rec.as = e.ID(), e.ID()
 	msg, _, err := rec.message()
 	if err != nil {
 		return // the drain counts and reports it, or it is no message
@@ -285,7 +270,13 @@ func (n *Node) seal(m *outgoing) (ledger.Header, []byte, *openedRecord, error) {
 	}
 	n.cfg.Step("outbound:reserved")
 	now := n.cfg.Clock.Now()
-	s, err := n.open.keyring.SealPart(m.group, m.part, m.opening, group.Place{Log: h.Log(), Seq: h.Seq}, m.payload, now)
+	at := group.Place{Log: h.Log(), Seq: h.Seq}
+	var s *group.Sealed
+	if m.toward != nil {
+		s, err = n.open.keyring.SealToward(m.group, *m.toward, at, m.payload, now)
+	} else {
+		s, err = n.open.keyring.SealPart(m.group, m.part, m.opening, at, m.payload, now)
+	}
 	if err != nil {
 		return h, nil, nil, fmt.Errorf("node: sealing: %w", err)
 	}
@@ -294,14 +285,19 @@ func (n *Node) seal(m *outgoing) (ledger.Header, []byte, *openedRecord, error) {
 		group: m.group, hlc: h.HLC, received: now.UnixMilli(), priority: m.priority,
 		flags: flagProvable, opening: s.Opening, tagKey: s.TagKey, payload: m.payload,
 	}
-	if m.part > 0 {
-		rec.flags, rec.payload = flagPart, m.first[:]
+	if m.opening != nil {
+		rec.flags, rec.payload = flagPart, nil
 	}
 	raw, err := rec.marshal()
 	if err != nil {
 		return h, nil, nil, err
 	}
-	if err := n.saveGroup(s.Changes, secretChange(outKey(h.Log(), h.Seq), raw)); err != nil {
+	also := []vault.Change{secretChange(outKey(h.Log(), h.Seq), raw)}
+	if m.opening == nil && m.parts > 1 {
+		m.rest = restKey(h.Log(), h.Seq)
+		also = append(also, secretChange(m.rest, raw))
+	}
+	if err := n.saveGroup(s.Changes, also...); err != nil {
 		return h, nil, nil, err
 	}
 	n.cfg.Step("outbound:state")

@@ -201,10 +201,22 @@ func (n *Node) paperWanted(ids []string) (map[ledger.ID]bool, error) {
 		if err != nil || len(raw) != len(ledger.ID{}) {
 			return nil, invalid("a message's id is 64 hexadecimal characters, as 'tocsin watch' and the proofs show it")
 		}
-		if _, ok := n.open.inbox.Message(inbox.EntryID(raw)); !ok {
+		it, ok := n.open.inbox.Message(inbox.EntryID(raw))
+		if !ok {
 			return nil, fmt.Errorf("%w: no message %s is here", ErrNotFound, id)
 		}
 		wanted[ledger.ID(raw)] = true
+		log, err := identity.ParseLogID(it.From.Log)
+		if err != nil {
+			return nil, fmt.Errorf("node: the log of message %s: %w", id, err)
+		}
+		entries, err := n.entriesOf(n.ctx, log, it.Seq)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries { // in a large group, one for each part of it
+			wanted[e.ID()] = true
+		}
 	}
 	return wanted, nil
 }

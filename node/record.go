@@ -28,7 +28,6 @@ const (
 	prefixWait    = "wait/"               // wait/<tag>/<log>/<seq>: sealed under an epoch we do not hold
 	prefixReceipt = "receipt/"            // receipt/<group>/<entry id>: a receipt that we owe
 	prefixAbsent  = "absent/"             // absent/<log>/<seq>: an entry that was passed before its body came
-	prefixPart    = "part/"               // part/<entry id>: the id of the first entry of the same message of ours
 )
 
 func messageKey(log identity.LogID, seq uint64) string {
@@ -42,8 +41,6 @@ func outKey(log identity.LogID, seq uint64) string {
 func absentKey(log identity.LogID, seq uint64) string {
 	return fmt.Sprintf("%s%s/%016x", prefixAbsent, log, seq)
 }
-
-func partKey(id ledger.ID) string { return prefixPart + id.String() }
 
 func cursorKey(log identity.LogID) string { return prefixCursor + log.String() }
 
@@ -133,6 +130,7 @@ func parseReceiptKey(key string) (group.ID, ledger.ID, error) {
 // was not yet signed.
 type openedRecord struct {
 	id       ledger.ID
+	as       ledger.ID // of the message: that of the first of its entries (parts.go)
 	group    group.ID
 	hlc      uint64
 	received int64 // milliseconds since the Unix epoch
@@ -151,18 +149,19 @@ const (
 	flagProvable  recordFlags = 1 << iota // it matches the commitment of its signed header
 	flagRemoved                           // said after its author was removed
 	flagBroadcast                         // said to everybody; the payload says why
-	flagPart                              // a further entry of a message to more devices than one epoch holds; payload is the id of the first
+	flagPart                              // under "out/": a further entry of a message to more devices than one epoch holds; without its payload
 	knownFlags    = flagProvable | flagRemoved | flagBroadcast | flagPart
 )
 
 func (f recordFlags) has(want recordFlags) bool { return f&want == want }
 
-const openedRecordVersion = 2
+const openedRecordVersion = 3
 
 func (r *openedRecord) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(openedRecordVersion)
 	b.AddBytes(r.id[:])
+	b.AddBytes(r.as[:])
 	b.AddBytes(r.group[:])
 	b.AddUint64(r.hlc)
 	b.AddUint64(uint64(r.received))
@@ -193,7 +192,7 @@ func parseOpenedRecord(raw []byte) (*openedRecord, error) {
 	var received uint64
 	var payload, by cryptobyte.String
 	s := cryptobyte.String(raw)
-	ok := s.ReadUint8(&version) && s.CopyBytes(r.id[:]) && s.CopyBytes(r.group[:]) &&
+	ok := s.ReadUint8(&version) && s.CopyBytes(r.id[:]) && s.CopyBytes(r.as[:]) && s.CopyBytes(r.group[:]) &&
 		s.ReadUint64(&r.hlc) && s.ReadUint64(&received) && s.ReadUint8(&priority) &&
 		s.ReadUint8(&flags) && s.CopyBytes(r.opening[:]) && s.CopyBytes(r.tagKey[:]) &&
 		s.ReadUint24LengthPrefixed(&payload) && s.ReadUint8LengthPrefixed(&by) && s.Empty()

@@ -174,8 +174,11 @@ func (n *Node) showGroup(id group.ID) {
 // applyToInbox shows an opened message and says what changed. n.mu is held.
 func (n *Node) applyToInbox(o opened) inbox.Change {
 	received := time.UnixMilli(o.rec.received)
+	if o.rec.as != o.rec.id {
+		n.open.split[o.rec.as] = o.rec.id
+	}
 	if a, ok := o.msg.Content.(*message.Attachment); ok {
-		n.attached.learn(o.rec.id, o.rec.group, a)
+		n.attached.learn(o.rec.as, o.rec.group, a)
 	}
 	_, reason, err := o.rec.message()
 	if err != nil {
@@ -185,8 +188,8 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 		n.showBroadcasts()
 	}
 	change := n.open.inbox.Apply(inbox.Item{
-		ID: inbox.EntryID(o.rec.id), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
-		From: n.authorOf(o.log, received), Message: n.joinParts(o.msg), Sent: o.msg.Sent, Received: received,
+		ID: inbox.EntryID(o.rec.as), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
+		From: n.authorOf(o.log, received), Message: o.msg, Sent: o.msg.Sent, Received: received,
 		Priority: o.rec.priority.String(), Own: n.mine(o.log), Provable: o.rec.flags.has(flagProvable),
 		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
 		Forked: n.beyondFork(o.log, o.seq), AfterClosing: n.afterClosing(o.log, o.seq),
@@ -195,20 +198,6 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 		n.escalateSoon()
 	}
 	return change
-}
-
-// joinParts has what points at a message that left as several entries, such as a
-// receipt or an answer, point at the first.
-func (n *Node) joinParts(m message.Message) message.Message {
-	if len(n.open.parts) == 0 {
-		return m
-	}
-	return message.Redirect(m, func(id message.EntryID) message.EntryID {
-		if first, ok := n.open.parts[id]; ok {
-			return first
-		}
-		return id
-	})
 }
 
 // Conversations returns all groups of this device, the most recent first.

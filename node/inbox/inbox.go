@@ -270,6 +270,14 @@ func (in *Inbox) Apply(it Item) Change {
 	return Change{New: true, Shown: true, Board: boarded(it.Message.Kind())}
 }
 
+// Knows reports whether an entry was applied.
+func (in *Inbox) Knows(id EntryID) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	_, ok := in.seen[id]
+	return ok
+}
+
 // Erase takes messages out, for good: they are shown no more, and applying one of them later shows nothing. Receipts are not taken
 // back, because they hold nothing that was said.
 func (in *Inbox) Erase(ids ...EntryID) {
