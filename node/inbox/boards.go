@@ -104,11 +104,11 @@ func (b *boards) remove(id EntryID) {
 }
 
 // contents calls f for the messages of a kind that count, in order. f changes nothing of them. What acts on others and was retracted
-// counts no more.
+// counts no more, but for incidents: those are ended, and never unsaid, since what is fixed when one is made would be free again.
 func contents[C message.Content](b *boards, k message.Kind, f func(it *Item, c C)) {
 	for i := range b.said[k] {
 		it := &b.said[k][i]
-		if c, ok := it.Message.Content.(C); ok && !discarded(it) && !(acts(k) && b.retracted(it) != "") {
+		if c, ok := it.Message.Content.(C); ok && !discarded(it) && !(acts(k) && k != message.KindIncident && b.retracted(it) != "") {
 			f(it, c)
 		}
 	}

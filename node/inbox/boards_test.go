@@ -362,11 +362,16 @@ func drawStory(t *rapid.T) (items []Item) {
 			&message.Incident{Name: "i", Mode: rapid.SampledFrom([]message.Mode{message.Live, message.Exercise}).Draw(t, "mode"), State: message.IncidentDeclared},
 			&message.Role{Role: "r", Action: message.RoleTake, Until: epoch.Add(3 * time.Hour)}, &message.Role{Role: "r", Action: message.RoleRelease},
 			&message.Retract{Entry: target(), Reason: "r"}, &message.Receipt{State: message.Acknowledged, Entries: []message.EntryID{target()}},
-			&message.Decision{Decision: "d", Corrects: target()}, &message.METHANE{Supersedes: target()},
+			&message.Decision{Decision: "d", Corrects: target(), After: target(), Decider: message.PersonAddress("nhs.example/gmc/amal")}, &message.METHANE{Supersedes: target()},
+			&message.Text{Body: "for a role"}, &message.Receipt{State: message.Read, Entries: []message.EntryID{target()}},
+			&message.Role{Role: "r", Action: message.RoleHandOver, To: message.PersonAddress("nhs.example/gmc/ben")},
 		}
 		at := epoch.Add(time.Duration(n) * time.Minute)
 		items = append(items, Item{ID: nid(n), Group: gid(1), HLC: uint64(rapid.IntRange(1, 12).Draw(t, "hlc")), Sent: at, Received: at,
 			From: person(rapid.SampledFrom(people).Draw(t, "who")), Message: message.Message{Sent: at, Content: rapid.SampledFrom(contents).Draw(t, "content")}})
+		if last := &items[n-1].Message; last.Kind() == message.KindText {
+			last.For = []string{message.RoleAddress("r"), message.PersonAddress("nhs.example/gmc/chidi")}
+		}
 	}
 	return items
 }
@@ -374,13 +379,15 @@ func drawStory(t *rapid.T) (items []Item) {
 // views is everything that an inbox says once the items are applied.
 func views(items []Item) []any {
 	b := newBoard("amal", "ben", "chidi")
+	b.in.SetReader("nhs.example/gmc/ben")
 	for _, it := range items {
 		b.in.Apply(it)
 	}
 	incident, _ := b.in.Incident(b.group)
 	conversation, _ := b.in.Conversation(b.group)
 	return []any{b.in.Messages(b.group, 0, 0), b.in.CallOuts(b.group), b.in.Casualties(b.group), b.in.Tasks(b.group), b.in.Decisions(b.group),
-		b.in.Alerts(b.group), incident, b.in.Duties(b.group, epoch.Add(time.Hour)), conversation, b.in.Escalations(), b.in.Search(Query{Words: "w"})}
+		b.in.Alerts(b.group), incident, b.in.Duties(b.group, epoch.Add(time.Hour)), conversation, b.in.Escalations(), b.in.Search(Query{Words: "w"}),
+		b.in.Timeline(b.group, true), b.in.Reports(b.group), b.in.Calls(b.group)}
 }
 
 // filled is an inbox of n texts in one conversation of ten.

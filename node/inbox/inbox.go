@@ -70,6 +70,9 @@ type Group struct {
 	Members []Author
 	// HLC is the clock of the operation that made the group, 0 when unknown; it places a conversation without messages.
 	HLC uint64
+	// Ran are the devices that run the group or ever did. What they said of its incident counts for good: who hands a group over does
+	// not take its incident along, nor its being an exercise.
+	Ran []string
 }
 
 // Item is one opened message. A caller of Apply fills the first part; the second part is filled in by Messages.
@@ -110,6 +113,11 @@ type Item struct {
 	Retracted string
 	// ReplacedBy is the message that brings this one up to date or corrects it; zero for none.
 	ReplacedBy EntryID
+	// Exercise: the incident of the conversation is one, and so is everything said there.
+	Exercise bool
+	// For says who gets the message by each of its addresses; nil where it is for all. ForMe: this device's reader is among them.
+	For   []Addressee
+	ForMe bool
 
 	words string // what a search looks through
 }
@@ -137,6 +145,8 @@ type Conversation struct {
 	Last    *Item // the last one, nil for none; a copy
 	// HLC places the conversation in the list: that of its last message, else of its making.
 	HLC uint64
+	// Exercise: its incident is one; Over: its incident was stood down or cancelled.
+	Exercise, Over bool
 }
 
 // Change says what an Apply changed, so that the node can tell its listeners.
@@ -158,6 +168,8 @@ type conversation struct {
 	items  []Item
 	unread int
 	boards boards
+	// exercise and over are what the incident says ([conversation.settle]).
+	exercise, over bool
 }
 
 // receiptKey: a receipt counts only for a message of the group it was sealed to, so a member of one group cannot report
@@ -206,6 +218,9 @@ type Inbox struct {
 	erased        map[EntryID]bool  // messages that are shown no more, applied or not
 	conversations map[GroupID]*conversation
 	receipts      map[receiptKey]*marks
+	// readings are when addressed messages, and those that have not come yet, were read: the clock of the first receipt of each person.
+	readings map[receiptKey]map[string]uint64
+	reader   string // the person whose device this is; empty where nobody is told
 }
 
 // New returns an empty inbox.
@@ -215,6 +230,7 @@ func New() *Inbox {
 		erased:        map[EntryID]bool{},
 		conversations: map[GroupID]*conversation{},
 		receipts:      map[receiptKey]*marks{},
+		readings:      map[receiptKey]map[string]uint64{},
 	}
 }
 
@@ -228,6 +244,7 @@ func (in *Inbox) SetGroup(g Group) {
 	})
 	c := in.conversation(g.ID)
 	c.group, c.known = g, true
+	c.settle()
 }
 
 func (in *Inbox) conversation(id GroupID) *conversation {
@@ -256,12 +273,19 @@ func (in *Inbox) Apply(it Item) Change {
 		return Change{New: true}
 	}
 	c.boards.add(it)
+	if it.Message.Kind() == message.KindIncident {
+		c.settle()
+	}
+	if !addressed(&it) {
+		delete(in.readings, receiptKey{it.Group, it.ID})
+	}
 	if !shown {
 		return Change{New: true, Board: true}
 	}
 	// The second part of an item is ours to fill.
 	it.Delivered, it.Read, it.Acknowledged, it.Recipients, it.State, it.Unread = nil, nil, nil, 0, "", false
 	it.Retracted, it.ReplacedBy, it.words = "", EntryID{}, searchText(it)
+	it.Exercise, it.For, it.ForMe = false, nil, false
 	at, _ := slices.BinarySearchFunc(c.items, it, before)
 	c.items = slices.Insert(c.items, at, it)
 	if !it.Own && !in.readHere(it) {
@@ -291,6 +315,7 @@ func (in *Inbox) Erase(ids ...EntryID) {
 		}
 		c := in.conversations[at.group]
 		c.boards.remove(id)
+		c.settle()
 		if !at.shown {
 			continue
 		}
@@ -330,6 +355,9 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 	far := reachedBy(receipt.State)
 	for _, entry := range receipt.Entries {
 		key := receiptKey{it.Group, entry}
+		if far >= reachedReader {
+			in.noteReading(c, key, &it)
+		}
 		m := in.receipts[key]
 		if m == nil {
 			m = &marks{by: map[string]reached{}}
@@ -384,7 +412,7 @@ func (in *Inbox) Conversation(id GroupID) (Conversation, bool) {
 func (in *Inbox) view(c *conversation) Conversation {
 	v := Conversation{
 		ID: c.group.ID, Name: c.group.Name, Kind: c.group.Kind, Members: slices.Clone(c.group.Members),
-		Count: len(c.items), Unread: c.unread, HLC: c.group.HLC,
+		Count: len(c.items), Unread: c.unread, HLC: c.group.HLC, Exercise: c.exercise, Over: c.over,
 	}
 	if n := len(c.items); n > 0 {
 		last := in.fill(c, c.items[n-1])
@@ -458,6 +486,8 @@ func (in *Inbox) fill(c *conversation, it Item) Item {
 	slices.Sort(it.Acknowledged)
 	it.Unread = !it.Own && (m == nil || !m.own)
 	c.boards.mark(&it)
+	it.Exercise = c.exercise
+	in.address(c, &it)
 	switch {
 	case len(it.Acknowledged) > 0:
 		it.State = StateAcknowledged

@@ -30,6 +30,27 @@ type IncidentStep struct {
 // Exercise reports whether everything said in the conversation belongs to an exercise.
 func (i Incident) Exercise() bool { return i.Mode == message.Exercise }
 
+// Over reports whether the incident has come to its end.
+func (i Incident) Over() bool {
+	return i.State == message.IncidentStoodDown || i.State == message.IncidentCancelled
+}
+
+// Begun reports whether there is something to do for whoever has an action card.
+func (i Incident) Begun() bool {
+	return i.State == message.IncidentStandby || i.State == message.IncidentDeclared
+}
+
+// settle works out what the incident says of the whole conversation.
+func (c *conversation) settle() {
+	i, made := c.incident()
+	c.exercise, c.over = made && i.Exercise(), made && i.Over()
+}
+
+// ran reports whether a device runs the group or ever did.
+func (c *conversation) ran(a Author) bool {
+	return c.runs(a) || slices.Contains(c.group.Ran, a.device()) || slices.Contains(c.group.Ran, a.Log)
+}
+
 // Incident returns the incident of a conversation; false if none was made there.
 func (in *Inbox) Incident(id GroupID) (out Incident, ok bool) {
 	in.board(id, func(c *conversation) { out, ok = c.incident() })
@@ -42,7 +63,7 @@ func (c *conversation) incident() (out Incident, ok bool) {
 		switch {
 		case out.State != "" && said.Mode != out.Mode:
 			step.Refused = "live or exercise is fixed when an incident is made"
-		case !c.runs(it.From):
+		case !c.ran(it.From):
 			step.Refused = "its author does not run the group"
 		case !out.State.May(said.State):
 			step.Refused = "the incident cannot go there from where it stood"

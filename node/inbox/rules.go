@@ -59,7 +59,7 @@ func (in *Inbox) Check(s Saying) error {
 	case *message.METHANE:
 		return pointsAt[*message.METHANE](in, c, EntryID(m.Supersedes), "an earlier M/ETHANE report")
 	case *message.Decision:
-		return pointsAt[*message.Decision](in, c, EntryID(m.Corrects), "an earlier decision")
+		return in.checkDecision(c, s, m)
 	}
 	return nil
 }
@@ -237,6 +237,10 @@ func (in *Inbox) checkRetract(c *conversation, s Saying, m *message.Retract) err
 		return refuse("no such message is in this conversation; look its id up")
 	case !samePerson(it.From, s.From):
 		return refuse("only its author can retract a message")
+	case it.Message.Kind() == message.KindDecision:
+		return refuse("an entry of the decision log is not retracted; correct it with a new one that points at it")
+	case it.Message.Kind() == message.KindIncident:
+		return refuse("an incident is not retracted; stand it down or cancel it")
 	}
 	return nil
 }

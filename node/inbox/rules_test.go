@@ -25,7 +25,8 @@ func TestCheck(t *testing.T) {
 	ended := b.says("amal", &message.Alert{What: "w", Where: "w", To: []string{ben}})
 	b.says("amal", &message.AlertCancel{Alert: id(ended), Reason: "r"})
 	b.says("chidi", &message.Role{Role: "registrar", Action: message.RoleTake, Until: until})
-	b.says("amal", &message.Incident{Name: "i", Mode: message.Exercise, State: message.IncidentDeclared})
+	incident := b.says("amal", &message.Incident{Name: "i", Mode: message.Exercise, State: message.IncidentDeclared})
+	decision := b.says("amal", &message.Decision{Decision: "d", Decider: amal})
 	text := b.says("ben", &message.Text{Body: "x"})
 	report := b.says("ben", &message.METHANE{Location: "l"})
 
@@ -70,6 +71,13 @@ func TestCheck(t *testing.T) {
 		{"a newer report", "amal", &message.METHANE{Supersedes: id(report)}, ""},
 		{"a newer report of a text", "amal", &message.METHANE{Supersedes: id(text)}, "M/ETHANE"},
 		{"a correction of a text", "amal", &message.Decision{Corrects: id(text)}, "decision"},
+		{"a decision", "amal", &message.Decision{Decider: amal}, ""},
+		{"a decision of tomorrow", "amal", &message.Decision{Decider: amal, At: epoch.Add(24 * time.Hour)}, "still to come"},
+		{"another's decision", "ben", &message.Decision{Decider: amal}, "loggist"},
+		{"another's decision, by the loggist", "ben", &message.Decision{Decider: amal, Loggist: ben}, ""},
+		{"one's own decision, by a loggist who is another", "amal", &message.Decision{Decider: amal, Loggist: ben}, "loggist"},
+		{"retracting a decision", "amal", &message.Retract{Entry: id(decision)}, "correct it"},
+		{"retracting an incident", "amal", &message.Retract{Entry: id(incident)}, "stand it down"},
 	} {
 		err := b.in.Check(Saying{Group: b.group, From: person(s.who), Admin: s.who == "amal", Content: s.c, Priority: "routine", Now: epoch.Add(time.Hour)})
 		switch {

@@ -79,28 +79,3 @@ func (c *conversation) task(it Item, content *message.Task) Task {
 func (c *conversation) mayMove(task Item, content *message.Task, u *Item) bool {
 	return samePerson(task.From, u.From) || c.addressed(content.To, u.From, saidAt(u), u)
 }
-
-// Decision is one entry of the decision log.
-type Decision struct {
-	// Number counts the entries of the log from 1 in their order. It can change while devices have not all synchronised; the
-	// entry's id does not.
-	Number  int
-	Item    Item
-	Content *message.Decision
-	// Corrected is the entry that corrects this one, Corrects the number of the one that this corrects; 0 for none.
-	Corrects int
-}
-
-// Decisions returns the decision log of a conversation in its order. Nothing leaves it: what was corrected or retracted stays
-// and says so.
-func (in *Inbox) Decisions(id GroupID) (out []Decision) {
-	numbers := make(map[EntryID]int)
-	in.board(id, func(c *conversation) {
-		contents(&c.boards, message.KindDecision, func(it *Item, content *message.Decision) {
-			n := len(out) + 1
-			numbers[it.ID] = n
-			out = append(out, Decision{Number: n, Item: in.fill(c, *it), Content: content, Corrects: numbers[EntryID(content.Corrects)]})
-		})
-	})
-	return out
-}

@@ -41,6 +41,15 @@ func (d *Decision) Fields() []Field {
 	}
 }
 
+// WrittenBy reports whether a person may write the entry: who decided, where no loggist is named, or the loggist.
+func (d *Decision) WrittenBy(person string) bool {
+	by, _ := PersonOf(d.Decider)
+	if d.Loggist != "" {
+		by, _ = PersonOf(d.Loggist)
+	}
+	return person != "" && by == person
+}
+
 func (d *Decision) rules() error {
 	if _, ok := PersonOf(d.Decider); !ok {
 		return fmt.Errorf("%w: the field %q (decider) must name a person, not a role: a decision is somebody's", ErrInvalid, "Decided by")
