@@ -123,6 +123,9 @@ func (t *quicTransport) admit(ctx context.Context, conn transport.CapableConn, d
 }
 
 func (t *quicTransport) exchange(ctx context.Context, conn transport.CapableConn, dialler bool) (*proof, error) {
+	if err := t.links.unbarred(conn.RemotePeer()); err != nil {
+		return nil, err
+	}
 	raw, err := helloOf(conn)
 	if err != nil {
 		return nil, err

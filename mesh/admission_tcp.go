@@ -111,6 +111,9 @@ func (s *security) handshake(ctx context.Context, insecure net.Conn, p peer.ID, 
 }
 
 func (s *security) exchange(conn sec.SecureConn, dialler bool) (*proof, error) {
+	if err := s.links.unbarred(conn.RemotePeer()); err != nil {
+		return nil, err
+	}
 	p, err := s.desk.exchangeHellos(conn, conn.RemotePeer(), dialler)
 	if err != nil {
 		return nil, err

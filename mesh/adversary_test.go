@@ -19,38 +19,62 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
 	"google.golang.org/protobuf/proto"
 )
 
 // Raw adversaries against a real Mesh. Each holds a good credential, which is the
 // worst case: strangers get no further than the handshake (attack_test.go). While
-// it does its worst, a neighbour sends frames to the victim, and what that costs is held
-// against the same without the adversary: the p99 of delivery and the memory at most
-// doubled (with a floor for what a busy machine does to small numbers), the
-// adversary cut off or ignored, and the counters tell. TOCSIN_ADVERSARY=2m makes each
-// last that long; by default all last about ten seconds together.
+// it does its worst, a neighbour sends frames to the victim, all of which arrive; the
+// adversary is cut off or ignored, and the counters tell. In the short form all last about
+// ten seconds together, in one process. TOCSIN_ADVERSARY=2m makes each attack last that
+// long, from a process of its own, and holds delivery and memory against calm times
+// (siege_test.go).
+
+// prey is the victim as its adversary knows it.
+type prey struct {
+	id    peer.ID
+	addrs []ma.Multiaddr
+	topic string
+	ids   func() []string // of frames that it may hold
+}
+
+func (s *station) prey() prey {
+	return prey{
+		id: s.ID(), topic: s.gossip.names[0],
+		// The listener of circuits is among them too, in any order.
+		addrs: slices.DeleteFunc(s.host.Network().ListenAddresses(), isCircuit),
+		ids: func() (ids []string) {
+			for id := range s.store.all() {
+				ids = append(ids, string(id[:]))
+			}
+			return ids
+		},
+	}
+}
 
 // villainy is one adversary.
 type villainy struct {
 	name string
 	// attack does its worst until ctx ends. v is a host with a good credential,
 	// connected to the victim as often as it is let in.
-	attack func(ctx context.Context, v host.Host, victim *station)
+	attack func(ctx context.Context, v host.Host, victim prey)
 	// told reports whether the counters tell of it; nil where there is nothing to
 	// tell, because nobody is asked.
 	told func(s Stats) bool
 }
 
 func villainies() []villainy {
-	topic := func(v *station) string { return v.gossip.names[0] }
-	flood := func(make func(victim *station, n int) []byte) func(context.Context, host.Host, *station) {
-		return func(ctx context.Context, v host.Host, victim *station) {
+	flood := func(make func(victim prey, n int) []byte) func(context.Context, host.Host, prey) {
+		return func(ctx context.Context, v host.Host, victim prey) {
 			rawGossip(ctx, v, victim, func(s network.Stream) error {
 				for n := 0; ctx.Err() == nil; n++ {
 					if _, err := s.Write(make(victim, n)); err != nil {
@@ -61,64 +85,61 @@ func villainies() []villainy {
 			})
 		}
 	}
-	rpcs := func(make func(victim *station, n int) *pb.RPC) func(context.Context, host.Host, *station) {
-		return flood(func(victim *station, n int) []byte {
+	rpcs := func(make func(victim prey, n int) *pb.RPC) func(context.Context, host.Host, prey) {
+		return flood(func(victim prey, n int) []byte {
 			return mustRPC(make(victim, n))
 		})
 	}
 	control := func(c *pb.ControlMessage) *pb.RPC { return &pb.RPC{Control: c} }
 	return []villainy{
-		{"malformed", flood(func(*station, int) []byte { return []byte{5, 0xff, 0xff, 0xff, 0xff, 0xff} }),
+		{"malformed", flood(func(prey, int) []byte { return []byte{5, 0xff, 0xff, 0xff, 0xff, 0xff} }),
 			func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
-		{"recursive", flood(func(*station, int) []byte {
+		{"recursive", flood(func(prey, int) []byte {
 			// Groups within groups, as deep as an RPC may be long.
 			return append(binary.AppendUvarint(nil, 100_000), bytes.Repeat([]byte{0x1b}, 100_000)...)
 		}), func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
-		{"oversized control", rpcs(func(v *station, n int) *pb.RPC {
-			return control(&pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: new(topic(v)), MessageIDs: manyIDs(n, 7000)}}})
+		{"oversized control", rpcs(func(v prey, n int) *pb.RPC {
+			return control(&pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: new(v.topic), MessageIDs: manyIDs(n, 7000)}}})
 		}), func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
-		{"oversized RPC", flood(func(*station, int) []byte {
+		{"oversized RPC", flood(func(prey, int) []byte {
 			return append(binary.AppendUvarint(nil, 1<<30), make([]byte, 64<<10)...)
 		}), func(s Stats) bool { return s.Malformed > 0 && s.Cut[blameMalformed] > 0 }},
-		{"subscriptions", rpcs(func(v *station, n int) *pb.RPC {
+		{"subscriptions", rpcs(func(v prey, n int) *pb.RPC {
 			rpc := new(pb.RPC)
 			for i := range 100 {
 				rpc.Subscriptions = append(rpc.Subscriptions, &pb.RPC_SubOpts{Subscribe: new(true), Topicid: new(fmt.Sprint(n, i))})
 			}
 			return rpc
 		}), func(s Stats) bool { return s.Budget["subscriptions"] > 0 && s.Cut[blameFlood] > 0 }},
-		{"graft and prune", rpcs(func(v *station, n int) *pb.RPC {
+		{"graft and prune", rpcs(func(v prey, n int) *pb.RPC {
 			c := new(pb.ControlMessage)
 			for range 20 {
-				c.Graft = append(c.Graft, &pb.ControlGraft{TopicID: new(topic(v))})
-				c.Prune = append(c.Prune, &pb.ControlPrune{TopicID: new(topic(v)), Backoff: new(uint64(1 << 60))})
+				c.Graft = append(c.Graft, &pb.ControlGraft{TopicID: new(v.topic)})
+				c.Prune = append(c.Prune, &pb.ControlPrune{TopicID: new(v.topic), Backoff: new(uint64(1 << 60))})
 			}
 			return control(c)
 		}), func(s Stats) bool { return s.Budget["graft-prune"] > 0 && s.Cut[blameFlood] > 0 }},
-		{"ihave", rpcs(func(v *station, n int) *pb.RPC {
-			return control(&pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: new(topic(v)), MessageIDs: manyIDs(n, 4000)}}})
+		{"ihave", rpcs(func(v prey, n int) *pb.RPC {
+			return control(&pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: new(v.topic), MessageIDs: manyIDs(n, 4000)}}})
 		}), func(s Stats) bool { return s.Budget["ihave"] > 0 && s.Cut[blameFlood] > 0 }},
-		{"iwant", rpcs(func(v *station, n int) *pb.RPC {
-			ids := manyIDs(n, 3000)
-			for id := range v.store.all() {
-				ids = append(ids, string(id[:]))
-			}
+		{"iwant", rpcs(func(v prey, n int) *pb.RPC {
+			ids := append(manyIDs(n, 3000), v.ids()...)
 			return control(&pb.ControlMessage{Iwant: []*pb.ControlIWant{{MessageIDs: ids[:min(len(ids), 5000)]}}})
 		}), func(s Stats) bool { return s.Budget["iwant"] > 0 && s.Cut[blameFlood] > 0 }},
-		{"idontwant", rpcs(func(v *station, n int) *pb.RPC {
+		{"idontwant", rpcs(func(v prey, n int) *pb.RPC {
 			return control(&pb.ControlMessage{Idontwant: []*pb.ControlIDontWant{{MessageIDs: manyIDs(n, 4000)}}})
 		}), func(s Stats) bool { return s.Budget["idontwant"] > 0 && s.Cut[blameFlood] > 0 }},
-		{"empty RPCs", rpcs(func(*station, int) *pb.RPC { return control(new(pb.ControlMessage)) }),
+		{"empty RPCs", rpcs(func(prey, int) *pb.RPC { return control(new(pb.ControlMessage)) }),
 			func(s Stats) bool { return s.Budget["rpcs"] > 0 && s.Cut[blameFlood] > 0 }},
-		{"invalid frames", rpcs(func(v *station, n int) *pb.RPC {
-			return &pb.RPC{Publish: []*pb.Message{{Topic: new(topic(v)), Data: fmt.Appendf(nil, "bad %d", n)}}}
+		{"invalid frames", rpcs(func(v prey, n int) *pb.RPC {
+			return &pb.RPC{Publish: []*pb.Message{{Topic: new(v.topic), Data: fmt.Appendf(nil, "bad %d", n)}}}
 		}), func(s Stats) bool { return s.Rejected >= 4 && s.Blamed[blameRejected] > 0 }},
-		{"valid frames of its own", rpcs(func(v *station, n int) *pb.RPC {
-			return &pb.RPC{Publish: []*pb.Message{{Topic: new(topic(v)), Data: fmt.Appendf(nil, "flood %d", n)}}}
+		{"valid frames of its own", rpcs(func(v prey, n int) *pb.RPC {
+			return &pb.RPC{Publish: []*pb.Message{{Topic: new(v.topic), Data: fmt.Appendf(nil, "flood %d", n)}}}
 		}), func(s Stats) bool { return s.Budget[budgetAuthor] > 0 && s.Budget["rpcs"] > 0 }},
-		{"sync noise", func(ctx context.Context, v host.Host, victim *station) {
+		{"sync noise", func(ctx context.Context, v host.Host, victim prey) {
 			for n := 0; ctx.Err() == nil; n++ {
-				s, err := v.NewStream(ctx, victim.ID(), SyncProtocol)
+				s, err := v.NewStream(ctx, victim.id, SyncProtocol)
 				if err != nil {
 					again(ctx, v, victim)
 					continue
@@ -128,41 +149,39 @@ func villainies() []villainy {
 				s.Reset()
 			}
 		}, func(s Stats) bool { return s.SyncRefused["frame"] > 0 && s.Cut[blameSync] > 0 }},
-		{"slow reader", func(ctx context.Context, v host.Host, victim *station) {
+		{"slow reader", func(ctx context.Context, v host.Host, victim prey) {
 			// It subscribes and never reads; nor does it ever close.
 			v.SetStreamHandler(GossipProtocol, func(network.Stream) { <-ctx.Done() })
 			again(ctx, v, victim)
 			rawGossip(ctx, v, victim, func(s network.Stream) error {
-				_, err := s.Write(mustRPC(&pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: new(true), Topicid: new(topic(victim))}}}))
+				_, err := s.Write(mustRPC(&pb.RPC{Subscriptions: []*pb.RPC_SubOpts{{Subscribe: new(true), Topicid: new(victim.topic)}}}))
 				if err == nil {
 					<-ctx.Done()
 				}
 				return err
 			})
 		}, nil}, // TestSlowReader: what it is owed is bounded, dropped and counted
-		{"wrong protocols", func(ctx context.Context, v host.Host, victim *station) {
+		{"wrong protocols", func(ctx context.Context, v host.Host, victim prey) {
 			for n := 0; ctx.Err() == nil; n++ {
-				if s, err := v.NewStream(ctx, victim.ID(), protocol.ID(fmt.Sprintf("/meshsub/%d", n))); err == nil {
+				if s, err := v.NewStream(ctx, victim.id, protocol.ID(fmt.Sprintf("/meshsub/%d", n))); err == nil {
 					s.Reset()
 				}
 				again(ctx, v, victim)
 			}
 		}, nil},
-		{"half-open dials", func(ctx context.Context, v host.Host, victim *station) {
+		{"half-open dials", func(ctx context.Context, v host.Host, victim prey) {
 			var open []net.Conn
 			defer func() {
 				for _, c := range open {
 					c.Close()
 				}
 			}()
-			// The listener of circuits is among them too, in any order.
-			addrs := slices.DeleteFunc(victim.host.Network().ListenAddresses(), isCircuit)
-			port, err := addrs[0].ValueForProtocol(ma.P_TCP)
+			_, at, err := manet.DialArgs(victim.addrs[0])
 			if err != nil {
 				panic(err) // the victim of this test listens on TCP
 			}
 			for ctx.Err() == nil {
-				c, err := new(net.Dialer).DialContext(ctx, "tcp4", "127.0.0.1:"+port)
+				c, err := new(net.Dialer).DialContext(ctx, "tcp4", at)
 				if err != nil {
 					pause(ctx, time.Millisecond)
 					continue
@@ -202,23 +221,22 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // again connects if it is not connected.
-func again(ctx context.Context, v host.Host, victim *station) {
-	if v.Network().Connectedness(victim.ID()) == network.Connected {
+func again(ctx context.Context, v host.Host, victim prey) {
+	if v.Network().Connectedness(victim.id) == network.Connected {
 		return
 	}
-	v.Network().(*swarm.Swarm).Backoff().Clear(victim.ID())
-	infos := victim.host.Network().ListenAddresses()
-	v.Peerstore().AddAddrs(victim.ID(), infos, time.Hour)
-	if _, err := v.Network().DialPeer(ctx, victim.ID()); err != nil {
+	v.Network().(*swarm.Swarm).Backoff().Clear(victim.id)
+	v.Peerstore().AddAddrs(victim.id, victim.addrs, time.Hour)
+	if _, err := v.Network().DialPeer(ctx, victim.id); err != nil {
 		pause(ctx, 20*time.Millisecond)
 	}
 }
 
 // rawGossip opens gossip streams by hand, one after the other, as fast as it may.
-func rawGossip(ctx context.Context, v host.Host, victim *station, talk func(network.Stream) error) {
+func rawGossip(ctx context.Context, v host.Host, victim prey, talk func(network.Stream) error) {
 	for ctx.Err() == nil {
 		again(ctx, v, victim)
-		s, err := v.NewStream(network.WithNoDial(ctx, "adversary"), victim.ID(), GossipProtocol)
+		s, err := v.NewStream(network.WithNoDial(ctx, "adversary"), victim.id, GossipProtocol)
 		if err != nil {
 			pause(ctx, 5*time.Millisecond)
 			continue
@@ -230,30 +248,26 @@ func rawGossip(ctx context.Context, v host.Host, victim *station, talk func(netw
 	}
 }
 
-// honest measures delivery from one neighbour to another through the victim's
-// mesh for d: the p99 of how long frames took, and the most memory in use.
-func honest(t *testing.T, from, to *station, name string, d time.Duration) (p99 time.Duration, heap uint64, goroutines int) {
+// honest sends from one neighbour to another for d, waits for each frame, and returns
+// the most memory in use meanwhile.
+func honest(t *testing.T, from, to *station, name string, d time.Duration) (heap uint64, goroutines int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	var took []time.Duration
 	for n := 0; ctx.Err() == nil; n++ {
 		<-tick.C
 		frame := fmt.Sprintf("honest %s %d", name, n)
-		begun := time.Now()
 		from.say(t, frame)
 		to.store.awaitFrame(t, frame)
-		took = append(took, time.Since(begun))
 		if n%20 == 0 {
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
 			heap, goroutines = max(heap, m.HeapAlloc+m.StackInuse), max(goroutines, runtime.NumGoroutine())
 		}
 	}
-	slices.Sort(took)
-	return took[len(took)*99/100], heap, goroutines
+	return heap, goroutines
 }
 
 // authored takes the beginning of a frame for its author.
@@ -266,34 +280,30 @@ func authored(cfg *Config) {
 }
 
 func TestAdversaries(t *testing.T) {
-	last, long := 400*time.Millisecond, false // in the short form nothing rests on the speed of the machine
 	if env := os.Getenv("TOCSIN_ADVERSARY"); env != "" {
-		var err error
-		if last, err = time.ParseDuration(env); err != nil {
+		last, err := time.ParseDuration(env)
+		if err != nil {
 			t.Fatalf("TOCSIN_ADVERSARY: %v; write for example 2m", err)
 		}
-		long = true
+		besiege(t, last)
+		return
 	}
+	// Nothing here rests on the speed of the machine.
+	const last = 400 * time.Millisecond
 	for _, a := range villainies() {
 		t.Run(a.name, func(t *testing.T) {
 			if testing.Short() && strings.HasPrefix(a.name, "valid frames") {
 				t.Skip("signing a flood takes minutes under the race detector")
 			}
 			w := newWorld(t)
-			victim := w.start(t, tcpCarrier, authored)
-			friend := w.start(t, tcpCarrier, func(cfg *Config) { authored(cfg); cfg.Static = victim.Addrs() })
-			friend.awaitPeer(t, victim)
-			poll(t, "the topic", func() bool {
-				return len(friend.gossip.routine.ListPeers()) == 1 && len(victim.gossip.routine.ListPeers()) == 1
-			})
+			victim, friend := friends(t, w, authored)
 			runtime.GC()
-			calm, heap, _ := honest(t, friend, victim, "calm", min(last/2, 10*time.Second))
-			d := w.member(t)
-			v := attackerHost(t, intruder{card: func(testing.TB, *world) card { return card{} }}, w.card(d, d.ticket(t, time.Now(), 24*time.Hour)), tcpCarrier, false)
+			heap, _ := honest(t, friend, victim, "calm", last/2)
+			v := villainHost(t, w.villain(t))
 			ctx, cancel := context.WithCancel(t.Context())
 			var raid sync.WaitGroup
-			raid.Go(func() { a.attack(ctx, v, victim) })
-			p99, peak, goroutines := honest(t, friend, victim, "attacked", last)
+			raid.Go(func() { a.attack(ctx, v, victim.prey()) })
+			peak, goroutines := honest(t, friend, victim, "attacked", last)
 			told := a.told == nil || a.told(victim.Stats())
 			for wait := 0; !told && wait < 400; wait++ {
 				honest(t, friend, victim, strconv.Itoa(wait), 20*time.Millisecond)
@@ -302,16 +312,11 @@ func TestAdversaries(t *testing.T) {
 			cancel()
 			raid.Wait()
 			v.Close()
-			t.Logf("p99 %v calm, %v attacked; memory %d KiB calm, %d KiB attacked; %d goroutines", calm, p99, heap>>10, peak>>10, goroutines)
+			t.Logf("memory %d KiB calm, %d KiB attacked; %d goroutines", heap>>10, peak>>10, goroutines)
 			if !told {
-				s := victim.Stats()
-				t.Errorf("the counters do not tell: malformed %d, rejected %d, %v %v %v %v", s.Malformed, s.Rejected, s.Budget, s.Blamed, s.Cut, s.SyncRefused)
+				t.Errorf("the counters do not tell: %s", tale(victim.Stats()))
 			}
-			// Adversary and victim share this machine, so that the floor is what
-			// two busy cores do to a millisecond.
-			if limit := max(2*calm, 150*time.Millisecond); long && p99 > limit {
-				t.Errorf("p99 of honest delivery: %v, at most %v is allowed", p99, limit)
-			}
+			// The adversary's own memory is in it too.
 			if limit := max(2*heap, heap+24<<20); peak > limit {
 				t.Errorf("memory: %d bytes, at most %d are allowed", peak, limit)
 			}
@@ -326,4 +331,34 @@ func TestAdversaries(t *testing.T) {
 			}
 		})
 	}
+}
+
+// friends starts two honest stations that hear each other's gossip.
+func friends(t testing.TB, w *world, change func(*Config)) (victim, friend *station) {
+	t.Helper()
+	victim = w.start(t, tcpCarrier, change)
+	friend = w.start(t, tcpCarrier, func(cfg *Config) { change(cfg); cfg.Static = victim.Addrs() })
+	friend.awaitPeer(t, victim)
+	poll(t, "the topic", func() bool {
+		return len(friend.gossip.routine.ListPeers()) == 1 && len(victim.gossip.routine.ListPeers()) == 1
+	})
+	return victim, friend
+}
+
+// villain is what an adversary shows: a good credential.
+func (w *world) villain(t testing.TB) card {
+	d := w.member(t)
+	return w.card(d, d.ticket(t, time.Now(), 24*time.Hour))
+}
+
+// villainHost is a host that keeps itself to no limit.
+func villainHost(t testing.TB, c card) host.Host {
+	return attackerHost(t, intruder{card: func(testing.TB, *world) card { return card{} }}, c, tcpCarrier, false,
+		libp2p.ResourceManager(&network.NullResourceManager{}))
+}
+
+// tale is what the counters tell of an adversary.
+func tale(s Stats) string {
+	return fmt.Sprintf("malformed %d, rejected %d, throttled %d, knocks %d, budget %v, blamed %v, cut %v, refused %v, sync %v",
+		s.Malformed, s.Rejected, s.Throttled, s.Knocks, s.Budget, s.Blamed, s.Cut, s.Refused, s.SyncRefused)
 }

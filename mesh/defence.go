@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -36,6 +37,15 @@ func newDefence(cfg *Config, l *links, counts *counters) *defence {
 
 // isBarred reports whether p was cut off for now.
 func (l *links) isBarred(p peer.ID) bool { return l.barred != nil && l.barred(p) }
+
+// unbarred refuses a peer that was cut off as soon as its key is proved, which spares us
+// looking at its credential: it may knock again and again.
+func (l *links) unbarred(p peer.ID) error {
+	if l.isBarred(p) {
+		return refused(reasonCut, errors.New("a peer that was cut off"))
+	}
+	return nil
+}
 
 // blame holds word against p, and cuts it off if that is enough. It never blocks.
 func (d *defence) blame(p peer.ID, word string) {

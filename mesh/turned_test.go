@@ -25,7 +25,7 @@ func TestWrongTopicDoesNotPoison(t *testing.T) {
 	d := w.member(t)
 	v := attackerHost(t, intruder{card: func(testing.TB, *world) card { return card{} }}, w.card(d, d.ticket(t, time.Now(), time.Hour)), tcpCarrier, false)
 	t.Cleanup(func() { v.Close() })
-	again(t.Context(), v, victim)
+	again(t.Context(), v, victim.prey())
 	s, err := v.NewStream(network.WithNoDial(t.Context(), "attack"), victim.ID(), GossipProtocol)
 	if err != nil {
 		t.Fatal(err)

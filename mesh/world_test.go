@@ -149,6 +149,8 @@ type frameStore struct {
 	changed  chan struct{} // closed and replaced at each change
 	soon     func(peer.ID)
 	fresh    func(frame []byte) // if set, told of each new frame
+	keep     int                // if set, how many frames are kept
+	order    [][32]byte         // of those kept, the oldest first
 }
 
 func newFrameStore() *frameStore {
@@ -168,11 +170,24 @@ func (s *frameStore) put(frame []byte) bool {
 		return false
 	}
 	s.frames[id] = frame
+	if s.keep > 0 {
+		if s.order = append(s.order, id); len(s.order) > s.keep {
+			delete(s.frames, s.order[0])
+			s.order = s.order[1:]
+		}
+	}
 	s.touch()
 	if s.fresh != nil {
 		s.fresh(frame)
 	}
 	return true
+}
+
+// bound has the store keep its newest frames only, and tell of each that comes.
+func (s *frameStore) bound(keep int, fresh func(frame []byte)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep, s.fresh = keep, fresh
 }
 
 func (s *frameStore) Receive(_ context.Context, _ peer.ID, frame []byte) Verdict {
