@@ -59,9 +59,13 @@ type Config struct {
 	// Thrift is low-bandwidth mode: [ThriftAuto] (or empty), [ThriftOn] or
 	// [ThriftOff].
 	Thrift string
-	// ReceiptDelay is how long delivered-receipts wait to be batched; 0 is
-	// one second.
+	// ReceiptDelay is how long receipts wait for others to go with them; 0 is one
+	// second. Those of stat messages do not wait.
 	ReceiptDelay time.Duration
+	// ReceiptInterval is how often receipts of routine messages leave this device at
+	// most, in one entry; 0 is one minute. The first after a quiet time goes after
+	// ReceiptDelay.
+	ReceiptInterval time.Duration
 	// EpochDevices is the most devices to which one epoch of a group is announced; 0
 	// is [group.MaxMembers]. All devices of a mesh must have the same: rehearsals of
 	// large groups with few devices make it small.
@@ -103,14 +107,17 @@ type Config struct {
 
 // Unsafe names protections that are off. Only rehearsals and tests set any.
 type Unsafe struct {
-	NoAdmission bool // neighbours are not checked
-	NoSync      bool // nothing is pulled
-	NoSeal      bool // payloads leave in the clear
+	NoAdmission  bool // neighbours are not checked
+	NoSync       bool // nothing is pulled
+	NoSeal       bool // payloads leave in the clear
+	NoRules      bool // what does not fit what stands is sent all the same
+	NoEscalation bool // this device raises no step of an alert
 }
 
 const (
-	defaultReceiptDelay = time.Second
-	defaultWitnessPause = 5 * time.Second
+	defaultReceiptDelay    = time.Second
+	defaultReceiptInterval = time.Minute
+	defaultWitnessPause    = 5 * time.Second
 
 	defaultTestimonyPause = 5 * time.Second
 )
@@ -135,6 +142,9 @@ func (c *Config) validate() error {
 	}
 	if c.ReceiptDelay == 0 {
 		c.ReceiptDelay = defaultReceiptDelay
+	}
+	if c.ReceiptInterval == 0 {
+		c.ReceiptInterval = defaultReceiptInterval
 	}
 	c.Carry = c.Carry.OrDefault()
 	if c.IdleLock == 0 {

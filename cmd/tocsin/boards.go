@@ -126,8 +126,8 @@ func (a *app) formCommand(use, short, example, kind, priority string, positional
 			if err != nil {
 				return err
 			}
-			for i, value := range given[1:] {
-				values[positional[i]] = append(values[positional[i]], value)
+			for i, value := range given[1:] { // whom the command line names is called before those that -f adds
+				values[positional[i]] = append([]string{value}, values[positional[i]]...)
 			}
 			for name, value := range fixed {
 				values[name] = []string{value}

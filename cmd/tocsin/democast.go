@@ -137,6 +137,7 @@ func (d *demo) enrolCast(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.mesh = m
 	d.checked("St Mary's and Northgate made an authority each and founded the mesh “North West” (%s)", short(m.id))
 	if err := together(len(d.cast), func(i int) error { return d.initDevice(ctx, d.cast[i]) }); err != nil {
 		return err

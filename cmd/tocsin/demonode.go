@@ -23,6 +23,7 @@ import (
 // to end when it is asked to.
 const (
 	patience       = 30 * time.Second
+	crowdPatience  = 2 * time.Minute // where forty-one nodes share the machine
 	brokenPatience = 12 * time.Second
 	startPatience  = 30 * time.Second
 	stopPatience   = 10 * time.Second
@@ -207,10 +208,19 @@ func (t *tail) String() string {
 // until looks again and again whether something has come true. look returns ""
 // when it has, and otherwise what is still missing; an error ends the wait.
 func (d *demo) until(ctx context.Context, look func(context.Context) (missing string, err error)) error {
-	limit := patience
+	return d.untilWithin(ctx, d.patience(), look)
+}
+
+// patience is for one thing to come true.
+func (d *demo) patience() time.Duration {
 	if d.broken != "" {
-		limit = brokenPatience
+		return brokenPatience
 	}
+	return patience
+}
+
+// untilWithin is until with a bound of its own.
+func (d *demo) untilWithin(ctx context.Context, limit time.Duration, look func(context.Context) (missing string, err error)) error {
 	deadline := time.After(limit)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()

@@ -92,7 +92,7 @@ func (d *demo) strangersAmong(ctx context.Context, nodes []*clinician) (string, 
 // declare is step 3.
 func (d *demo) declare(ctx context.Context) error {
 	amina := d.cast[0]
-	spec := node.GroupSpec{Kind: "incident", Name: "Coach crash, A6 northbound"}
+	spec := node.GroupSpec{Kind: "incident", Name: incidentName}
 	for _, c := range d.cast[1:] {
 		spec.Members = append(spec.Members, c.person())
 	}
@@ -118,7 +118,7 @@ func (d *demo) declare(ctx context.Context) error {
 		return err
 	}
 	d.checked("signed receipts of all four devices came back to %s", amina.first())
-	return nil
+	return d.report(ctx)
 }
 
 // saying is a message that was acknowledged to its sender.
@@ -302,8 +302,11 @@ func without(all []*clinician, one *clinician) []*clinician {
 	return rest
 }
 
-// verifyAll is step 8.
+// verifyAll is the last step.
 func (d *demo) verifyAll(ctx context.Context) error {
+	if err := d.endStaff(); err != nil {
+		return err
+	}
 	if err := d.until(ctx, d.differing); err != nil {
 		return err
 	}
@@ -312,7 +315,7 @@ func (d *demo) verifyAll(ctx context.Context) error {
 		if err := d.run(ctx, c.secret, &last, "log", "verify", "--data", c.dir); err != nil {
 			return fmt.Errorf("%s: %w", c.first(), err)
 		}
-		if !last.Valid || last.Forks > 0 || last.Logs != len(d.cast) {
+		if !last.Valid || last.Forks > 0 || last.Logs != len(d.cast)+len(d.staff) {
 			return fmt.Errorf("the logs of %s do not verify: %+v", c.first(), last)
 		}
 	}

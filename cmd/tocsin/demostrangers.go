@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -186,16 +187,11 @@ func (d *demo) noReadableWord(ctx context.Context, c *clinician) error {
 	if err != nil {
 		return err
 	}
-	for _, text := range d.said {
-		needles := disguises(text)
-		if found := findAny([]byte(metrics), needles); found != "" {
-			return fmt.Errorf("the metrics of %s's node hold a message as %s", c.first(), found)
-		}
-		if err := scanFiles(c.dir, needles); err != nil {
-			return err
-		}
+	look := newSieve(d.said...)
+	if found := look.find([]byte(metrics)); found != "" {
+		return fmt.Errorf("the metrics of %s's node hold a message as %s", c.first(), found)
 	}
-	return nil
+	return scanFiles(c.dir, look)
 }
 
 // sealedOnDisk opens the store of a node that does not run, with the key that
@@ -206,14 +202,11 @@ func (d *demo) sealedOnDisk(ctx context.Context, c *clinician) (entries int, err
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
-	var needles []needle
-	for _, text := range d.said {
-		needles = append(needles, disguises(text)...)
-	}
+	look := newSieve(d.said...)
 	for _, h := range r.all.Frontier() {
 		if err := r.all.Entries(ctx, h.Log, 0, h.Next, func(e *ledger.Entry) error {
 			entries++
-			if found := findAny(e.Frame(), needles); found != "" {
+			if found := look.find(e.Frame()); found != "" {
 				return fmt.Errorf("entry %d of log %s holds a message as %s", e.Header.Seq, short(h.Log.String()), found)
 			}
 			return nil
@@ -254,10 +247,28 @@ func disguises(text string) []needle {
 	return needles
 }
 
-func findAny(haystack []byte, needles []needle) string {
-	for _, n := range needles {
-		if bytes.Contains(haystack, n.bytes) {
-			return n.form
+// sieve looks for many needles in one pass: they are kept by their first two bytes.
+type sieve struct{ starting [1 << 16][]needle }
+
+// newSieve looks for texts in every disguise.
+func newSieve(texts ...string) *sieve {
+	s := new(sieve)
+	for _, text := range texts {
+		for _, n := range disguises(text) {
+			start := binary.BigEndian.Uint16(n.bytes)
+			s.starting[start] = append(s.starting[start], n)
+		}
+	}
+	return s
+}
+
+// find returns the form of a needle that is in a haystack, "" for none.
+func (s *sieve) find(haystack []byte) string {
+	for i := range len(haystack) - 1 {
+		for _, n := range s.starting[binary.BigEndian.Uint16(haystack[i:])] {
+			if bytes.HasPrefix(haystack[i:], n.bytes) {
+				return n.form
+			}
 		}
 	}
 	return ""
@@ -265,7 +276,7 @@ func findAny(haystack []byte, needles []needle) string {
 
 // scanFiles reads every regular file below dir. Files that end in zeros were
 // made long in advance.
-func scanFiles(dir string, needles []needle) error {
+func scanFiles(dir string, look *sieve) error {
 	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // a database removes files as it works
@@ -280,7 +291,7 @@ func scanFiles(dir string, needles []needle) error {
 		if err != nil {
 			return err
 		}
-		if found := findAny(bytes.TrimRight(data, "\x00"), needles); found != "" {
+		if found := look.find(bytes.TrimRight(data, "\x00")); found != "" {
 			return fmt.Errorf("the file %s holds a message as %s", filepath.Base(path), found)
 		}
 		return nil

@@ -15,9 +15,14 @@ const (
 	unsafeSync      = "sync"      // nothing is pulled from neighbours
 	unsafeFsync     = "fsync"     // own entries leave before they are on the disk
 	unsafeSeal      = "seal"      // messages leave in the clear
+
+	unsafeRules      = "rules"      // what does not fit what stands is sent
+	unsafeEscalation = "escalation" // nobody calls the next of an alert's list
 )
 
-func unsafeNames() []string { return []string{unsafeAdmission, unsafeSync, unsafeFsync, unsafeSeal} }
+func unsafeNames() []string {
+	return []string{unsafeAdmission, unsafeSync, unsafeFsync, unsafeSeal, unsafeRules, unsafeEscalation}
+}
 
 // checkUnsafe refuses what is not among them; nothing is always allowed.
 func checkUnsafe(flag, name string) error {
@@ -29,7 +34,10 @@ func checkUnsafe(flag, name string) error {
 
 // unsafeNode passes a protection that is off to the node.
 func unsafeNode(name string) node.Unsafe {
-	return node.Unsafe{NoAdmission: name == unsafeAdmission, NoSync: name == unsafeSync, NoSeal: name == unsafeSeal}
+	return node.Unsafe{
+		NoAdmission: name == unsafeAdmission, NoSync: name == unsafeSync, NoSeal: name == unsafeSeal,
+		NoRules: name == unsafeRules, NoEscalation: name == unsafeEscalation,
+	}
 }
 
 // unsafeStore likewise to the store.
