@@ -548,14 +548,19 @@ func (n *Node) show(b *batch) {
 // present puts one opened message into the inbox and tells subscribers, unless
 // it stands there already.
 func (n *Node) present(o opened) {
-	if !n.applyToInbox(o).New {
+	change := n.applyToInbox(o)
+	if !change.New {
 		return
 	}
-	typ := EventMessage
+	e := Event{Type: EventMessage, Group: o.rec.group.String(), ID: o.rec.as.String(), Exercise: change.Exercise, ForMe: change.ForMe}
 	if !o.msg.Shown() {
-		typ = EventDelivery
+		e.Type = EventDelivery
+	} else if o.rec.priority != ledger.Routine {
+		e.Priority = o.rec.priority.String()
 	}
-	n.events.publish(Event{Type: typ, Group: o.rec.group.String(), ID: o.rec.as.String()})
+	n.events.publish(e)
+	n.recall(o.rec.group, change)
+	n.heedDeclaration(o)
 }
 
 func cursorValue(next uint64) []byte { return fmt.Appendf(nil, "%016x", next) }

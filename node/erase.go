@@ -19,6 +19,7 @@ import (
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
+	"tocsin/node/message"
 )
 
 // prefixErased begins the marks of erased messages: erased/<entry id> holds
@@ -101,6 +102,12 @@ func (n *Node) actsOnStanding(ids []string) error {
 		it, ok := n.open.inbox.Message(inbox.EntryID(id))
 		if !ok {
 			continue // said of it below
+		}
+		switch it.Message.Kind() {
+		case message.KindDecision:
+			return invalid("message %s is an entry of the decision log, which is not erased by hand; correct it with a new entry", s)
+		case message.KindIncident:
+			return invalid("message %s says whether the incident is live or an exercise, and is not erased by hand", s)
 		}
 		target, acts := inbox.Acting(it.Message.Content)
 		if _, stands := n.open.inbox.Message(target); acts && stands && !slices.Contains(ids, ledger.ID(target).String()) {

@@ -33,6 +33,12 @@ type Event struct {
 	Type  EventType `json:"type"`
 	Group string    `json:"group,omitempty"` // group id, hex
 	ID    string    `json:"id,omitempty"`    // entry id, hex
+
+	// Of messages: how urgent one is, empty for routine; whether it is of an exercise, which every notification says; and whether it is
+	// for this device's reader, by role or in person.
+	Priority string `json:"priority,omitempty"`
+	Exercise bool   `json:"exercise,omitempty"`
+	ForMe    bool   `json:"for_me,omitempty"`
 }
 
 // eventQueue is how many events a subscriber may fall behind.

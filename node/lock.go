@@ -130,7 +130,7 @@ func (n *Node) reload() error {
 	if err != nil {
 		return fmt.Errorf("node: group state: %w", err)
 	}
-	s.keyring, s.inbox = keyring, inbox.New()
+	s.keyring, s.inbox = keyring, n.newInbox()
 	s.cursors, s.waiting = make(map[identity.LogID]uint64), 0
 	s.handed, s.split = newHandedSet(), make(map[ledger.ID]ledger.ID)
 	s.tails, s.rest = make(map[identity.LogID]tail), true // looked at before anything is said

@@ -34,6 +34,9 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, err
 	}
+	if err := n.prepare(ctx, id, &m, priority); err != nil {
+		return Sent{}, err
+	}
 	p, payload, err := n.encode(&m, priority)
 	if err != nil {
 		return Sent{}, err
@@ -52,7 +55,11 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, err
 	}
-	return sentOf(e, m.Sent), nil
+	sent := sentOf(e, m.Sent)
+	if n.open != nil {
+		sent.Nobody = n.unheld(id, m)
+	}
+	return sent, nil
 }
 
 // encode dates m now, and returns its priority and payload.

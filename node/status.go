@@ -57,6 +57,8 @@ type Status struct {
 	// StatWaiting is how many stat entries of others came since the device was
 	// locked, whomever they are for; 0 while it is unlocked.
 	StatWaiting int `json:"stat_waiting,omitempty"`
+	// Exercises is how many conversations here are of an exercise that is not over; 0 while locked.
+	Exercises int `json:"exercises,omitempty"`
 	// Forks is how many logs are forked: [Node.Forks].
 	Forks int `json:"forks,omitempty"`
 	// Refused counts refused connections by reason.
@@ -121,6 +123,8 @@ type Sent struct {
 	Seq   uint64    `json:"seq"`
 	Time  time.Time `json:"time"`
 	State string    `json:"state"` // "saved"
+	// Nobody names those of whom the message is for that call nobody now: roles that nobody holds, people who are not in the group.
+	Nobody []string `json:"nobody,omitempty"`
 }
 
 // LogInfo is one log, for people.

@@ -39,6 +39,7 @@ func (n *Node) Status() Status {
 	s.Locked = n.open == nil
 	if n.open != nil {
 		s.Waiting = n.open.waiting
+		s.Exercises = n.open.inbox.Exercises()
 	}
 	s.LeaseEnded = n.lease.ended && !s.TicketNotAfter.IsZero()
 	if n.wipe != nil {
@@ -145,7 +146,7 @@ func (n *Node) verifiedWhen(c *identity.Credential, witnessed time.Time) bool {
 // device is unlocked.
 func (n *Node) refreshInbox() {
 	earlier := n.open.inbox
-	n.open.inbox = inbox.New()
+	n.open.inbox = n.newInbox()
 	for _, v := range n.open.keyring.Groups() {
 		n.showGroup(v.ID)
 	}
@@ -168,7 +169,7 @@ func (n *Node) showGroup(id group.ID) {
 		a.Admin = m.Role == group.RoleAdmin
 		members = append(members, a)
 	}
-	n.open.inbox.SetGroup(inbox.Group{ID: inbox.GroupID(id), Kind: v.Kind.String(), Name: v.Name, Members: members})
+	n.open.inbox.SetGroup(inbox.Group{ID: inbox.GroupID(id), Kind: v.Kind.String(), Name: v.Name, Members: members, Ran: n.ran(&v)})
 }
 
 // applyToInbox shows an opened message and says what changed. n.mu is held.
@@ -226,6 +227,7 @@ func (n *Node) Messages(groupID string, after, limit int) ([]inbox.Item, error) 
 		return nil, err
 	}
 	items := n.open.inbox.Messages(inbox.GroupID(id), after, limit)
+	n.open.inbox.Vacancies(items, n.cfg.Clock.Now())
 	n.countCarriers(items)
 	n.attached.fill(items)
 	return items, nil

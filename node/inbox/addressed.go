@@ -165,6 +165,20 @@ func (in *Inbox) Unheld(id GroupID, addresses []string, now time.Time) (out []st
 	return out
 }
 
+// calls are the unread messages of a conversation that are for the reader by a role.
+func (in *Inbox) calls(c *conversation, role string) (out []EntryID) {
+	for i := range c.items {
+		if !addressed(&c.items[i]) || in.readHere(c.items[i]) {
+			continue
+		}
+		it := in.fill(c, c.items[i])
+		if it.ForMe && slices.ContainsFunc(it.For, func(a Addressee) bool { return a.Role == role }) {
+			out = append(out, it.ID)
+		}
+	}
+	return out
+}
+
 // Calls returns the messages of a conversation that are for this device's reader and unread, in the order of the conversation.
 func (in *Inbox) Calls(id GroupID) (out []Item) {
 	in.board(id, func(c *conversation) {

@@ -159,6 +159,10 @@ type Change struct {
 	Delivery []EntryID
 	// Board: what one of the boards shows has changed.
 	Board bool
+	// Exercise: the conversation is one. ForMe: the message is for this device's reader.
+	Exercise, ForMe bool
+	// Calls are earlier messages that are for the reader from now on and unread, by a role that was taken.
+	Calls []EntryID
 }
 
 // conversation is the state of one group.
@@ -267,7 +271,7 @@ func (in *Inbox) Apply(it Item) Change {
 	in.seen[it.ID] = place{group: it.Group, hlc: it.HLC, shown: shown}
 	c := in.conversation(it.Group)
 	if it.Message.Kind() == message.KindReceipt {
-		return Change{New: true, Delivery: in.applyReceipt(c, it)}
+		return Change{New: true, Delivery: in.applyReceipt(c, it), Exercise: c.exercise}
 	}
 	if in.erased[it.ID] {
 		return Change{New: true}
@@ -280,7 +284,7 @@ func (in *Inbox) Apply(it Item) Change {
 		delete(in.readings, receiptKey{it.Group, it.ID})
 	}
 	if !shown {
-		return Change{New: true, Board: true}
+		return Change{New: true, Board: true, Exercise: c.exercise}
 	}
 	// The second part of an item is ours to fill.
 	it.Delivered, it.Read, it.Acknowledged, it.Recipients, it.State, it.Unread = nil, nil, nil, 0, "", false
@@ -291,7 +295,14 @@ func (in *Inbox) Apply(it Item) Change {
 	if !it.Own && !in.readHere(it) {
 		c.unread++
 	}
-	return Change{New: true, Shown: true, Board: boarded(it.Message.Kind())}
+	change := Change{New: true, Shown: true, Board: boarded(it.Message.Kind()), Exercise: c.exercise}
+	if addressed(&it) {
+		change.ForMe = in.fill(c, it).ForMe
+	}
+	if r, ok := it.Message.Content.(*message.Role); ok && r.Action == message.RoleTake && it.From.Person == in.reader && in.reader != "" {
+		change.Calls = in.calls(c, r.Role)
+	}
+	return change
 }
 
 // Knows reports whether an entry was applied.

@@ -46,6 +46,18 @@ func (c *conversation) settle() {
 	c.exercise, c.over = made && i.Exercise(), made && i.Over()
 }
 
+// Exercises is how many conversations are of an exercise that is not over.
+func (in *Inbox) Exercises() (count int) {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	for _, c := range in.conversations {
+		if c.exercise && !c.over {
+			count++
+		}
+	}
+	return count
+}
+
 // ran reports whether a device runs the group or ever did.
 func (c *conversation) ran(a Author) bool {
 	return c.runs(a) || slices.Contains(c.group.Ran, a.device()) || slices.Contains(c.group.Ran, a.Log)
