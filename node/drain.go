@@ -31,17 +31,18 @@ const drainBatch = 256
 
 // batch collects what one journal record will hold.
 type batch struct {
-	entries int
-	bytes   int // of the values in changes
-	changes []vault.Change
-	cursors map[identity.LogID]uint64
-	opened  []opened
-	groups  []group.ID
-	learnt  []group.Tag // epochs that entries may have waited for
-	people  bool        // a prekey was learnt: somebody can be reached who could not
-	waiting int         // change in the number of entries that wait for an epoch
-	lost    []lost      // sealed to keys that are destroyed here: to be asked for again
-	asked   []group.Asked
+	entries  int
+	bytes    int // of the values in changes
+	changes  []vault.Change
+	cursors  map[identity.LogID]uint64
+	opened   []opened
+	receipts []opened // entries of receipts
+	groups   []group.ID
+	learnt   []group.Tag // epochs that entries may have waited for
+	people   bool        // a prekey was learnt: somebody can be reached who could not
+	waiting  int         // change in the number of entries that wait for an epoch
+	lost     []lost      // sealed to keys that are destroyed here: to be asked for again
+	asked    []group.Asked
 
 	// What the record will say and the vault does not yet: later entries of the
 	// batch must see it.
@@ -255,14 +256,14 @@ func (n *Node) drainLog(ctx context.Context, b *batch, id identity.LogID) (bool,
 				return false, fmt.Errorf("%w: entry %d of log %s: %w", errUnreadable, seq, id, err)
 			}
 		}
-		as, err := n.messageOf(ctx, e)
+		as, first, err := n.messageOf(ctx, e)
 		if err != nil {
 			return false, err
 		}
 		if err := n.drainEntry(b, e); err != nil {
 			return false, fmt.Errorf("node: draining %s: %w", id, err)
 		}
-		n.passed(e, as)
+		n.passed(e, as, first)
 		b.entries++
 		b.cursors[id] = seq + 1
 	}
@@ -408,6 +409,9 @@ func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
 	if len(rec.payload) > 0 && rec.payload[0] == payloadHandover && !rec.flags.has(flagBroadcast) {
 		return nil // what was handed over is kept where it was first
 	}
+	if isReceipts(rec.payload) && !rec.flags.has(flagBroadcast) {
+		return n.drainReceipts(b, e, rec)
+	}
 	return n.add(b, e, rec)
 }
 
@@ -448,6 +452,9 @@ func (n *Node) drainData(b *batch, e *ledger.Entry) error {
 	if len(o.Payload) > 0 && o.Payload[0] == payloadHandover {
 		return n.drainHandover(b, e, o.Group, o.Payload)
 	}
+	if isReceipts(o.Payload) {
+		return n.drainReceipts(b, e, rec)
+	}
 	return n.add(b, e, rec)
 }
 
@@ -462,14 +469,14 @@ func (n *Node) unopened(e *ledger.Entry, err error) error {
 // add puts an opened message into the record, with the receipt that we now owe
 // for it.
 func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
-	as, err := n.messageOf(n.ctx, e)
+	as, first, err := n.messageOf(n.ctx, e)
 	if err != nil {
 		return err
 	}
 	if known, err := n.broughtBefore(b, e, as); err != nil || known {
 		return err
 	}
-	rec.id, rec.as = e.ID(), as
+	rec.id, rec.as, rec.first = e.ID(), as, first
 	msg, _, err := rec.message()
 	if err != nil {
 		n.count(func(m *Metrics) { m.Unopened++ })
@@ -486,7 +493,8 @@ func (n *Node) add(b *batch, e *ledger.Entry, rec *openedRecord) error {
 	}
 	b.opened = append(b.opened, opened{e.Header.Log(), e.Header.Seq, rec, msg})
 	if !n.mine(e.Header.Log()) && msg.Shown() && !rec.flags.has(flagBroadcast) {
-		b.put(receiptKey(rec.group, rec.as), []byte{oweDelivered})
+		d := debt{owed: oweDelivered, priority: rec.priority, log: e.Header.Log(), seq: first, id: as}
+		b.put(receiptKey(rec.group, as), d.marshal())
 	}
 	return nil
 }
@@ -529,7 +537,7 @@ func (n *Node) show(b *batch) {
 		}
 		n.events.publish(Event{Type: EventPeople})
 	}
-	owed := false
+	owed, now := false, false
 	for _, o := range b.opened {
 		n.count(func(m *Metrics) {
 			m.Opened++
@@ -538,7 +546,15 @@ func (n *Node) show(b *batch) {
 			}
 		})
 		n.present(o)
-		owed = owed || (!n.mine(o.log) && o.msg.Shown())
+		if !n.mine(o.log) && o.msg.Shown() {
+			owed, now = true, now || o.rec.priority == ledger.Stat
+		}
+	}
+	for _, o := range b.receipts {
+		n.applyReceipts(o)
+	}
+	if now {
+		n.receiptsNow()
 	}
 	if owed {
 		n.receiptsSoon()

@@ -252,7 +252,7 @@ func (n *Node) openBranches(ctx context.Context, id ledger.LogID) error {
 func (n *Node) openEvidence(k *group.Keyring, e *ledger.Entry) *openedRecord {
 	h, now := &e.Header, n.cfg.Clock.Now()
 	place := group.Place{Log: h.Log(), Seq: h.Seq}
-	rec := &openedRecord{id: e.ID(), as: e.ID(), hlc: h.HLC, received: now.UnixMilli(), priority: h.Priority}
+	rec := &openedRecord{id: e.ID(), as: e.ID(), first: h.Seq, hlc: h.HLC, received: now.UnixMilli(), priority: h.Priority}
 	switch h.Kind {
 	case ledger.KindEpoch:
 		if _, changes, err := k.LearnEpoch(place, e.ID(), e.Body, now); err == nil {

@@ -28,6 +28,7 @@ type session struct {
 	handed    *handedSet                                // handed over before their entries came
 	split     map[ledger.ID]ledger.ID                   // messages of several entries, to the one that brought them here
 	tails     map[identity.LogID]tail                   // where logs were drained to
+	places    *places                                   // of messages that are shown
 	rest      bool                                      // a message may not have left for all parts of its group
 	tokens    map[[32]byte]time.Time                    // by SHA-256: until when a token of Reauth can be used
 	meeting   *meeting                                  // nil while nobody is met
@@ -147,7 +148,7 @@ func (n *Node) reload() error {
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),
 		n.cfg.Vault.Scan(prefixHanded, n.loadHanded),
-		n.cfg.Vault.Scan(prefixMessage, n.loadMessage),
+		n.loadMessages(),
 		n.cfg.Vault.Scan(prefixWait, func(string, []byte) error { s.waiting++; return nil }),
 	)
 }
@@ -165,21 +166,38 @@ func (n *Node) loadCursor(key string, value []byte) error {
 	return nil
 }
 
-func (n *Node) loadMessage(key string, value []byte) error {
-	log, seq, err := parseMessageKey(key)
+// loadMessages fills the inbox from the vault: first what was said, then the
+// receipts that name it by its place, then what this device has read.
+func (n *Node) loadMessages() error {
+	n.open.places = newPlaces()
+	var receipts []opened
+	err := n.cfg.Vault.Scan(prefixMessage, func(key string, value []byte) error {
+		log, seq, err := parseMessageKey(key)
+		if err != nil {
+			return err
+		}
+		rec, err := parseOpenedRecord(value)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, key)
+		}
+		if isReceipts(rec.payload) && !rec.flags.has(flagBroadcast) {
+			receipts = append(receipts, opened{log: log, seq: seq, rec: rec})
+			return nil
+		}
+		msg, _, err := rec.message()
+		if err != nil {
+			return nil // counted when it was opened; kept for the record
+		}
+		n.applyToInbox(opened{log, seq, rec, msg})
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	rec, err := parseOpenedRecord(value)
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, key)
+	for _, o := range receipts {
+		n.applyReceipts(o)
 	}
-	msg, _, err := rec.message()
-	if err != nil {
-		return nil // counted when it was opened; kept for the record
-	}
-	n.applyToInbox(opened{log, seq, rec, msg})
-	return nil
+	return n.cfg.Vault.Scan(prefixReceipt, n.loadDebt)
 }
 
 func (n *Node) groupConfig() group.Config {

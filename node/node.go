@@ -72,14 +72,16 @@ type Node struct {
 
 	testimony *testimony // what this device and others say as witnesses
 
-	due    *due      // work for drainLoop
-	checks *checking // of proved ranges
-	carry  *cargo    // bodies held for others
-	sync   *syncing  // what sessions of synchronisation share
-	forks  *forkWatch
-	thrift *thrift       // low-bandwidth mode
-	owed   chan struct{} // one pending wake-up of receiptLoop
-	alerts chan struct{} // one pending wake-up of escalateLoop
+	due     *due      // work for drainLoop
+	checks  *checking // of proved ranges
+	carry   *cargo    // bodies held for others
+	sync    *syncing  // what sessions of synchronisation share
+	forks   *forkWatch
+	thrift  *thrift       // low-bandwidth mode
+	owed    chan struct{} // one pending wake-up of receiptLoop
+	owedNow chan struct{} // one that does not wait for more
+	paces   *paces        // guarded by mu: when receipts may leave
+	alerts  chan struct{} // one pending wake-up of escalateLoop
 
 	countMu  sync.Mutex
 	counters Metrics // guarded by countMu
@@ -145,7 +147,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
 		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(),
-		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), alerts: make(chan struct{}, 1),
+		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), owedNow: make(chan struct{}, 1), paces: newPaces(), alerts: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
 	}
 	n.due.handOn = n.handOn

@@ -149,7 +149,7 @@ func (n *Node) sendPart(ctx context.Context, m *outgoing) (*ledger.Entry, error)
 // moves the record to its place among the opened messages and shows it again,
 // which changes nothing.
 func (n *Node) showOwn(e *ledger.Entry, rec *openedRecord) {
-	rec.id, rec.as = e.ID(), e.ID()
+	rec.id, rec.as, rec.first = e.ID(), e.ID(), e.Header.Seq
 	msg, _, err := rec.message()
 	if err != nil {
 		return // the drain counts and reports it, or it is no message

@@ -191,34 +191,34 @@ type tail struct {
 	next   uint64    // the place after it
 	commit [32]byte  // of the data entry; zero where none can have more parts
 	id     ledger.ID // of its message: that of its first entry
+	first  uint64    // the place of that
 	parts  int       // entries of the message so far
 	gap    int       // entries since
 }
 
-// messageOf is the id of the message that an entry brings: that of the first of
-// its entries, which is its own but in groups of several parts.
-func (n *Node) messageOf(ctx context.Context, e *ledger.Entry) (ledger.ID, error) {
+// messageOf is the id of the message that an entry brings, and where the first of
+// its entries stands, which is the entry itself but in groups of several parts.
+func (n *Node) messageOf(ctx context.Context, e *ledger.Entry) (id ledger.ID, first uint64, err error) {
 	h := &e.Header
 	if h.Kind != ledger.KindData || h.Commit == [32]byte{} || h.Seq == 0 {
-		return e.ID(), nil
+		return e.ID(), h.Seq, nil
 	}
 	t, ok := n.open.tails[h.Log()]
 	if !ok || t.next != h.Seq {
-		var err error
 		if t, err = n.readTail(ctx, h.Log(), h.Seq, h.Commit); err != nil {
-			return ledger.ID{}, err
+			return ledger.ID{}, 0, err
 		}
 		n.open.tails[h.Log()] = t
 	}
 	if t.commit == h.Commit && t.parts < maxParts {
-		return t.id, nil
+		return t.id, t.first, nil
 	}
-	return e.ID(), nil
+	return e.ID(), h.Seq, nil
 }
 
 // passed notes that an entry of a message was drained, which spares reading it
 // again for the one after it.
-func (n *Node) passed(e *ledger.Entry, as ledger.ID) {
+func (n *Node) passed(e *ledger.Entry, as ledger.ID, first uint64) {
 	h := &e.Header
 	t, known := n.open.tails[h.Log()]
 	known = known && t.next == h.Seq
@@ -234,7 +234,7 @@ func (n *Node) passed(e *ledger.Entry, as ledger.ID) {
 		if !known || as != t.id {
 			t.parts = 0
 		}
-		t = tail{commit: h.Commit, id: as, parts: t.parts + 1}
+		t = tail{commit: h.Commit, id: as, first: first, parts: t.parts + 1}
 	default:
 		t = tail{}
 	}
@@ -256,7 +256,7 @@ func (n *Node) readTail(ctx context.Context, log identity.LogID, seq uint64, com
 		case h.Kind == ledger.KindControl || h.Kind == ledger.KindEpoch:
 			gap++
 		case h.Kind == ledger.KindData && h.Commit == commit:
-			t.commit, t.id, gap = commit, e.ID(), 0
+			t.commit, t.id, t.first, gap = commit, e.ID(), at, 0
 			t.parts++
 		default:
 			return t, nil

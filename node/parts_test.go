@@ -89,10 +89,13 @@ func TestLargeGroupAgrees(t *testing.T) {
 	}
 	eta := 10
 	for _, n := range rest {
-		before, _ := n.logs.Head(n.self)
-		tell(t, n, g, &message.CallOutAnswer{CallOut: entryOf(t, call), Answer: message.AnswerComing, ETA: &eta}, "urgent")
-		if now, _ := n.logs.Head(n.self); now.Next > before.Next+2 { // a receipt may come beside it
-			t.Errorf("an answer of %s took %d entries", n.cred.Claims.Name, now.Next-before.Next)
+		before := n.Metrics().Announced
+		s := tell(t, n, g, &message.CallOutAnswer{CallOut: entryOf(t, call), Answer: message.AnswerComing, ETA: &eta}, "urgent")
+		log, seq := parsedPlace(t, s)
+		of, err := n.entriesOf(t.Context(), log, seq)
+		check(t, err)
+		if n.Metrics().Announced != before || len(of) != 1 {
+			t.Errorf("an answer of %s took %d entries, and %d announcements", n.cred.Claims.Name, len(of), n.Metrics().Announced-before)
 		}
 	}
 	eventually(t, "every answer is tallied, once", func() bool {
@@ -245,17 +248,17 @@ func TestWhichEntriesAreOneMessage(t *testing.T) {
 		clear(a.open.tails)
 		for i, s := range all {
 			e := entries[i]
-			as, err := a.messageOf(t.Context(), e)
+			as, first, err := a.messageOf(t.Context(), e)
 			check(t, err)
 			want := i
 			if s.first >= 0 {
 				want = s.first
 			}
-			if as != entries[want].ID() {
+			if as != entries[want].ID() || first != entries[want].Header.Seq {
 				t.Errorf("in order %v: entry %d is not of the message of %d", ordered, i, want)
 			}
 			if ordered {
-				a.passed(e, as)
+				a.passed(e, as, first)
 			} else {
 				clear(a.open.tails)
 			}

@@ -1,5 +1,13 @@
 package node
 
+// Receipts, from what is owed to what is shown:
+//
+//	add, MarkRead     a debt under "receipt/", in one record with what it is for
+//	receiptLoop       waits until something is due (receiptpace.go)
+//	payReceipts       debts → runs (receiptruns.go) → one entry; then the debts are deleted
+//	drainReceipts     another device's entry → kept, where it is for this one
+//	applyReceipts     runs → messages by their places (places.go) → inbox
+
 import (
 	"context"
 	"errors"
@@ -8,6 +16,7 @@ import (
 	"time"
 
 	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
@@ -15,31 +24,47 @@ import (
 )
 
 // receiptsSoon wakes the receipt loop; it never blocks.
-func (n *Node) receiptsSoon() {
+func (n *Node) receiptsSoon() { ring(n.owed) }
+
+// receiptsNow does so for what cannot wait.
+func (n *Node) receiptsNow() { ring(n.owedNow) }
+
+func ring(wake chan struct{}) {
 	select {
-	case n.owed <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 }
 
-// receiptLoop sends the receipts that are owed, a batch for each group, after
-// a pause in which more may gather.
+// receiptLoop sends the receipts that are owed when they are due.
 func (n *Node) receiptLoop() {
 	defer n.wg.Done()
+	var timer <-chan time.Time
+	var at time.Time
+	until := func(d time.Duration) {
+		if t := n.cfg.Clock.Now().Add(d); timer == nil || t.Before(at) {
+			timer, at = n.cfg.Clock.After(d), t
+		}
+	}
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
-		case <-n.owed:
+		case <-n.owed: // more may gather
+			until(n.receiptDelay())
+			continue
+		case <-n.owedNow:
+		case <-timer:
 		}
-		if !n.wait(n.receiptDelay()) {
-			return
-		}
+		timer = nil
 		n.mu.Lock()
-		err := n.sendReceipts(n.ctx)
+		wait, err := n.payReceipts(n.ctx)
 		n.mu.Unlock()
 		if err != nil && !errors.Is(err, ErrLocked) && n.ctx.Err() == nil {
 			n.log.Warn("receipts could not be sent; they are owed until they are", "err", err)
+		}
+		if wait > 0 {
+			until(wait)
 		}
 	}
 }
@@ -54,88 +79,143 @@ func (n *Node) wait(d time.Duration) bool {
 	}
 }
 
-// sendReceipts pays what is owed. A debt is deleted once its receipt stands in
-// the log: a crash in between repeats a receipt, which changes nothing, and
-// forgets none.
-func (n *Node) sendReceipts(ctx context.Context) error {
+// payReceipts pays what is due of what is owed, and returns how long it is until
+// more may be; 0 where nothing is left. n.mu is held.
+func (n *Node) payReceipts(ctx context.Context) (time.Duration, error) {
 	if n.open == nil {
-		return n.lockedError()
+		return 0, n.lockedError()
 	}
-	owed := make(map[debt][][32]byte)
+	bills, err := n.bills()
+	if err != nil {
+		return 0, err
+	}
+	interval := n.receiptInterval()
+	due, wait := n.paces.choose(bills, n.cfg.Clock.Now(), interval)
+	var errs []error
+	for _, b := range due {
+		left, err := n.pay(ctx, b, interval)
+		if err != nil {
+			errs = append(errs, err)
+			n.paces.putOff(b, n.cfg.Clock.Now(), interval)
+		}
+		if left && (wait == 0 || wait > interval) {
+			wait = interval
+		}
+		if n.open == nil {
+			break // locked while an epoch was awaited
+		}
+	}
+	return wait, errors.Join(errs...)
+}
+
+// receiptInterval is how often routine receipts leave at most.
+func (n *Node) receiptInterval() time.Duration {
+	if n.Thrifty() {
+		return max(n.cfg.ReceiptInterval, thriftReceipts)
+	}
+	return n.cfg.ReceiptInterval
+}
+
+// bills puts the debts together, by who is to be paid.
+func (n *Node) bills() ([]bill, error) {
+	of := make(map[payee]*bill)
+	var order []*bill
 	err := n.cfg.Vault.Scan(prefixReceipt, func(key string, value []byte) error {
 		g, id, err := parseReceiptKey(key)
-		if err != nil || len(value) != 1 {
-			return errors.Join(errRecord, err)
+		if err != nil {
+			return err
 		}
-		d := debt{g, value[0]}
-		if len(owed[d]) < message.MaxReceiptEntries {
-			owed[d] = append(owed[d], id)
+		d, err := parseDebt(id, value)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, key)
 		}
+		parts := n.open.keyring.Parts(g)
+		if parts == 0 {
+			return nil // said to everybody, or in a group that this device has left: it only remembers that it was read
+		}
+		to := payee{group: g}
+		if parts > 1 {
+			to.to = d.log
+		}
+		b := of[to]
+		if b == nil {
+			b = &bill{payee: to, members: len(n.open.keyring.Audience(g))}
+			of[to] = b
+			order = append(order, b)
+		}
+		b.add(d)
 		return nil
 	})
+	bills := make([]bill, len(order))
+	for i, b := range order {
+		bills[i] = *b
+	}
+	return bills, err
+}
+
+// pay sends one bill. A debt is deleted once its receipt stands in the log: a
+// crash in between repeats a receipt, which changes nothing, and forgets none.
+// left reports that more is owed than one entry holds, or that it cannot be paid
+// now.
+func (n *Node) pay(ctx context.Context, b bill, interval time.Duration) (left bool, err error) {
+	runs, paid, rest := runsOf(b.debts)
+	payload, err := marshalReceipts(runs)
 	if err != nil {
-		return err
+		return true, err
 	}
-	var errs []error
-	for d, ids := range owed {
-		err := n.sendReceipt(ctx, d, ids)
-		if errs = append(errs, err); err == nil && len(ids) == message.MaxReceiptEntries {
-			n.receiptsSoon() // more may be owed
-		}
+	var e *ledger.Entry
+	switch {
+	case b.to == identity.LogID{}:
+		e, err = n.sendPayload(ctx, b.group, payload, receiptPriority(b.highest))
+	case n.open.keyring.Shares(b.group, b.to, n.cfg.Clock.Now()):
+		e, err = n.sendToward(ctx, b.group, b.to, payload, receiptPriority(b.highest))
+	default: // the author announces with the next message, and so is the way back open
+		n.paces.putOff(b, n.cfg.Clock.Now(), interval)
+		return true, nil
 	}
-	return errors.Join(errs...)
-}
-
-// The values under "receipt/": what is owed.
-const (
-	oweDelivered byte = 1
-	oweRead      byte = 2 // which says delivered, too
-)
-
-// debt is what receipts that may share a message have in common.
-type debt struct {
-	group group.ID
-	owed  byte
-}
-
-func (d debt) state() message.State {
-	if d.owed == oweRead {
-		return message.Read
-	}
-	return message.Delivered
-}
-
-func (n *Node) sendReceipt(ctx context.Context, d debt, ids [][32]byte) error {
-	if n.open == nil {
-		return n.lockedError() // locked while an epoch was awaited
-	}
-	payload, err := message.Encode(message.NewReceipt(d.state(), ids, n.cfg.Clock.Now()))
 	if err != nil {
-		return err
+		return true, err
 	}
-	if _, err := n.sendPayload(ctx, d.group, payload, ledger.Routine); err != nil {
-		return err
+	n.paces.paid(b, len(e.Frame()), n.cfg.Clock.Now(), interval)
+	return len(rest) > 0, n.settleDebts(b.group, paid)
+}
+
+// receiptPriority: that something stat has come is worth knowing as soon.
+func receiptPriority(highest ledger.Priority) ledger.Priority {
+	if highest == ledger.Stat {
+		return ledger.Urgent
 	}
-	var paid []vault.Change
-	for _, id := range ids {
-		key := receiptKey(d.group, id)
+	return ledger.Routine
+}
+
+// settleDebts deletes debts that were paid, unless more is owed by now than when
+// the receipt began to wait for an epoch.
+func (n *Node) settleDebts(g group.ID, paid []debt) error {
+	var changes []vault.Change
+	for _, d := range paid {
+		key := receiptKey(g, d.id)
 		value, ok, err := n.cfg.Vault.Get(key)
 		if err != nil {
 			return err
 		}
-		// More may be owed than when this receipt began to wait for an epoch.
-		if ok && len(value) == 1 && value[0] == d.owed {
-			paid = append(paid, vault.Change{Key: key})
+		if ok && slices.Equal(value, d.marshal()) {
+			changes = append(changes, vault.Change{Key: key})
 		}
 	}
-	if err := n.cfg.Vault.Commit(paid...); err != nil {
-		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	return n.commitChunks(changes)
+}
+
+func (n *Node) commitChunks(changes []vault.Change) error {
+	for part := range slices.Chunk(changes, vault.MaxChanges) {
+		if err := n.cfg.Vault.Commit(part...); err != nil {
+			return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+		}
 	}
 	return nil
 }
 
 // MarkRead notes that this device's user has seen a group up to now. The
-// signed receipts follow in a batch. Errors: [ErrLocked], [ErrInvalid].
+// signed receipts follow when they are due. Errors: [ErrLocked], [ErrInvalid].
 func (n *Node) MarkRead(groupID string) error {
 	id, err := parseGroupID(groupID)
 	if err != nil {
@@ -146,19 +226,164 @@ func (n *Node) MarkRead(groupID string) error {
 	if n.open == nil {
 		return n.lockedError()
 	}
-	var owed []vault.Change
+	var changes []vault.Change
+	var read []inbox.EntryID
+	stat := false
 	for _, it := range n.open.inbox.Messages(inbox.GroupID(id), 0, 0) {
-		if it.Unread {
-			owed = append(owed, vault.Change{Key: receiptKey(id, ledger.ID(it.ID)), Value: []byte{oweRead}})
+		if !it.Unread {
+			continue
 		}
-	}
-	for part := range slices.Chunk(owed, vault.MaxChanges) {
-		if err := n.cfg.Vault.Commit(part...); err != nil {
-			return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+		d, err := debtOf(&it)
+		if err != nil {
+			return err
 		}
+		stat = stat || d.priority == ledger.Stat
+		changes = append(changes, vault.Change{Key: receiptKey(id, d.id), Value: d.marshal()})
+		read = append(read, it.ID)
 	}
-	if len(owed) > 0 {
-		n.receiptsSoon()
+	if len(read) == 0 {
+		return nil
+	}
+	if err := n.commitChunks(changes); err != nil {
+		return err
+	}
+	n.open.inbox.MarkRead(inbox.GroupID(id), read...)
+	n.events.publish(Event{Type: EventDelivery, Group: groupID, ID: ledger.ID(read[len(read)-1]).String()})
+	if stat {
+		n.receiptsNow()
+	}
+	n.receiptsSoon()
+	return nil
+}
+
+// debtOf is what is owed for a message that was read.
+func debtOf(it *inbox.Item) (debt, error) {
+	d := debt{owed: oweRead, seq: it.First, id: ledger.ID(it.ID)}
+	var err error
+	if d.log, err = identity.ParseLogID(it.From.Log); err != nil {
+		return d, fmt.Errorf("node: the log of message %s: %w", d.id, err)
+	}
+	if d.priority, err = ledger.ParsePriority(it.Priority); err != nil {
+		return d, fmt.Errorf("node: message %s: %w", d.id, err)
+	}
+	return d, nil
+}
+
+// loadDebt marks as read what this device has read and not yet said so.
+func (n *Node) loadDebt(key string, value []byte) error {
+	g, id, err := parseReceiptKey(key)
+	if err != nil {
+		return err
+	}
+	d, err := parseDebt(id, value)
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, key)
+	}
+	if d.owed == oweRead {
+		n.open.inbox.MarkRead(inbox.GroupID(g), inbox.EntryID(id))
 	}
 	return nil
+}
+
+// drainReceipts takes the receipts that e brings. What is not for this device, in
+// a group so large that receipts are for the author, is not kept.
+func (n *Node) drainReceipts(b *batch, e *ledger.Entry, rec *openedRecord) error {
+	runs, err := parseReceipts(rec.payload)
+	if err != nil {
+		return n.unopened(e, err)
+	}
+	if !n.concerns(rec.group, e.Header.Log(), runs) {
+		return nil
+	}
+	rec.id, rec.as, rec.first = e.ID(), e.ID(), e.Header.Seq
+	raw, err := rec.marshal()
+	if err != nil {
+		return err
+	}
+	b.change(secretChange(messageKey(e.Header.Log(), e.Header.Seq), raw))
+	b.receipts = append(b.receipts, opened{log: e.Header.Log(), seq: e.Header.Seq, rec: rec})
+	return nil
+}
+
+// concerns reports whether receipts of a device are for this one.
+func (n *Node) concerns(g group.ID, from identity.LogID, runs []receiptRun) bool {
+	if n.mine(from) || len(n.open.keyring.Audience(g)) <= receiptsToAll {
+		return true
+	}
+	return slices.ContainsFunc(runs, func(r receiptRun) bool { return n.isOwnShort(r.log) })
+}
+
+// isOwnShort reports whether a short name is of a log of this device.
+func (n *Node) isOwnShort(short [8]byte) bool {
+	if short == n.self.Short() {
+		return true
+	}
+	at := n.open.places.logs[short]
+	return at != nil && n.mine(at.log)
+}
+
+// applyReceipts shows what receipts say. Those that are about a message which is
+// not here yet are looked at again when it is. n.mu is held.
+func (n *Node) applyReceipts(o opened) {
+	runs, err := parseReceipts(o.rec.payload)
+	if err != nil {
+		return // it was read when it was kept
+	}
+	received := time.UnixMilli(o.rec.received)
+	it := inbox.Item{
+		Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq, First: o.seq, From: n.authorOf(o.log, received),
+		Received: received, Own: n.mine(o.log), Removed: o.rec.flags.has(flagRemoved),
+	}
+	changed := false
+	for i := range runs {
+		ids := n.namedBy(&runs[i], o)
+		if len(ids) == 0 {
+			continue
+		}
+		it.Message = message.NewReceipt(stateOf(runs[i].owed), ids, received)
+		changed = n.open.inbox.ApplyReceipt(it).New || changed
+	}
+	if changed {
+		n.events.publish(Event{Type: EventDelivery, Group: o.rec.group.String(), ID: o.rec.id.String()})
+	}
+}
+
+// namedBy returns the messages that a run names and that are here. It names none
+// if its last entry is not what stands here: whoever signed the receipt has seen
+// another branch of the log.
+func (n *Node) namedBy(r *receiptRun, o opened) []message.EntryID {
+	last := r.lastSeq()
+	id, here := n.open.places.get(r.log, last)
+	if !here {
+		if id, here = n.entryAt(r.log, last); !here {
+			n.open.places.wait(r.log, last, o)
+			return nil
+		}
+	}
+	if !r.names(id) {
+		n.log.Debug("receipts are about another branch of a log", "by", o.log)
+		return nil
+	}
+	var ids []message.EntryID
+	for _, seq := range r.seqs {
+		if id, ok := n.open.places.get(r.log, seq); ok {
+			ids = append(ids, message.EntryID(id))
+		} else {
+			n.open.places.wait(r.log, seq, o)
+		}
+	}
+	return ids
+}
+
+// entryAt is the id of an entry that is held, of a log of which messages are shown.
+func (n *Node) entryAt(short [8]byte, seq uint64) (ledger.ID, bool) {
+	at := n.open.places.logs[short]
+	if at == nil {
+		return ledger.ID{}, false
+	}
+	e, err := n.logs.Entry(n.ctx, at.log, seq)
+	if err != nil {
+		return ledger.ID{}, false // not here yet, or lost: it is looked at again when it comes
+	}
+	return e.ID(), true
 }

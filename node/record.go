@@ -131,6 +131,7 @@ func parseReceiptKey(key string) (group.ID, ledger.ID, error) {
 type openedRecord struct {
 	id       ledger.ID
 	as       ledger.ID // of the message: that of the first of its entries (parts.go)
+	first    uint64    // the place of that in its log
 	group    group.ID
 	hlc      uint64
 	received int64 // milliseconds since the Unix epoch
@@ -162,6 +163,7 @@ func (r *openedRecord) marshal() ([]byte, error) {
 	b.AddUint8(openedRecordVersion)
 	b.AddBytes(r.id[:])
 	b.AddBytes(r.as[:])
+	b.AddUint64(r.first)
 	b.AddBytes(r.group[:])
 	b.AddUint64(r.hlc)
 	b.AddUint64(uint64(r.received))
@@ -192,7 +194,7 @@ func parseOpenedRecord(raw []byte) (*openedRecord, error) {
 	var received uint64
 	var payload, by cryptobyte.String
 	s := cryptobyte.String(raw)
-	ok := s.ReadUint8(&version) && s.CopyBytes(r.id[:]) && s.CopyBytes(r.as[:]) && s.CopyBytes(r.group[:]) &&
+	ok := s.ReadUint8(&version) && s.CopyBytes(r.id[:]) && s.CopyBytes(r.as[:]) && s.ReadUint64(&r.first) && s.CopyBytes(r.group[:]) &&
 		s.ReadUint64(&r.hlc) && s.ReadUint64(&received) && s.ReadUint8(&priority) &&
 		s.ReadUint8(&flags) && s.CopyBytes(r.opening[:]) && s.CopyBytes(r.tagKey[:]) &&
 		s.ReadUint24LengthPrefixed(&payload) && s.ReadUint8LengthPrefixed(&by) && s.Empty()

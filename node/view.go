@@ -150,7 +150,7 @@ func (n *Node) refreshInbox() {
 	for _, v := range n.open.keyring.Groups() {
 		n.showGroup(v.ID)
 	}
-	if err := n.cfg.Vault.Scan(prefixMessage, n.loadMessage); err != nil {
+	if err := n.loadMessages(); err != nil {
 		n.log.Error("badges are shown as they were until the next unlock", "err", err)
 		n.open.inbox = earlier
 	}
@@ -189,12 +189,17 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 		n.showBroadcasts()
 	}
 	change := n.open.inbox.Apply(inbox.Item{
-		ID: inbox.EntryID(o.rec.as), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq,
+		ID: inbox.EntryID(o.rec.as), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq, First: o.rec.first,
 		From: n.authorOf(o.log, received), Message: o.msg, Sent: o.msg.Sent, Received: received,
 		Priority: o.rec.priority.String(), Own: n.mine(o.log), Provable: o.rec.flags.has(flagProvable),
 		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
 		Forked: n.beyondFork(o.log, o.seq), AfterClosing: n.afterClosing(o.log, o.seq),
 	})
+	if o.msg.Shown() {
+		for _, r := range n.open.places.put(o.log, o.rec.first, o.rec.as) {
+			n.applyReceipts(r)
+		}
+	}
 	if change.Board || len(change.Delivery) > 0 { // an acknowledgement ends an alert
 		n.escalateSoon()
 	}

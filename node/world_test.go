@@ -148,7 +148,7 @@ func (m *machine) publicConfig() (Config, error) {
 		Version: "test", Dir: m.dir, Clock: SystemClock(), Relay: relay, Bundle: bundle,
 		Admission: read("admission"), Credential: read("credential"),
 		Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"},
-		Logger: slog.New(slog.DiscardHandler), ReceiptDelay: 20 * time.Millisecond, WitnessPause: 50 * time.Millisecond, SyncInterval: 2 * time.Second,
+		Logger: slog.New(slog.DiscardHandler), ReceiptDelay: 20 * time.Millisecond, ReceiptInterval: 20 * time.Millisecond, WitnessPause: 50 * time.Millisecond, SyncInterval: 2 * time.Second,
 		IdleLock: -1, // tests let days pass
 	}, nil
 }

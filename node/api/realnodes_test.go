@@ -89,7 +89,7 @@ func enrol(t *testing.T, authority *identity.Authority, wish identity.Wish, gran
 		Version: "test", Dir: dir, Clock: &steppedClock{}, Vault: v, Store: memstore.New(), Relay: relay, Bundle: grant.Bundle,
 		Admission: enrolment.Admission, Credential: enrolment.Credential,
 		Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"},
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), ReceiptDelay: 20 * time.Millisecond, SyncInterval: 2 * time.Second,
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), ReceiptDelay: 20 * time.Millisecond, ReceiptInterval: 20 * time.Millisecond, SyncInterval: 2 * time.Second,
 	}
 }
 

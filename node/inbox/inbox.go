@@ -81,7 +81,9 @@ type Item struct {
 	Group GroupID
 	// HLC and Seq are the entry's hybrid clock and place in its author's log. Items are shown by HLC, then ID:
 	// an answer always comes after what its author had seen.
-	HLC, Seq       uint64
+	HLC, Seq uint64
+	// First is the place of the first of the entries by which the message left: Seq, but in a group of more devices than one epoch holds.
+	First          uint64
 	From           Author
 	Message        message.Message
 	Sent, Received time.Time // the sender's clock and ours
@@ -369,11 +371,7 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 		if far >= reachedReader {
 			in.noteReading(c, key, &it)
 		}
-		m := in.receipts[key]
-		if m == nil {
-			m = &marks{by: map[string]reached{}}
-			in.receipts[key] = m
-		}
+		m := in.marks(key)
 		if m.by[it.From.device()] >= far {
 			continue // says nothing new
 		}

@@ -1,0 +1,37 @@
+package inbox
+
+// ApplyReceipt takes in a receipt that has no entry of its own, because it came with others in one: it names itself by nothing, and
+// applied again it changes nothing. The item holds a [message.Receipt].
+func (in *Inbox) ApplyReceipt(it Item) Change {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	changed := in.applyReceipt(in.conversation(it.Group), it)
+	return Change{New: len(changed) > 0, Delivery: changed}
+}
+
+// MarkRead notes that this device's reader has read messages, whose receipts follow when they are due.
+func (in *Inbox) MarkRead(id GroupID, entries ...EntryID) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	c := in.conversation(id)
+	for _, entry := range entries {
+		m := in.marks(receiptKey{id, entry})
+		if m.own {
+			continue
+		}
+		m.own = true
+		if at := in.seen[entry]; at.shown && at.group == id && !c.items[c.find(entry, at)].Own {
+			c.unread--
+		}
+	}
+}
+
+// marks returns the receipts for a message.
+func (in *Inbox) marks(key receiptKey) *marks {
+	m := in.receipts[key]
+	if m == nil {
+		m = &marks{by: map[string]reached{}}
+		in.receipts[key] = m
+	}
+	return m
+}
