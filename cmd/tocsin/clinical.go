@@ -84,6 +84,9 @@ func (a *app) sendForm(ctx context.Context, client *api.Client, group, kind, pri
 	if err != nil {
 		return err
 	}
+	if err := a.prompt(ctx, client, kind, values); err != nil {
+		return err
+	}
 	sent, err := client.Send(ctx, g.ID, api.SendText{Kind: kind, Priority: priority, Fields: values})
 	if err != nil {
 		return err

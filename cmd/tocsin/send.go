@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"tocsin/node/api"
+	"tocsin/node/message"
 )
 
 // maxText is more than any message may have; the node says what its limit is.
@@ -28,7 +29,7 @@ func (a *app) sendCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.sendForm(ctx, client, args[0], f.kind, m.Priority, values)
+				return a.sendForm(ctx, client, args[0], f.kind, f.priorityOf(m.Priority), values)
 			}
 			text, err := a.messageText(args[1:])
 			if err != nil {
@@ -39,6 +40,9 @@ func (a *app) sendCommand() *cobra.Command {
 				return err
 			}
 			m.Text = text
+			if words := a.identifiers(text); words != "" && !a.json {
+				a.note("tocsin: this may identify a patient (%s); initials and bed would do.", words)
+			}
 			sent, err := client.Send(ctx, g.ID, m)
 			if err != nil {
 				return err
@@ -51,12 +55,20 @@ and prints its id; the mesh carries it from there, now or later.
 GROUP is a name, an id, or the beginning of one. Without TEXT, or with -, the text
 is read from standard input: other users of this machine can see arguments while
 the command runs. With --kind the fields of its form are given with --field or as
-JSON with --file.`
+JSON with --file; at a terminal you are asked for those that are required and missing.`
 	f.flags(cmd)
 	cmd.Flags().StringVar(&f.kind, "kind", "", "send the form of another `kind` ('tocsin kinds')")
-	cmd.Flags().StringVar(&m.Priority, "priority", "routine", "routine, urgent or stat")
+	cmd.Flags().StringVar(&m.Priority, "priority", "", "routine, urgent or stat (default: routine; stat for an alert)")
 	cmd.Flags().StringVar(&m.ReplyTo, "reply-to", "", "`id` of the message that this one answers")
 	return cmd
+}
+
+// priorityOf is the priority that was asked for, or the one that the kind needs.
+func (f *form) priorityOf(given string) string {
+	if given == "" && f.kind == string(message.KindAlert) {
+		return "stat"
+	}
+	return given
 }
 
 func (a *app) messageText(words []string) (string, error) {
