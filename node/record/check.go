@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -44,8 +45,12 @@ const (
 	RuleProvenance = "provenance" // every message has one
 )
 
-// active is what a narrative of ours never holds: text is escaped, so that only a tag can begin with "<".
-var active = []string{"<script", "<img", "<iframe", "<object", "<embed", "<style", "<link", "<a ", "<form", "<input"}
+// plainTags are all that a narrative of ours holds. Text is escaped, so that a "<" begins one of these or is none of ours: nothing runs, and
+// nothing is fetched.
+var plainTags = []string{divOpen, "</div>", "<p>", "</p>", "<b>", "</b>", "<br/>", "<table>", "</table>", "<tbody>", "</tbody>", "<tr>", "</tr>", "<th>", "</th>",
+	"<td>", "</td>", "<ul>", "</ul>", "<li>", "</li>"}
+
+var tags = regexp.MustCompile(`<[^>]*>?`)
 
 // maxFaults bounds what one check reports.
 const maxFaults = 100
@@ -64,6 +69,8 @@ type checker struct {
 	exercises  int
 	count      int
 	hasHead    bool
+	begins     string  // type of the first resource
+	unsafe     []Fault // what is wrong with its entries if it is a transaction
 	headMarked bool
 }
 
@@ -128,8 +135,8 @@ func (c *checker) head(name string, value any) {
 	case "meta":
 		o, _ := value.(object)
 		c.headMarked = marked(o)
-	case "identifier", "timestamp":
-		c.hasHead = c.hasHead || name == "identifier"
+	case "identifier":
+		c.hasHead = true
 	}
 }
 
@@ -154,14 +161,16 @@ func (c *checker) entry(raw json.RawMessage) error {
 	default:
 		c.urls[url] = where
 	}
-	if c.count == 0 && c.kind == "document" && kind != "Composition" {
-		c.add(RuleDocument, where, "a document begins with a Composition")
+	if c.count == 0 {
+		c.begins = kind
 	}
 	c.count++
 	if marked(sub(r, "meta")) {
 		c.exercises++
 	}
-	c.request(where, kind, r, sub(e, "request"))
+	if why := request(kind, r, sub(e, "request")); why != "" && len(c.unsafe) < maxFaults {
+		c.unsafe = append(c.unsafe, Fault{RuleRequest, where, why})
+	}
 	c.narrated(where, kind, r)
 	c.names(where, kind, url, r)
 	c.values(where, r)
@@ -174,22 +183,20 @@ func (c *checker) entry(raw json.RawMessage) error {
 	return nil
 }
 
-// request checks that sending an entry twice makes nothing twice.
-func (c *checker) request(where, kind string, r, q object) {
-	if c.kind != "transaction" {
-		return
-	}
+// request says why sending an entry of a transaction twice would make something twice, empty if it would not.
+func request(kind string, r, q object) string {
 	method, url, once := str(q, "method"), str(q, "url"), str(q, "ifNoneExist")
 	switch {
 	case q == nil:
-		c.add(RuleRequest, where, "it does not say what is to be done with it")
+		return "it does not say what is to be done with it"
 	case method == "POST" && (url != kind || once == ""):
-		c.add(RuleRequest, where, "it would be made anew each time: ifNoneExist is missing, or the type is another")
+		return "it would be made anew each time: ifNoneExist is missing, or the type is another"
 	case method == "PUT" && !strings.HasPrefix(url, kind+"?identifier=") && url != kind+"/"+str(r, "id"):
-		c.add(RuleRequest, where, "it does not say which resource it replaces")
+		return "it does not say which resource it replaces"
 	case method != "POST" && method != "PUT":
-		c.add(RuleRequest, where, "it is neither made nor replaced")
+		return "it is neither made nor replaced"
 	}
+	return ""
 }
 
 // narrated checks that a person can read the resource, and that reading it runs and fetches nothing.
@@ -201,7 +208,7 @@ func (c *checker) narrated(where, kind string, r object) {
 	switch {
 	case !strings.HasPrefix(div, divOpen) || !strings.HasSuffix(div, "</div>"):
 		c.add(RuleNarrative, where, "no person can read it: it has no narrative")
-	case slices.ContainsFunc(active, func(s string) bool { return strings.Contains(strings.ToLower(div), s) }):
+	case slices.ContainsFunc(tags.FindAllString(div, -1), func(tag string) bool { return !slices.Contains(plainTags, tag) }):
 		c.add(RuleNarrative, where, "its narrative holds something that runs or is fetched")
 	}
 }
@@ -319,6 +326,12 @@ func leaf(header []byte) []byte {
 func (c *checker) finish() {
 	if c.kind != "document" && c.kind != "transaction" {
 		c.add(RuleDocument, "the Bundle", "it is neither a document nor a transaction")
+	}
+	if c.kind == "transaction" {
+		c.faults = append(c.faults, c.unsafe...)
+	}
+	if c.kind == "document" && c.begins != "Composition" {
+		c.add(RuleDocument, "entry 0, "+c.begins, "a document begins with a Composition")
 	}
 	if c.kind == "document" && !c.hasHead {
 		c.add(RuleDocument, "the Bundle", "a document needs an identifier")

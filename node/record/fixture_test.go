@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
@@ -331,7 +332,7 @@ func (w *world) witnessed() Sources {
 }
 
 func (w *world) prover(author *holder, seq uint64) func() ([]byte, error) {
-	return func() ([]byte, error) {
+	return sync.OnceValues(func() ([]byte, error) {
 		in := author.said[author.chain[seq].Entry().ID()]
 		p, err := ledger.Prove(context.Background(), ledger.ProveRequest{Logs: w.nodes[0].logs, Trees: w.nodes[0].trees, Table: w.nodes[0].table, Trust: w.trust,
 			Log: author.log, Seq: seq, Opening: in.Opening, Payload: in.Payload, Credential: author.credential,
@@ -340,7 +341,7 @@ func (w *world) prover(author *holder, seq uint64) func() ([]byte, error) {
 			return nil, err
 		}
 		return p.Marshal()
-	}
+	})
 }
 
 func opener(content []byte) func(ledger.ID) (io.ReadCloser, error) {

@@ -10,8 +10,8 @@ import (
 // errNoBundle: what was read is no Bundle.
 var errNoBundle = errors.New("record: not a Bundle in JSON")
 
-// readBundle reads a Bundle entry by entry: one is in memory at a time. head is given every other field of the Bundle. A field "type"
-// after the entries comes after them; files of this package have it before.
+// readBundle reads a Bundle entry by entry: one is in memory at a time. head is given every other field of the Bundle, in
+// whatever order they come.
 func readBundle(r io.Reader, head func(name string, value any), entry func(json.RawMessage) error) error {
 	dec := json.NewDecoder(r)
 	if err := expect(dec, json.Delim('{')); err != nil {

@@ -3,17 +3,23 @@ package record
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"filippo.io/torchwood"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"tocsin/ledger"
 	"tocsin/node/message"
@@ -414,7 +420,8 @@ func TestRealEndpoint(t *testing.T) {
 		must(t, sender(t, endpoint, &wire{}).Run(t.Context(), u))
 		whole(t, x, u)
 	}
-	for _, f := range faults() {
+	some := faults()[:4]
+	for _, f := range some {
 		u := upload(t, x, nil)
 		must(t, sender(t, endpoint, &wire{at: 7, fault: f}).Run(t.Context(), u))
 		whole(t, x, u)
@@ -425,7 +432,25 @@ func TestRealEndpoint(t *testing.T) {
 	if report.Proved == 0 || report.Bare > 0 || len(report.Faults) > 0 {
 		t.Errorf("what the endpoint returns is not proved: %+v", report)
 	}
-	t.Logf("%d messages uploaded %d times, read back by search and proved: %d", x.Messages(), 2+len(faults()), report.Proved)
+	proofs := 0
+	for id, file := range proofsIn(t, back) {
+		p, err := ledger.ParseProof(file)
+		must(t, err)
+		policy, err := torchwood.ParsePolicy([]byte(p.Policy()))
+		must(t, err)
+		tlogProof, err := p.TlogProof()
+		must(t, err)
+		if err := torchwood.VerifyProof(policy, tlog.RecordHash(p.Header), tlogProof); err != nil {
+			t.Errorf("torchwood on the proof of %s: %v", id, err)
+		}
+		if proofs++; proofs == 1 {
+			followPage(t, w, file)
+		}
+	}
+	if proofs != report.Proved {
+		t.Errorf("%d proofs came back, want %d", proofs, report.Proved)
+	}
+	t.Logf("%d messages uploaded %d times, read back by search and proved: %d", x.Messages(), 2+len(some), report.Proved)
 }
 
 // readBack searches for every resource, finds each once, and returns them all in one Bundle.
@@ -461,4 +486,44 @@ func readBack(t *testing.T, endpoint string, x *Export) string {
 		}
 	}
 	return `{"resourceType":"Bundle","type":"collection","entry":[` + strings.Join(all, ",") + `]}`
+}
+
+// proofsIn are the proof files of a Bundle, by entry.
+func proofsIn(t *testing.T, bundle string) map[string][]byte {
+	t.Helper()
+	k := keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte)}
+	must(t, readBundle(strings.NewReader(bundle), func(string, any) {}, k.entry))
+	out := make(map[string][]byte)
+	for url, id := range k.names {
+		if file, ok := k.data[url]; ok {
+			out[id] = file
+		}
+	}
+	return out
+}
+
+// followPage does what docs/verify-without-tocsin.md says, up to the library of others, with openssl and a shell.
+func followPage(t *testing.T, w *world, proof []byte) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/verify-without-tocsin.md")
+	must(t, err)
+	script := ""
+	for _, block := range regexp.MustCompile("(?ms)^```bash\n(.*?)^```$").FindAllStringSubmatch(string(page), -1) {
+		if !strings.Contains(block[1], "go run") {
+			script += block[1]
+		}
+	}
+	dir := t.TempDir()
+	var certs []byte
+	for _, a := range w.authorities {
+		certs = append(certs, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})...)
+	}
+	must(t, os.WriteFile(filepath.Join(dir, "authorities.pem"), certs, 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "note.tocsin-proof"), proof, 0o600))
+	cmd := exec.Command("bash", "-c", script)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TZ=UTC", "LC_ALL=C.UTF-8")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "7 ok") {
+		t.Errorf("openssl on what the endpoint returned: %v\n%s", err, out)
+	}
 }
