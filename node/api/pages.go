@@ -18,11 +18,18 @@ func (s *Server) pages() []route {
 		{"GET", "/people", anyone, s.page(web.People())},
 		{"GET", "/verify", anyone, s.page(web.Verify())},
 		{"GET", "/safety", anyone, s.page(web.Safety())},
-		{"GET", "/c/{id}", anyone, s.conversationPage},
+		{"GET", "/search", anyone, s.page(web.Search())},
+		{"GET", "/everybody", anyone, s.page(web.Everybody())},
+		{"GET", "/c/{id}", anyone, s.conversationPage(web.Conversation())},
+		{"GET", "/c/{id}/say", anyone, s.conversationPage(web.Say())},
+		{"GET", "/c/{id}/say/{kind}", anyone, s.conversationPage(web.Say())},
 		{"GET", "/favicon.ico", anyone, func(w http.ResponseWriter, _ *http.Request) error {
 			w.WriteHeader(http.StatusNoContent)
 			return nil
 		}},
+	}
+	for path, p := range web.Boards() {
+		routes = append(routes, route{"GET", "/c/{id}/" + path, anyone, s.conversationPage(p)})
 	}
 	for _, a := range s.assets {
 		routes = append(routes, route{"GET", "/assets/" + a.Name, anyone, func(w http.ResponseWriter, _ *http.Request) error {
@@ -50,9 +57,12 @@ func (s *Server) page(p web.Page) func(http.ResponseWriter, *http.Request) error
 }
 
 // conversationPage is the same shell for every id that can be one; whether there is such a conversation is not said here.
-func (s *Server) conversationPage(w http.ResponseWriter, r *http.Request) error {
-	if id, err := hex.DecodeString(r.PathValue("id")); err != nil || len(id) != 32 {
-		return errNoGroup
+func (s *Server) conversationPage(p web.Page) func(http.ResponseWriter, *http.Request) error {
+	show := s.page(p)
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if id, err := hex.DecodeString(r.PathValue("id")); err != nil || len(id) != 32 {
+			return errNoGroup
+		}
+		return show(w, r)
 	}
-	return s.page(web.Conversation())(w, r)
 }

@@ -16,7 +16,9 @@ import (
 	"html/template"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 	"sync"
 )
 
@@ -49,13 +51,29 @@ func New() Page           { return Page{Name: "new", Title: "New conversation"} 
 func Conversation() Page  { return Page{Name: "conversation", Title: "Conversation", OwnStrip: true} }
 func People() Page        { return Page{Name: "people", Title: "People"} }
 func Safety() Page        { return Page{Name: "safety", Title: "Safety"} }
+func Search() Page        { return Page{Name: "search", Title: "Search"} }
+
+// Say is the page of forms of a conversation, Everybody that of a message past all conversations.
+func Say() Page       { return Page{Name: "say", Title: "Write"} }
+func Everybody() Page { return Page{Name: "everybody", Title: "Message to everybody"} }
+
+// Boards are the boards of a conversation by the last part of their address: one shell, whose title says which.
+func Boards() map[string]Page {
+	out := map[string]Page{}
+	for path, title := range map[string]string{"boards": "Boards", "incident": "Incident", "call-outs": "Call-outs", "casualties": "Casualties", "tasks": "Tasks",
+		"alerts": "Alerts", "decisions": "Decision log", "duty": "On duty"} {
+		out[path] = Page{Name: "board", Title: title}
+	}
+	return out
+}
 
 // Verify is the page on which somebody is verified in person, by a camera where there is one.
 func Verify() Page { return Page{Name: "verify", Title: "Verify in person", Camera: true} }
 
 // pages are all of them.
 func pages() []Page {
-	return []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety()}
+	all := []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety(), Search(), Say(), Everybody()}
+	return slices.AppendSeq(all, maps.Values(Boards()))
 }
 
 // View is what a shell is filled with. It is the same for everybody who runs this version.

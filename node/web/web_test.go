@@ -34,7 +34,9 @@ func TestShellsFitThePolicy(t *testing.T) {
 func TestShellsAreForEveryone(t *testing.T) {
 	title := regexp.MustCompile(`<title>(.*)</title>`)
 	known := map[string]bool{"Unlock – Tocsin": true, "Conversations – Tocsin": true, "New conversation – Tocsin": true, "Conversation – Tocsin": true,
-		"People – Tocsin": true, "Verify in person – Tocsin": true, "Safety – Tocsin": true}
+		"People – Tocsin": true, "Verify in person – Tocsin": true, "Safety – Tocsin": true, "Search – Tocsin": true,
+		"Write – Tocsin": true, "Message to everybody – Tocsin": true, "Boards – Tocsin": true, "Incident – Tocsin": true, "Call-outs – Tocsin": true,
+		"Casualties – Tocsin": true, "Tasks – Tocsin": true, "Alerts – Tocsin": true, "Decision log – Tocsin": true, "On duty – Tocsin": true}
 	for _, p := range pages() {
 		html := rendered(t, p, View{Version: "1"})
 		if html != rendered(t, p, View{Version: "1"}) {
@@ -66,6 +68,15 @@ func TestModulesParseNoHTML(t *testing.T) {
 	for _, a := range all {
 		names[a.Name] = true
 		body := string(a.Body)
+		if a.Name == "exercise.js" { // puts one fixed word before the title that the shell brought, and nothing else
+			allowed := []string{"const plain = document.title;", "document.title = on ? MARK + plain : plain;", "const MARK = 'EXERCISE – ';"}
+			for _, line := range allowed {
+				if !strings.Contains(body, line) {
+					t.Errorf("exercise.js lacks %s", line)
+				}
+				body = strings.Replace(body, line, "", 1)
+			}
+		}
 		if found := sinks.FindString(body); found != "" {
 			t.Errorf("%s uses %s", a.Name, found)
 		}

@@ -2,20 +2,30 @@
 
 import { byId, el, say } from '/assets/dom.js';
 import { call, file } from '/assets/session.js';
+import { nameOf } from '/assets/names.js';
+import { ready } from '/assets/photo.js';
 
 const LIMIT = 64 * 1024 * 1024;
 const pictures = new Map(); // message id -> address of its thumbnail in this page
 
+const agreed = { patient: 'The patient agreed', guardian: 'A parent or guardian agreed', 'best-interests': 'Taken in their best interests: nobody could agree' };
+
+/** shown is what was noted of a picture of a patient. */
+const shown = (a) => `A patient is in it. ${agreed[a.consent] ?? a.consent_words}, asked by ${nameOf(a.asked_by)} with ${nameOf(a.witness)} present. For: ${a.purpose}.`;
+
 /** attachment makes the part of a message that stands for its file. */
 export function attachment(message) {
+  const a = message.attachment;
   const node = el('div', { class: 'attachment' },
-    el('p', { class: 'filename', dir: 'auto' }, message.attachment.name),
+    el('p', { class: 'filename', dir: 'auto' }, a.name),
     el('p', { class: 'held' }),
+    a.shows === 'patient' ? el('p', { class: 'held', dir: 'auto' }, shown(a)) : null,
+    a.blackout ? el('p', { class: 'held' }, a.blackout === 1 ? '1 part is blacked out.' : `${a.blackout} parts are blacked out.`) : null,
     el('p', { class: 'doubt', role: 'alert' }),
     el('button', { class: 'quiet save', type: 'button' }));
   node.querySelector('.save').addEventListener('click', () => act(node, message.id));
   refresh(node, message);
-  return message.attachment.caption ? el('div', {}, node, el('p', { class: 'text', dir: 'auto' }, message.attachment.caption)) : node;
+  return node;
 }
 
 /** refresh shows how much of the file of a message is here now. */
@@ -61,8 +71,11 @@ async function act(node, id) {
   }
 }
 
-/** sender lets the composer send files. words returns what goes with one and its priority; sent is called after it. */
-export function sender(path, words, sent) {
+/**
+ * sender lets the composer send files. words returns what goes with one, its priority and whom it is for; witnesses who may have been present
+ * when a patient was photographed; sent is called after it.
+ */
+export function sender(path, words, witnesses, sent) {
   const input = byId('file');
   byId('attach').addEventListener('click', () => input.click());
   input.addEventListener('change', async () => {
@@ -76,7 +89,10 @@ export function sender(path, words, sent) {
       if (chosen.size === 0) throw new Error('It is empty.');
       if (chosen.size > LIMIT) throw new Error('It is larger than 64 MiB.');
       if (new TextEncoder().encode(caption).length > 1000) throw new Error('The words beside it are too long: send them as a message.');
-      const query = new URLSearchParams({ name: chosen.name, caption, priority });
+      // What the browser takes for a picture; what it does not, the node does, and refuses it without these answers.
+      const asked = chosen.type.startsWith('image/') ? await ready(chosen, await witnesses()) : new URLSearchParams();
+      if (asked === null) return;
+      const query = new URLSearchParams([['name', chosen.name], ['caption', caption], ['priority', priority], ...asked]);
       await call('POST', `${path}/attachments?${query}`, new Blob([chosen], { type: 'application/octet-stream' }));
       say(error, '');
       sent();

@@ -6,7 +6,14 @@ import { listen } from '/assets/events.js';
 import { start as strip } from '/assets/strip.js';
 import { start as list } from '/assets/list.js';
 import { kindOf, words as badgeWords } from '/assets/badges.js';
-import { attachment, refresh, sender } from '/assets/attach.js';
+import { refresh, sender } from '/assets/attach.js';
+import { content, flag, forWhom, gone, mark, short } from '/assets/card.js';
+import { buttons, leads } from '/assets/acts.js';
+import { exercise, ofConversation } from '/assets/exercise.js';
+import { addressees } from '/assets/addressees.js';
+import { several } from '/assets/pick.js';
+import { learn } from '/assets/names.js';
+import { watch } from '/assets/draft.js';
 
 const id = location.pathname.split('/').pop();
 const path = `/v1/groups/${id}`;
@@ -28,13 +35,14 @@ const toEnd = () => window.scrollTo(0, document.documentElement.scrollHeight);
 const who = (m) => (m.own ? 'You' : m.from.name || 'Unknown');
 
 function quote(message) {
-  const answered = message.reply_to && shown.get(message.reply_to)?.message;
   if (!message.reply_to) return null;
-  const words = answered ? `${who(answered)}: ${answered.text}` : 'an earlier message';
-  return el('p', { class: 'quote', dir: 'auto' }, el('span', { class: 'unseen' }, 'In answer to '), words);
+  const answered = shown.get(message.reply_to)?.message;
+  // Everything from the first message on is loaded: what is not there has not come yet.
+  const words = answered ? `${who(answered)}: ${short(answered)}` : first === 0 ? 'a message that is still on its way' : 'an earlier message';
+  return el('p', { class: answered || first !== 0 ? 'quote' : 'quote pending', dir: 'auto' }, el('span', { class: 'unseen' }, 'In answer to '), words);
 }
 
-function build(message, follows) {
+function doubtsOf(message) {
   const doubts = [];
   if (!message.from.verified) doubts.push('Sender not verified');
   if (!message.provable) doubts.push('Cannot be proved');
@@ -42,23 +50,31 @@ function build(message, follows) {
   if (message.after_closing) doubts.push('Their device was restored without this, or a copy of it wrote this');
   if (message.forked) doubts.push('Their device signed something else at the same place of its log, or before: it was copied, or it lies');
   if (message.handed_over) doubts.push(`Handed over by ${message.handed_over}`);
-  const urgent = message.priority === 'routine' ? null : el('span', { class: `flag ${message.priority}` }, message.priority === 'stat' ? 'Stat' : 'Urgent');
+  return doubts;
+}
+
+function build(message, follows) {
+  const doubts = doubtsOf(message);
   const role = [message.from.role, message.from.org].filter(Boolean).join(' · ');
-  return el('li', { class: ['message', message.own ? 'own' : '', message.priority, follows ? 'follows' : ''].join(' '), 'data-id': message.id },
+  return el('li', { class: ['message', message.own ? 'own' : '', message.priority, follows ? 'follows' : ''].join(' '), 'data-id': message.id, id: `m-${message.id}`, tabindex: '-1' },
     el('div', { class: 'from' },
       el('span', { class: 'name' }, who(message)),
       message.own || !role ? null : el('span', { class: 'role' }, role),
       message.from.badge ? el('span', { class: `badge ${kindOf(message.from.badge)}` }, badgeWords[message.from.badge] ?? message.from.badge) : null),
-    urgent,
+    mark(message.exercise), flag(message.priority),
     message.broadcast ? el('p', { class: 'doubt', dir: 'auto' }, `To everybody: ${message.reason}`) : null,
-    quote(message),
-    message.attachment ? attachment(message) : el('p', { class: 'text', dir: 'auto' }, message.text),
+    forWhom(message), quote(message), gone(message), content(message),
+    message.attachment?.caption ? el('p', { class: 'text', dir: 'auto' }, message.attachment.caption) : null,
+    leads(message),
     doubts.length ? el('p', { class: 'doubt' }, `${doubts.join('. ')}.`) : null,
     el('div', { class: 'end' },
       time(message.sent),
       message.own ? el('span', { class: 'state' }, message.state_words) : null,
-      el('button', { class: 'quiet reply', type: 'button', 'aria-label': `Reply to ${who(message)}, ${message.text.slice(0, 40)}`, on: { click: () => reply(message) } }, 'Reply')));
+      ...buttons(message, path, who(message), reply, load)));
 }
+
+/** stands is what of a message changes after it was said; when it does, it is drawn anew. */
+const stands = (m) => [m.retracted, m.replaced_by, m.removed, m.forked, m.exercise, JSON.stringify(m.for ?? null), m.reply_to && first === 0 && shown.has(m.reply_to)].join('|');
 
 /** draw puts the messages into the list: what stands there already is kept, so that reading and focus are not disturbed. */
 function draw(all) {
@@ -79,7 +95,8 @@ function draw(all) {
     const old = before.get(message.id);
     let node = old?.node;
     shown.set(message.id, { message, node, follows });
-    if (!old || old.follows !== follows) {
+    shown.get(message.id).stands = stands(message);
+    if (!old || old.follows !== follows || old.stands !== stands(message)) {
       node = build(message, follows);
       shown.get(message.id).node = node;
     } else if (message.own) {
@@ -125,6 +142,11 @@ async function fetchAll() {
 async function heading() {
   const group = await call('GET', path);
   say(byId('title'), group.title);
+  learn(group.members);
+  exercise(Boolean(group.exercise));
+  // To everybody one speaks on a page of its own, which asks for the reason.
+  byId('composer').hidden = group.kind === 'broadcast';
+  byId('boards').hidden = group.kind === 'broadcast';
   const devices = group.members.length === 1 ? '1 device' : `${group.members.length} devices`;
   say(byId('about'), `${kinds[group.kind] ?? group.kind} · ${devices}`);
   byId('members').replaceChildren(...group.members.map((m) =>
@@ -144,6 +166,27 @@ async function markRead(all) {
 
 let opened = false;
 
+/** jump goes to the message that the address names, fetching what is earlier until it is there. */
+async function jump() {
+  const wanted = location.hash.startsWith('#m-') ? location.hash.slice(3) : '';
+  if (!wanted) return;
+  while (!shown.has(wanted) && first > 0) {
+    first = Math.max(0, first - 5 * page);
+    draw(await fetchAll());
+  }
+  history.replaceState(null, '', location.pathname);
+  byId('earlier').hidden = first === 0;
+  const node = shown.get(wanted)?.node;
+  if (!node) {
+    say(byId('error'), 'This message is not on this device, or not yet.');
+    return;
+  }
+  node.classList.add('wanted');
+  node.scrollIntoView({ block: 'center' });
+  node.focus({ preventScroll: true });
+}
+window.addEventListener('hashchange', jump);
+
 const load = soon(async () => {
   try {
     const stay = opened && !atEnd();
@@ -162,6 +205,7 @@ const load = soon(async () => {
     }
     opened = true;
     await markRead(all);
+    await jump();
   } catch (error) {
     say(byId('error'), error.message);
   }
@@ -178,7 +222,7 @@ const loadHeading = soon(async () => {
 function reply(message) {
   replyTo = message;
   byId('replying').hidden = message === null;
-  if (message) say(byId('replying-to'), `Reply to ${who(message)}: ${message.text.slice(0, 80)}`);
+  if (message) say(byId('replying-to'), `Reply to ${who(message)}: ${short(message).slice(0, 80)}`);
   text.focus();
 }
 
@@ -194,8 +238,13 @@ async function send() {
   button.disabled = true;
   say(byId('send-error'), '');
   try {
-    await call('POST', `${path}/messages`, { text: body, priority: form.elements.priority.value, reply_to: replyTo?.id ?? '' });
+    const to = toWhom?.values() ?? [];
+    const sent = await call('POST', `${path}/messages`, { text: body, priority: form.elements.priority.value, reply_to: replyTo?.id ?? '', ...(to.length ? { for: to } : {}) });
+    say(byId('nobody'), sent.nobody?.length ? `Nobody holds the role ${join(sent.nobody)} now. Whoever takes it will get this; until then call somebody.` : '');
     text.value = '';
+    draft.clear();
+    toWhom?.clear();
+    byId('to').open = false;
     form.elements.priority.value = 'routine';
     form.dispatchEvent(new Event('change'));
     newFrom = null;
@@ -240,17 +289,51 @@ byId('earlier').addEventListener('click', async () => {
   await load();
   window.scrollBy(0, document.documentElement.scrollHeight - height);
 });
+let end = true; // the end of the conversation is in view, and stays so when a picture or a notice takes more room
 window.addEventListener('scroll', () => {
-  if (atEnd()) byId('jump').hidden = true;
+  end = atEnd();
+  if (end) byId('jump').hidden = true;
 }, { passive: true });
+const grown = new ResizeObserver(() => end && opened && toEnd());
+grown.observe(messages);
+grown.observe(byId('bottom'));
 document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && load());
 
-sender(path, () => ({ caption: text.value.trim(), priority: form.elements.priority.value }), () => {
+// Whom a message is for is asked for when somebody wants to say it.
+let toWhom = null;
+byId('to').addEventListener('toggle', async () => {
+  if (!byId('to').open || toWhom) return;
+  try {
+    toWhom = several('to-whom', await addressees(path), 8, false);
+    byId('to-pick').replaceChildren(el('label', { for: 'to-whom' }, 'For'), toWhom.node);
+  } catch (error) {
+    say(byId('send-error'), error.message);
+  }
+});
+
+const draft = watch(text);
+
+/** witnesses are who may have been there when a patient was photographed: everybody known but this reader. */
+async function witnesses() {
+  const [{ people }, status] = await Promise.all([call('GET', '/v1/people'), call('GET', '/v1/status')]);
+  const out = new Map();
+  for (const p of people) {
+    const person = `${p.org}/${p.regulator}/${p.number}`;
+    if (!p.relay && person !== status.person) out.set(person, { address: `person:${person}`, label: [p.name, p.org].join(', ') });
+  }
+  return [...out.values()];
+}
+
+sender(path, () => ({ caption: text.value.trim(), priority: form.elements.priority.value }), witnesses, () => {
   text.value = '';
+  draft.clear();
   newFrom = null;
   toEnd();
 });
 
+byId('boards').href = `/c/${id}/boards`;
+byId('forms').href = `/c/${id}/say`;
+ofConversation();
 if (await known()) {
   strip();
   list(id);
@@ -260,7 +343,8 @@ if (await known()) {
     if (['ready', 'gap'].includes(event.type)) load();
     if (['group', 'people', 'trust', 'ready', 'gap'].includes(event.type)) loadHeading();
   });
-  loadHeading();
+  // Names first: what is drawn says who is meant.
+  await loadHeading();
   load();
 } else {
   leave();

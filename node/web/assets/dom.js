@@ -83,3 +83,30 @@ export function soon(work) {
     }
   };
 }
+
+/**
+ * renew puts new nodes into a container that may have the keyboard in it: what has the same data-key keeps the focus, what was typed and
+ * whether it was open.
+ */
+export function renew(container, ...nodes) {
+  const keyed = () => [...container.querySelectorAll('[data-key]')];
+  const key = container.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  const kept = new Map(keyed().map((n) => [n.dataset.key, n.localName === 'details' ? n.open : n.value]));
+  container.replaceChildren(...nodes.flat().filter(Boolean));
+  for (const node of keyed()) {
+    const was = kept.get(node.dataset.key);
+    if (was === undefined) continue;
+    if (node.localName === 'details') node.open = was;
+    else if (['input', 'textarea', 'select'].includes(node.localName)) node.value = was;
+  }
+  if (key) keyed().find((n) => n.dataset.key === key)?.focus({ preventScroll: true });
+}
+
+/** ago says how long ago a time was, in the words of somebody in a hurry. */
+export function ago(iso) {
+  const minutes = Math.floor((Date.now() - new Date(iso)) / 60000);
+  if (minutes < 1) return 'just now';
+  if (minutes < 60) return `${minutes} min ago`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ago` : `${Math.floor(hours / 24)} days ago`;
+}

@@ -3,6 +3,7 @@
 import { byId, el, say, soon, time } from '/assets/dom.js';
 import { call } from '/assets/session.js';
 import { listen } from '/assets/events.js';
+import { flag, mark } from '/assets/card.js';
 
 const about = new Set(['message', 'delivery', 'group', 'erased', 'ready', 'gap']);
 const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct', broadcast: 'To everybody' };
@@ -10,13 +11,12 @@ const kinds = { incident: 'Incident', team: 'Team', direct: 'Direct', broadcast:
 function item(group, current) {
   const last = group.last;
   const from = last ? (last.own ? 'You' : last.from.name || 'Unknown') : '';
-  const urgent = last && last.priority !== 'routine' ? el('span', { class: `flag ${last.priority}` }, last.priority === 'stat' ? 'Stat' : 'Urgent') : null;
   return el('li', {},
     el('a', { class: group.unread ? 'entry unread' : 'entry', href: `/c/${group.id}`, 'aria-current': group.id === current ? 'page' : null },
       el('span', { class: 'top' },
         el('span', { class: 'name', dir: 'auto' }, group.title),
         last ? time(last.sent, true) : null),
-      el('span', { class: 'line' }, urgent,
+      el('span', { class: 'line' }, mark(group.exercise), last ? flag(last.priority) : null,
         el('span', { class: 'summary', dir: 'auto' }, last ? `${from}: ${last.summary}` : 'Nothing was said yet')),
       el('span', { class: 'tags' },
         el('span', { class: 'kind' }, `${kinds[group.kind] ?? group.kind} · ${group.members.length} ${group.members.length === 1 ? 'device' : 'devices'}`),

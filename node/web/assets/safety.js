@@ -5,6 +5,7 @@ import { call, known, leave } from '/assets/session.js';
 import { listen } from '/assets/events.js';
 import { start as strip } from '/assets/strip.js';
 import { again } from '/assets/reauth.js';
+import { allowed, ask } from '/assets/notify.js';
 
 let status = null;
 
@@ -50,6 +51,21 @@ const load = soon(async () => {
   } catch (error) {
     say(byId('error'), error.message);
   }
+});
+
+function notifications() {
+  const state = allowed();
+  byId('notify-on').hidden = state !== 'default';
+  say(byId('notify-state'), {
+    granted: 'This browser shows a notification when something comes while the page is not in front.',
+    denied: 'This browser was told not to show notifications. Its own settings for this page change that.',
+    default: 'This browser shows no notifications yet.', none: 'This browser has no notifications.',
+  }[state]);
+}
+
+byId('notify-on').addEventListener('click', async () => {
+  await ask();
+  notifications();
 });
 
 function fail(id, message, field) {
@@ -121,6 +137,7 @@ byId('wipe-form').addEventListener('submit', async (event) => {
 
 if (await known()) {
   strip();
+  notifications();
   listen((event) => ['trust', 'people', 'ready', 'gap', 'unlock'].includes(event.type) && load());
   load();
 } else {

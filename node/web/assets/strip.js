@@ -4,8 +4,11 @@ import { byId, join, say, soon } from '/assets/dom.js';
 import { call, leave } from '/assets/session.js';
 import { listen } from '/assets/events.js';
 import { start as idle } from '/assets/idle.js';
+import { start as calls } from '/assets/calls.js';
+import { start as notify } from '/assets/notify.js';
+import { elsewhere } from '/assets/exercise.js';
 
-const about = new Set(['peers', 'people', 'unlock', 'trust', 'ready', 'gap', 'fork', 'thrift']);
+const about = new Set(['peers', 'people', 'unlock', 'trust', 'ready', 'gap', 'fork', 'thrift', 'group']);
 
 /** words says who is in reach. */
 export function words(status, people) {
@@ -20,6 +23,9 @@ export function words(status, people) {
   return `In reach: ${join(shown)}.`;
 }
 
+/** waits says that something is here which cannot be read before what belongs ahead of it. */
+const waits = (n) => (n > 0 ? `${n === 1 ? '1 message is' : `${n} messages are`} here and cannot be opened yet: earlier messages are still on their way.` : '');
+
 const order = ['fresh', 'ageing', 'stale', 'none'];
 
 /** age says how old what is known of revoked devices is: the worst of all issuers. */
@@ -32,7 +38,7 @@ export function age(revocation) {
 
 function place() {
   const here = document.body.className.replace('page-', '');
-  const page = { new: 'conversations', conversation: 'conversations', verify: 'people' }[here] ?? here;
+  const page = { new: 'conversations', conversation: 'conversations', say: 'conversations', board: 'conversations', everybody: 'conversations', verify: 'people' }[here] ?? here;
   for (const link of document.querySelectorAll('.places a')) {
     if (link.dataset.page === page) link.setAttribute('aria-current', here === page ? 'page' : 'true');
   }
@@ -49,10 +55,11 @@ async function load() {
     }
     say(byId('who'), status.name);
     idle(status.idle_lock_seconds);
+    elsewhere(status.exercises ?? 0);
     const state = status.problem ? 'alarm' : !status.online || status.peers === 0 ? 'alone' : 'reach';
     strip.dataset.state = state;
     const slow = status.low_bandwidth?.words;
-    say(byId('reach'), status.problem ? status.problem : [words(status, people), slow].filter(Boolean).join(' '));
+    say(byId('reach'), status.problem ? status.problem : [words(status, people), slow, waits(status.waiting)].filter(Boolean).join(' '));
     say(byId('age'), age(status.revocation));
   } catch (error) {
     strip.dataset.state = 'alarm';
@@ -71,6 +78,8 @@ export function start() {
       say(byId('reach'), 'The node on this computer does not answer. Trying again …');
     }
   });
+  calls();
+  notify();
   // Who is in reach changes without anything being said.
   setInterval(() => document.visibilityState === 'visible' && refresh(), 10000);
   document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && refresh());

@@ -3,6 +3,7 @@
 import { byId, say } from '/assets/dom.js';
 import { ask, back, keep, known } from '/assets/session.js';
 import { waiting } from '/assets/reauth.js';
+import { allowed, show as notify, text } from '/assets/notify.js';
 
 const steps = { wait: byId('wait'), code: byId('code-form'), pin: byId('pin-form'), unlock: byId('unlock-form'), wiped: byId('wiped') };
 
@@ -155,6 +156,20 @@ function fromAddress() {
   }
   return Boolean(code);
 }
+
+// A locked device cannot say who calls whom, only that something stat has come since.
+async function knocks() {
+  if (steps.pin.hidden && steps.unlock.hidden) return;
+  try {
+    const { stat_waiting: count = 0 } = await ask('GET', '/v1/status');
+    if (count > 0 && byId('knock').hidden && document.visibilityState !== 'visible' && allowed() === 'granted') notify(text({ priority: 'stat' }), true);
+    byId('knock').hidden = count === 0;
+    say(byId('knock-words'), count === 0 ? '' : 'Something stat has come since this device was locked. Unlock it to see whether it calls you.');
+  } catch {
+    // The form says what is wrong when it is used.
+  }
+}
+setInterval(knocks, 3000);
 
 window.addEventListener('hashchange', fromAddress);
 if (!fromAddress()) next();
