@@ -1,0 +1,327 @@
+package node
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"tocsin/crypto/group"
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+	"tocsin/node/inbox"
+	"tocsin/node/message"
+)
+
+// itemOf is a message as a node shows it; false while it does not.
+func itemOf(t *testing.T, n *Node, s Sent) (inbox.Item, bool) {
+	t.Helper()
+	id, err := ledger.ParseID(s.ID)
+	check(t, err)
+	var it inbox.Item
+	var ok bool
+	check(t, n.reads(func(in *inbox.Inbox) error { it, ok = in.Message(inbox.EntryID(id)); return nil }))
+	return it, ok
+}
+
+func deliveredTo(t *testing.T, n *Node, s Sent, devices int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s sees it delivered to %d", n.cred.Claims.Name, devices), func() bool {
+		it, ok := itemOf(t, n, s)
+		return ok && len(it.Delivered) == devices
+	})
+}
+
+// owes is how many receipts a node has not sent yet.
+func owes(t *testing.T, n *Node) (k int) {
+	t.Helper()
+	check(t, n.cfg.Vault.Scan(prefixReceipt, func(string, []byte) error { k++; return nil }))
+	return k
+}
+
+// TestReceiptsLeaveWhenTheyAreDue: routine ones share an entry, once in an interval; those of a stat message wait for nothing, and take
+// with them what else is owed.
+func TestReceiptsLeaveWhenTheyAreDue(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	w := newWorld(t)
+	paced := func(cfg *Config) { cfg.ReceiptInterval = time.Hour }
+	a := w.enrol("Amal", orgHospital).start(t, withClock(&clock), paced)
+	b := w.enrol("Ben", orgAmbulance).start(t, withClock(&clock), paced, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, a, b)
+	first := say(t, a, g, "the first, after a quiet time")
+	deliveredTo(t, a, first, 1)
+	eventually(t, "the first is paid for", func() bool { return owes(t, b) == 0 })
+	var later []Sent
+	for i := range 5 {
+		later = append(later, say(t, a, g, fmt.Sprint("more ", i)))
+	}
+	eventually(t, "what came since is owed", func() bool { return owes(t, b) == len(later) })
+	from, _ := b.logs.Head(b.self)
+	clock.step(30 * time.Minute)
+	stat := tell(t, a, g, &message.Text{Body: "Cardiac arrest, bed 4"}, "stat")
+	deliveredTo(t, a, stat, 1)
+	for _, s := range later {
+		deliveredTo(t, a, s, 1)
+	}
+	eventually(t, "all is paid for", func() bool { return owes(t, b) == 0 })
+	if to, _ := b.logs.Head(b.self); to.Next != from.Next+1 {
+		t.Errorf("%d entries of receipts", to.Next-from.Next)
+	}
+	// The interval goes by, and what waited for it leaves.
+	last := say(t, a, g, "one more")
+	eventually(t, "it is owed", func() bool { return owes(t, b) == 1 })
+	clock.step(2 * time.Hour)
+	deliveredTo(t, a, last, 1)
+}
+
+// TestReadingIsKnownHereAtOnce: what this device has read is read, before its receipt leaves and after a restart.
+func TestReadingIsKnownHereAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a), func(cfg *Config) { cfg.ReceiptDelay = time.Hour })
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, a, b)
+	s := say(t, a, g, "Read me")
+	unread := func() int {
+		id, err := parseGroupID(g)
+		check(t, err)
+		var c inbox.Conversation
+		check(t, b.reads(func(in *inbox.Inbox) error { c, _ = in.Conversation(inbox.GroupID(id)); return nil }))
+		return c.Unread
+	}
+	eventually(t, "it is unread", func() bool { return unread() == 1 })
+	check(t, b.MarkRead(g))
+	for range 2 {
+		if it, _ := itemOf(t, b, s); unread() != 0 || it.Unread {
+			t.Error("what was read is unread")
+		}
+		if owes(t, b) != 1 {
+			t.Error("its receipt is not owed")
+		}
+		check(t, b.Lock())
+		check(t, b.Unlock(t.Context(), []byte(passphrase)))
+	}
+	if it, _ := itemOf(t, a, s); it.State != inbox.StateSaved {
+		t.Errorf("the author sees %q without a receipt", it.State)
+	}
+	b.receiptsNow()
+	eventually(t, "the author sees that it was read", func() bool { it, _ := itemOf(t, a, s); return it.State == inbox.StateRead })
+	eventually(t, "nothing is owed", func() bool { return owes(t, b) == 0 })
+	check(t, b.Lock())
+	check(t, b.Unlock(t.Context(), []byte(passphrase)))
+	if it, _ := itemOf(t, b, s); unread() != 0 || it.Unread {
+		t.Error("once the receipt has left, what was read is unread")
+	}
+}
+
+// TestReceiptsInALargeGroupAreForTheAuthor: others hold none, and see no state that they have no receipt for. Whoever acknowledges
+// tells everybody.
+func TestReceiptsInALargeGroupAreForTheAuthor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var nodes []*Node
+	for _, name := range []string{"Amal", "Ben", "Chidi"} {
+		nodes = append(nodes, w.enrol(name, orgHospital).start(t, knows(nodes...)))
+	}
+	a, b, c := nodes[0], nodes[1], nodes[2]
+	ready(t, 2, nodes...)
+	g := makeGroup(t, nodes...)
+	id, err := parseGroupID(g)
+	check(t, err)
+	a.mu.Lock()
+	for range receiptsToAll {
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		check(t, err)
+		payload, err := a.open.keyring.AddOp(id, identity.LogID{Author: identity.KeyOf(key)}, group.RoleMember)
+		check(t, err)
+		check(t, a.commitOp(t.Context(), payload))
+	}
+	a.mu.Unlock()
+	s := tell(t, a, g, &message.Text{Body: "to all of you"}, "stat")
+	deliveredTo(t, a, s, 2)
+	kept := func(n *Node) (k int) {
+		check(t, n.cfg.Vault.Scan(prefixMessage, func(_ string, value []byte) error {
+			if rec, err := parseOpenedRecord(value); err == nil && isReceipts(rec.payload) {
+				k++
+			}
+			return nil
+		}))
+		return k
+	}
+	for _, n := range []*Node{b, c} {
+		eventually(t, "its log is drained", func() bool {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			for _, o := range nodes {
+				if head, _ := o.logs.Head(o.self); n.open.cursors[o.self] < head.Next {
+					return false
+				}
+			}
+			return true
+		})
+		if k := kept(n); k != 1 {
+			t.Errorf("%s keeps receipts of %d devices, not of itself alone", n.cred.Claims.Name, k)
+		}
+		if it, _ := itemOf(t, n, s); len(it.Delivered) != 1 || it.Delivered[0] != n.self.String() {
+			t.Errorf("%s sees it delivered to %v", n.cred.Claims.Name, it.Delivered)
+		}
+	}
+	_, err = b.Acknowledge(t.Context(), s.ID)
+	check(t, err)
+	for _, n := range nodes {
+		eventually(t, "everybody knows that it was acknowledged", func() bool {
+			it, _ := itemOf(t, n, s)
+			return len(it.Acknowledged) == 1 && it.Acknowledged[0] == b.self.String()
+		})
+	}
+}
+
+// TestReceiptsThatDoNotCount: of somebody who is no member, about another branch of the log, and about what is not here yet. The last
+// count as soon as it is.
+func TestReceiptsThatDoNotCount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	quiet := func(cfg *Config) { cfg.ReceiptDelay = time.Hour }
+	a := w.enrol("Amal", orgHospital).start(t, quiet)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a), quiet)
+	c := w.enrol("Chidi", orgHospital).start(t, knows(a, b), quiet)
+	ready(t, 2, a, b, c)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, a, b)
+	id, err := parseGroupID(g)
+	check(t, err)
+	s := say(t, a, g, "one")
+	eventually(t, "it is shown", func() bool { _, ok := itemOf(t, a, s); return ok })
+	told := func(by *Node, seq uint64, entry ledger.ID, owed byte) {
+		runs, _, _ := runsOf([]debt{{owed: owed, log: a.self, seq: seq, id: entry}})
+		raw, err := marshalReceipts(runs)
+		check(t, err)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.applyReceipts(opened{log: by.self, seq: 99, rec: &openedRecord{id: ledger.ID{byte(seq), owed}, group: id, received: time.Now().UnixMilli(), payload: raw}})
+	}
+	entry, err := ledger.ParseID(s.ID)
+	check(t, err)
+	state := func(s Sent) string { it, _ := itemOf(t, a, s); return it.State }
+	told(c, s.Seq, entry, oweRead)
+	told(a, s.Seq, entry, oweRead)
+	told(b, s.Seq, ledger.ID{1, 2, 3}, oweRead)
+	if state(s) != inbox.StateSaved {
+		t.Errorf("it is %s", state(s))
+	}
+	told(b, s.Seq, entry, oweDelivered)
+	if state(s) != inbox.StateDelivered {
+		t.Errorf("with a receipt of the other member it is %s", state(s))
+	}
+	told(b, s.Seq, entry, oweRead)
+	told(b, s.Seq, entry, oweDelivered) // late, and says less
+	if state(s) != inbox.StateRead {
+		t.Errorf("with a receipt that it was read it is %s", state(s))
+	}
+	// Ahead of what they are about.
+	next := say(t, a, g, "two")
+	second, err := ledger.ParseID(next.ID)
+	check(t, err)
+	a.mu.Lock()
+	p := a.open.places
+	at := p.logs[a.self.Short()]
+	i := len(at.seqs) - 1
+	seq := at.seqs[i]
+	at.seqs, at.ids = at.seqs[:i], at.ids[:i] // as if it had not come
+	a.mu.Unlock()
+	told(b, seq+1000, second, oweRead) // never comes
+	a.mu.Lock()
+	a.open.places.wait(a.self.Short(), seq, mustReceipts(t, b, a, id, seq, second))
+	held := p.held
+	for _, o := range p.put(a.self, seq, second) {
+		a.applyReceipts(o)
+	}
+	left := p.held
+	a.mu.Unlock()
+	if state(next) != inbox.StateRead || held != 2 || left != 1 {
+		t.Errorf("a receipt that came first: %s, %d waited, %d wait", state(next), held, left)
+	}
+}
+
+// mustReceipts is an entry by which one node says that it has read a message.
+func mustReceipts(t *testing.T, by, author *Node, g group.ID, seq uint64, entry ledger.ID) opened {
+	t.Helper()
+	runs, _, _ := runsOf([]debt{{owed: oweRead, log: author.self, seq: seq, id: entry}})
+	raw, err := marshalReceipts(runs)
+	check(t, err)
+	return opened{log: by.self, seq: 98, rec: &openedRecord{id: ledger.ID{7}, group: g, received: time.Now().UnixMilli(), payload: raw}}
+}
+
+// TestRebuildGivesTheSame: conversations, states and boards after the inbox was thrown away and built again from the vault.
+func TestRebuildGivesTheSame(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	c := w.enrol("Chidi", orgHospital).start(t, knows(a, b))
+	nodes := []*Node{a, b, c}
+	ready(t, 2, nodes...)
+	g := makeGroup(t, nodes...)
+	inGroup(t, g, nodes...)
+	eta := 12
+	tell(t, a, g, &message.Incident{Name: "Bus crash", Mode: message.Live, State: message.IncidentStandby}, "urgent")
+	call := tell(t, a, g, &message.CallOut{Question: "Can you come?", Place: "ED"}, "urgent")
+	alert := tell(t, a, g, &message.Alert{What: "Fire", Where: "Ward 3", To: []string{message.RoleAddress("registrar"), message.RoleAddress("chief")}}, "stat")
+	task := tell(t, a, g, &message.Task{What: "Fetch blood", To: message.PersonAddress(b.cred.Person.String())}, "urgent")
+	tell(t, a, g, &message.Casualty{Tag: "A001", Triage: message.P1}, "urgent")
+	wrong := say(t, a, g, "wrong bed")
+	tell(t, a, g, &message.Retract{Entry: entryOf(t, wrong), Reason: "another patient"}, "routine")
+	eventually(t, "it is all there", func() bool { return len(mustMessages(t, b, g)) == 7 && len(mustMessages(t, c, g)) == 7 })
+	tell(t, b, g, &message.CallOutAnswer{CallOut: entryOf(t, call), Answer: message.AnswerComing, ETA: &eta}, "urgent")
+	tell(t, b, g, &message.TaskUpdate{Task: entryOf(t, task), State: message.TaskAccepted}, "urgent")
+	tell(t, c, g, &message.Role{Role: "loggist", Action: message.RoleTake, Until: time.Now().Add(time.Hour)}, "urgent")
+	_, err := c.Acknowledge(t.Context(), alert.ID)
+	check(t, err)
+	check(t, b.MarkRead(g))
+	eventually(t, "everybody has everything", func() bool {
+		for _, n := range nodes {
+			board := boardOf(t, n, g)
+			if len(board.Alerts) != 1 || board.Alerts[0].Sounds() || len(board.CallOuts) != 1 || len(board.CallOuts[0].Coming) != 1 ||
+				len(board.Tasks) != 1 || board.Tasks[0].State != message.TaskAccepted || len(board.Duties) != 1 || owes(t, n) != 0 {
+				return false
+			}
+			for _, it := range mustMessages(t, n, g) {
+				if len(it.Delivered) != 2 {
+					return false
+				}
+			}
+			if it, _ := itemOf(t, n, wrong); len(it.Read) == 0 || it.Retracted == "" {
+				return false
+			}
+		}
+		return true
+	})
+	for _, n := range nodes {
+		type all struct {
+			Conversations []inbox.Conversation
+			Messages      []inbox.Item
+			Board         Board
+		}
+		look := func() (s all) {
+			var err error
+			s.Conversations, err = n.Conversations()
+			check(t, err)
+			s.Messages, s.Board = mustMessages(t, n, g), boardOf(t, n, g)
+			return s
+		}
+		before := look()
+		n.mu.Lock()
+		check(t, n.reload())
+		n.mu.Unlock()
+		if after := look(); !reflect.DeepEqual(before, after) {
+			t.Errorf("%s shows something else after the inbox was built again:\n%+v\n%+v", n.cred.Claims.Name, before.Board, after.Board)
+		}
+	}
+}
