@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,13 +42,13 @@ type session struct {
 	meter  *meter        // nil where nothing is measured
 
 	send struct {
-		sync.Mutex
+		turn
 		w             *bufio.Writer
 		buf           []byte
 		frames, bytes int
 	}
 	receive struct {
-		sync.Mutex
+		turn
 		r             *bufio.Reader
 		frames, bytes int
 		first         *Frame // read already, to see whether it is a nudge
@@ -60,6 +59,7 @@ var _ SyncStream = (*session)(nil)
 
 func newSession(s network.Stream, counts *counters) *session {
 	ses := &session{stream: s, counts: counts}
+	ses.send.turn, ses.receive.turn = newTurn(), newTurn()
 	ses.send.w = bufio.NewWriterSize(s, 32<<10)
 	ses.receive.r = bufio.NewReaderSize(s, 16<<10)
 	return ses

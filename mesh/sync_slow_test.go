@@ -131,7 +131,7 @@ func TestWatch(t *testing.T) {
 		go s.watch(ctx, ses, func() bool { return yield }, func(err error) { ended <- err })
 		return ended, cancel
 	}
-	ses := &session{}
+	ses := newSession(nil, nil)
 	ended, cancel := run(ses, false)
 	for range 10 {
 		ses.passed.Add(1)

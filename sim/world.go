@@ -1,0 +1,320 @@
+package sim
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
+	"github.com/quic-go/quic-go"
+	"go.uber.org/fx"
+
+	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
+	"tocsin/ledger/memstore"
+	"tocsin/node"
+)
+
+// organisation is the one that all devices of a world belong to.
+const organisation = "rehearsal.nhs.example"
+
+// passphrase unlocks every device of a world, none of which outlives it.
+const passphrase = "rehearsal only, nobody's secret"
+
+// vaultKeys is where a vault holds identity.VaultKeys; the node reads it there.
+const vaultKeys = "identity/vault-keys"
+
+// settle is how old credentials are when a world begins: some skew of clocks is no
+// reason to refuse them.
+const settle = time.Hour
+
+// World is a mesh of real devices over a simulated network. It lives in a bubble
+// of virtual time. Its methods are called from one goroutine.
+type World struct {
+	clock  node.Clock
+	start  time.Time
+	dir    string // of vaults; the caller's
+	logger *slog.Logger
+	net    *network
+
+	authority *identity.Authority
+	bundle    *identity.Bundle
+	meshKey   [32]byte
+	crl       identity.CRL // the last that was signed
+
+	devices []*Device
+}
+
+// worldSpec is what a world is made of.
+type worldSpec struct {
+	Start  time.Time
+	Dir    string
+	Seed   uint64
+	Logger *slog.Logger
+	Near   Link
+	Far    Link
+	CPU    time.Duration // that one packet takes of its receiver
+}
+
+// newWorld waits, in virtual time, until start and makes an authority.
+func newWorld(ctx context.Context, s worldSpec) (*World, error) {
+	clock := node.SystemClock()
+	if err := sleep(ctx, clock, s.Start.Sub(clock.Now())); err != nil {
+		return nil, err
+	}
+	w := &World{clock: clock, start: s.Start, dir: s.Dir, logger: s.Logger}
+	var err error
+	issued := s.Start.Add(-settle)
+	w.authority, err = identity.NewAuthority(organisation, "Rehearsal authority", issued, 90*24*time.Hour, rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("sim: making an authority: %w", err)
+	}
+	if w.bundle, err = identity.NewBundle("Rehearsal", issued, w.authority.Certificate()); err != nil {
+		return nil, fmt.Errorf("sim: making a trust bundle: %w", err)
+	}
+	if _, err := rand.Read(w.meshKey[:]); err != nil {
+		return nil, err
+	}
+	w.net = newNetwork(clock, s.Seed, s.Near, s.Far, s.CPU)
+	return w, nil
+}
+
+// close ends every device and the network.
+func (w *World) close() error {
+	var errs []error
+	for _, d := range w.devices {
+		errs = append(errs, d.stop())
+	}
+	w.net.close()
+	return errors.Join(errs...)
+}
+
+// sleep waits in virtual time.
+func sleep(ctx context.Context, clock node.Clock, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-clock.After(d):
+		return nil
+	}
+}
+
+// Device is one device of a world: its directory, and its node while it runs.
+type Device struct {
+	Name string
+	Site string
+
+	world *World
+	index int
+	dir   string
+	ip    netip.Addr
+	cfg   node.Config // but for what every start opens anew
+	store *memstore.Store
+	clock *skewed
+
+	node    *node.Node // nil while it is off
+	log     string     // its log, once it ran
+	key     [32]byte   // hash of its signing key, by which it is revoked
+	lost    bool       // it will not come back
+	revoked bool       // its credential was taken back
+}
+
+// enrolled is what the authority gave a device.
+type enrolled struct {
+	relay                 *identity.RelayKeys
+	keys                  *identity.VaultKeys
+	admission, credential []byte
+}
+
+// enrol has an authority admit a new device of a new person into the mesh of a
+// bundle that names it.
+func (w *World) enrol(by *identity.Authority, bundle *identity.Bundle, index int, name string) (enrolled, error) {
+	var e enrolled
+	relay, err1 := identity.NewRelayKeys(rand.Reader)
+	keys, err2 := identity.NewVaultKeys(rand.Reader)
+	if err := errors.Join(err1, err2); err != nil {
+		return e, err
+	}
+	roles := []string{"doctor"}
+	req, err := identity.NewRequest(identity.Wish{
+		Person: identity.Person{Org: organisation, Regulator: "gmc", Number: fmt.Sprintf("%07d", 1_000_000+index)},
+		Claims: identity.Claims{Name: name, Roles: roles},
+	}, relay, keys)
+	if err != nil {
+		return e, err
+	}
+	answer, err := by.Issue(req, identity.Grant{
+		Now: w.start.Add(-settle), Validity: 30 * 24 * time.Hour, Roles: roles, Bundle: bundle, MeshKey: w.meshKey,
+	})
+	if err != nil {
+		return e, err
+	}
+	if keys.MeshKey, err = answer.OpenMeshKey(keys); err != nil {
+		return e, err
+	}
+	return enrolled{relay, keys, answer.Admission, answer.Credential}, nil
+}
+
+// add makes a device and enrols it; it is off.
+func (w *World) add(name, site string) (*Device, error) {
+	i := len(w.devices)
+	d := &Device{
+		Name: name, Site: site, world: w, index: i, ip: address(i), store: memstore.New(), clock: &skewed{clock: w.clock},
+		dir: filepath.Join(w.dir, fmt.Sprintf("%04d", i)),
+	}
+	e, err := w.enrol(w.authority, w.bundle, i, name)
+	if err != nil {
+		return nil, fmt.Errorf("sim: enrolling %s: %w", name, err)
+	}
+	if err := d.makeVault(e.keys); err != nil {
+		return nil, fmt.Errorf("sim: the vault of %s: %w", name, err)
+	}
+	d.key = identity.TicketKey(identity.KeyOf(e.keys.Signing))
+	d.cfg = node.Config{
+		Version: "sim", Dir: d.dir, Clock: d.clock, Relay: e.relay, Bundle: w.bundle, Admission: e.admission, Credential: e.credential,
+		Listen: []string{listenOn(d.ip)}, IdleLock: -1, Logger: w.logger,
+		HostOptions: []libp2p.Option{w.socket(d.Name, d.Site)},
+	}
+	w.devices = append(w.devices, d)
+	return d, nil
+}
+
+func listenOn(ip netip.Addr) string { return fmt.Sprintf("/ip4/%s/udp/4750/quic-v1", ip) }
+
+func (d *Device) makeVault(keys *identity.VaultKeys) error {
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
+	}
+	// Nobody guesses at these: what argon2id costs would only be waited for.
+	v, err := vault.Create(filepath.Join(d.dir, "vault"), []byte(passphrase),
+		vault.Options{Params: vault.Params{MemoryKiB: 64, Time: 1, Threads: 1}})
+	if err != nil {
+		return err
+	}
+	raw, err := keys.Marshal()
+	if err == nil {
+		err = v.Commit(vault.Change{Key: vaultKeys, Value: raw})
+	}
+	return errors.Join(err, v.Close())
+}
+
+// addr is where others dial the device.
+func (d *Device) addr() string { return listenOn(d.ip) + "/p2p/" + d.cfg.Relay.PeerID().String() }
+
+// run starts the device's node, as after a restart, unlocked.
+func (d *Device) run(ctx context.Context) error {
+	if d.node != nil {
+		return nil
+	}
+	v, err := vault.Open(filepath.Join(d.dir, "vault"))
+	if err != nil {
+		return fmt.Errorf("sim: the vault of %s: %w", d.Name, err)
+	}
+	cfg := d.cfg
+	cfg.Vault, cfg.Store = v, d.store
+	n, err := node.Open(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("sim: starting %s: %w", d.Name, err)
+	}
+	d.node = n
+	if err := n.Unlock(ctx, []byte(passphrase)); err != nil {
+		return fmt.Errorf("sim: unlocking %s: %w", d.Name, err)
+	}
+	d.log = n.Status().Log
+	return nil
+}
+
+// crash ends the device's node with nothing said to anybody: its socket is dead
+// before it closes.
+func (d *Device) crash() error {
+	d.world.net.power(d.ip, false)
+	return d.stop()
+}
+
+// stop ends the device's node in good order and keeps what it had on disk.
+func (d *Device) stop() error {
+	if d.node == nil {
+		return nil
+	}
+	n := d.node
+	d.node = nil
+	err := n.Close()
+	d.store = d.store.Reopen()
+	if err != nil {
+		return fmt.Errorf("sim: closing %s: %w", d.Name, err)
+	}
+	return nil
+}
+
+// socket makes libp2p use the simulated network.
+func (w *World) socket(name, site string) libp2p.Option {
+	var source sourceIP
+	return libp2p.QUICReuse(func(l fx.Lifecycle, reset quic.StatelessResetKey, token quic.TokenGeneratorKey, opts ...quicreuse.Option) (*quicreuse.ConnManager, error) {
+		m, err := quicreuse.NewConnManager(reset, token, opts...)
+		if err != nil {
+			return nil, err
+		}
+		// libp2p closes only a manager that it made itself.
+		l.Append(fx.StopHook(m.Close))
+		return m, nil
+	}, quicreuse.OverrideSourceIPSelector(func() (quicreuse.SourceIPSelector, error) {
+		return &source, nil
+	}), quicreuse.OverrideListenUDP(func(_ string, addr *net.UDPAddr) (net.PacketConn, error) {
+		source.set(addr.IP)
+		return w.net.listen(name, site, addr)
+	}))
+}
+
+// sourceIP is the one address that a device has.
+type sourceIP struct {
+	mu sync.Mutex
+	ip net.IP // guarded by mu
+}
+
+func (s *sourceIP) set(ip net.IP) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ip = ip
+}
+
+// PreferredSourceIPForDestination implements quicreuse.SourceIPSelector.
+func (s *sourceIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ip, nil
+}
+
+// skewed is a device's own clock, which may be wrong.
+type skewed struct {
+	clock node.Clock
+	mu    sync.Mutex
+	by    time.Duration // guarded by mu
+}
+
+// Now implements node.Clock.
+func (s *skewed) Now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock.Now().Add(s.by)
+}
+
+// After implements node.Clock: what is elapsed is so on every clock.
+func (s *skewed) After(d time.Duration) <-chan time.Time { return s.clock.After(d) }
+
+func (s *skewed) set(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.by = by
+}
