@@ -29,6 +29,9 @@ type Label struct {
 	// Author is whose budget the frame is charged to once it has proved valid;
 	// zeros for nobody's.
 	Author [32]byte
+	// Seq is the place of the frame among those of its author, rising; 0 where that is
+	// not known.
+	Seq uint64
 }
 
 // labelOf asks Config.Classify; without it everything is routine.

@@ -269,6 +269,9 @@ func (g *gossip) validate(ctx context.Context, from peer.ID, m *pubsub.Message, 
 	}
 	v := g.receiver.Receive(ctx, from, m.GetData())
 	g.discharge(from, label, v)
+	if v == Accept {
+		g.post.overtake(from, g.names[1], m.GetData(), label)
+	}
 	switch v {
 	case Accept:
 		g.counts.accepted.Add(1)
@@ -337,6 +340,7 @@ func (g *gossip) publish(ctx context.Context, frame []byte) error {
 	if err := topic.Publish(ctx, frame); err != nil {
 		return fmt.Errorf("mesh: publish: %w", err)
 	}
+	g.post.overtake(g.self, g.names[1], frame, g.label(frame))
 	g.counts.published.Add(1)
 	g.oweUnsettled(g.self)
 	if topic == g.routine {

@@ -216,6 +216,11 @@ const (
 	windowMax     = 1 << 20
 	windowDelay   = 100 * time.Millisecond
 	windowSamples = 64
+	// windowStall is from when on the wait for an acknowledgement says that the way was
+	// shut and not how long it is; windowIdle after how long without anything under way the
+	// window is small again, for the way may be another one by then.
+	windowStall = 5 * time.Second
+	windowIdle  = 2 * time.Second
 	// ackEvery is after how many bytes of gossip at the latest the reader acknowledges
 	// them. It is well below windowMin, so that a window never stays closed for what the
 	// reader keeps back. After ackTimeout without any, where frames wait, the stream is given up.
@@ -225,6 +230,13 @@ const (
 	// when an urgent one of the same author comes: beyond that they are left to
 	// synchronisation.
 	passedOver = 8 << 10
+	// passingTime is how long after an urgent frame what its author had said before is left to
+	// synchronisation, beyond that: longer than gossipsub remembers frames for those who
+	// ask. maxPassings bounds the authors of which that is remembered, in each of two
+	// generations, recentKept the urgent frames of which each writer knows that it has them.
+	passingTime = time.Minute
+	maxPassings = 512
+	recentKept  = 64
 	// pooledRPC is the size up to which copies of RPCs are used again, in bytes.
 	pooledRPC = 2 << 10
 	// readBuffer is what is read ahead of one neighbour, in bytes.

@@ -67,6 +67,16 @@ func (o *outbox) backlog(class uint8) int {
 	return len(o.queues[class][0]) + len(o.queues[class][1])
 }
 
+// waits reports whether anything of a class or a worse one waits.
+func (o *outbox) waits(class uint8) bool {
+	for ; class < classes; class++ {
+		if o.backlog(class) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // worst takes out the newest parcel of the worst class that may be dropped.
 func (o *outbox) worst() *parcel {
 	for class := classes - 1; class >= 0; class-- {

@@ -57,6 +57,8 @@ type post struct {
 	// ended is not nil once gossipsub is ending, which resets streams too.
 	ended func() error
 
+	passed passings // urgent frames of late
+
 	work sync.WaitGroup // writers, and who acknowledges
 	free sync.Pool      // *[pooledRPC]byte
 
@@ -151,7 +153,9 @@ type writer struct {
 	held      []*parcel // wait a moment before they join the box
 	heldBytes int
 	window    window // what is under way
-	err       error  // the stream is broken or closed
+	said      recent // urgent frames that were put into the box
+	passed    map[[32]byte]passedBytes
+	err       error // the stream is broken or closed
 	urgent    chan struct{}
 	lazy      chan struct{}
 
@@ -220,6 +224,10 @@ func (w *writer) enqueue(p *parcel) error {
 		return w.err
 	}
 	w.post.weigh(len(p.data))
+	if w.left(p) {
+		w.lose([]*parcel{p})
+		return nil
+	}
 	if p.held {
 		w.held, w.heldBytes = append(w.held, p), w.heldBytes+len(p.data)
 		if w.heldBytes+w.box.bytes > limit {
@@ -229,6 +237,11 @@ func (w *writer) enqueue(p *parcel) error {
 		return w.err
 	}
 	if p.Class == ClassUrgent && !p.control {
+		if !p.asked && w.said.has(p.ids[0]) {
+			w.post.weigh(-len(p.data))
+			return nil // it overtook what waited
+		}
+		w.said.add(p.ids[0])
 		w.passOver(p.Author)
 	}
 	if err := w.stow(p, limit); err != nil {

@@ -23,6 +23,7 @@ type window struct {
 	mark        int64 // the place whose acknowledgement is awaited; 0 = none
 	markAt      time.Time
 
+	rest    time.Time     // since when nothing was under way; zero while something is
 	last    int           // bytes of the newest parcel
 	base    time.Duration // how long an acknowledgement takes with the smallest window
 	samples int           // since base was learnt
@@ -48,6 +49,10 @@ func (w *window) open(class uint8) bool { return w.under[laneOf(class)] < w.size
 
 // wrote notes n bytes of a class.
 func (w *window) wrote(class uint8, n int, now time.Time) {
+	if !w.rest.IsZero() && now.Sub(w.rest).Abs() > windowIdle {
+		w.size, w.resume, w.mark = windowMin, 0, 0
+	}
+	w.rest = time.Time{}
 	lane := laneOf(class)
 	w.under[lane] += n
 	w.sent, w.last = w.sent+int64(n), n
@@ -85,7 +90,7 @@ func (w *window) ack(n int, now time.Time) bool {
 		}
 	}
 	if len(w.spans) == 0 {
-		w.spans = nil // the array goes
+		w.spans, w.rest = nil, now // the array goes
 	}
 	if w.mark > 0 && w.acked >= w.mark {
 		w.mark = 0
@@ -98,6 +103,10 @@ func (w *window) ack(n int, now time.Time) bool {
 // stepped says nothing.
 func (w *window) sample(d time.Duration) {
 	if d < 0 || d > ackTimeout {
+		return
+	}
+	if d > windowStall {
+		w.size, w.resume = windowMin, 0
 		return
 	}
 	if w.size == windowMin {

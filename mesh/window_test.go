@@ -147,3 +147,35 @@ func TestWindowLanes(t *testing.T) {
 		}
 	})
 }
+
+// TestWindowShut: a way that was shut for a while is not taken for a long one, and
+// after a pause the window is small again.
+func TestWindowShut(t *testing.T) {
+	w, now := newWindow(), time.Unix(0, 0)
+	fill := func() {
+		for w.open(ClassRoutine) {
+			w.wrote(ClassRoutine, 1200, now)
+		}
+		w.refused(now)
+	}
+	for _, shut := range []time.Duration{windowStall + time.Second, 20 * time.Second} {
+		fill()
+		now = now.Add(shut)
+		if !w.ack(w.underWay(), now) || w.size != windowMin {
+			t.Fatalf("after %v a window of %d bytes", shut, w.size)
+		}
+	}
+	for range 20 {
+		fill()
+		now = now.Add(time.Millisecond)
+		w.ack(w.underWay(), now)
+	}
+	if w.size != windowMax {
+		t.Fatalf("a fast link has a window of %d bytes", w.size)
+	}
+	now = now.Add(windowIdle + time.Second)
+	fill()
+	if w.underWay() > windowMin+1200 {
+		t.Errorf("%d bytes are under way after a pause", w.underWay())
+	}
+}

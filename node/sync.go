@@ -57,7 +57,7 @@ const (
 	absentScan = 4096
 	// headersFirst is from how many missing entries on headers are fetched before
 	// bodies, so that what is urgent need not wait for what is long past.
-	headersFirst = 64
+	headersFirst = 16
 )
 
 // syncing is what sessions share.
@@ -97,12 +97,17 @@ func newSyncing() *syncing {
 func (s *syncing) claim(p *puller, id ledger.LogID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, taken := s.claims[id]
-	if taken && c.by != p && now.Sub(c.at) < claimTime && !now.Before(c.at) {
+	if s.claimed(p, id, now) {
 		return false
 	}
 	s.claims[id] = claim{p, now}
 	return true
+}
+
+// claimed reports whether another session than p fetches a log now. s.mu is held.
+func (s *syncing) claimed(p *puller, id ledger.LogID, now time.Time) bool {
+	c, taken := s.claims[id]
+	return taken && c.by != p && now.Sub(c.at) < claimTime && !now.Before(c.at)
 }
 
 // release gives back what p has claimed.

@@ -87,6 +87,7 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.headers(ctx, headers); err != nil {
 		return err
 	}
+	n.sync.release(p) // all headers are here, so that anybody can tell what is urgent
 	if err := p.evidence(ctx, headers); err != nil {
 		return err
 	}
@@ -255,8 +256,15 @@ const maxPlan = 8192
 // bodies fetches absent bodies, the most urgent and newest first.
 func (p *puller) bodies(ctx context.Context) error {
 	var ranges []ledger.Want
+	skipped, now := false, p.n.cfg.Clock.Now()
 	p.n.sync.bodies(func(a *ledger.Absence) {
 		for _, id := range a.All() {
+			// While another session fetches the headers of a log, those that are here are
+			// its oldest: what is urgent may be among the rest.
+			if p.n.sync.claimed(p, id, now) {
+				skipped = true
+				continue
+			}
 			ranges = append(ranges, a.Of(id)...)
 		}
 	})
@@ -282,7 +290,7 @@ func (p *puller) bodies(ctx context.Context) error {
 	if err := p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now())); err != nil {
 		return err
 	}
-	if p.filled == 0 && !p.more && !p.later && !held {
+	if p.filled == 0 && !p.more && !p.later && !held && !skipped {
 		p.n.sync.askedInVain(p.from, p.n.cfg.Clock.Now())
 	}
 	return nil

@@ -15,6 +15,15 @@ import (
 // all reports whether every scenario is to run in full.
 var all = os.Getenv("TOCSIN_NETNS") == "all"
 
+// alongside has a scenario run beside others in full runs: each has namespaces and
+// devices of its own, and waits most of the time.
+func alongside(t *testing.T) {
+	t.Helper()
+	if all {
+		t.Parallel()
+	}
+}
+
 // keep leaves the devices' directories of a run that fails, for somebody who looks
 // for the fault; with TOCSIN_NETNS_LOG=debug their logs say more.
 var keep = os.Getenv("TOCSIN_NETNS_KEEP") != ""
