@@ -50,6 +50,7 @@ func (d *demo) replies() map[string]reply {
 // callOut is the step in which forty devices are asked once, and answer.
 func (d *demo) callOut(ctx context.Context) error {
 	amina := d.cast[0]
+	d.staff = theStaff()
 	if err := d.enrolStaff(ctx); err != nil {
 		return err
 	}

@@ -69,9 +69,9 @@ func (d *demo) as(secret string) *app {
 	}
 }
 
-// enrolStaff has each hospital certify its own staff, and starts their nodes.
+// enrolStaff has each hospital certify those of the staff that are its own, and
+// starts their nodes.
 func (d *demo) enrolStaff(ctx context.Context) error {
-	d.staff = theStaff()
 	secret, err := d.newSecret("staff")
 	if err != nil {
 		return err

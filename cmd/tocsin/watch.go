@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"tocsin/node"
 	"tocsin/node/api"
+	"tocsin/node/message"
 )
 
 // pageSize is how many messages are fetched at once.
@@ -20,10 +22,12 @@ func (a *app) watchCommand() *cobra.Command {
 	var since string
 	var from time.Time
 	var count int
+	var full, states bool
 	cmd := a.clientCommand("watch [GROUP]", "Show messages as they arrive, until Ctrl-C",
 		"  tocsin watch\n  tocsin watch --since 2h \"Bus crash A6\"\n  tocsin watch --json --since all", args(0, 1),
 		func(ctx context.Context, client *api.Client, args []string) error {
-			w := &watcher{a: a, client: client, since: from, left: count, old: make(map[string]bool), shown: make(map[string]bool)}
+			w := &watcher{a: a, client: client, since: from, left: count, full: full, states: states || !a.json,
+				old: make(map[string]bool), shown: make(map[string]bool), waiting: make(map[string]map[string]int)}
 			if len(args) == 1 {
 				w.only = args[0]
 			}
@@ -35,10 +39,17 @@ func (a *app) watchCommand() *cobra.Command {
 	}
 	cmd.Long = `Show messages as they arrive, until Ctrl-C; with --json one object a line.
 
+A form is shown in one line, with --full field by field. What calls for an answer (alert,
+task, call-out) comes with the beginning of its id, for 'tocsin ack' and the like. When an
+urgent message is acknowledged, that is a line of its own; with --json and --states the
+message comes again.
+
 --since shows older ones first: those that reached this device in the last two
 hours (2h), since a time (2026-01-31T08:00:00Z), or all of them.`
 	cmd.Flags().StringVar(&since, "since", "", "show older messages first: a duration, a time, or all")
 	cmd.Flags().IntVar(&count, "count", 0, "end after this many messages")
+	cmd.Flags().BoolVar(&full, "full", false, "show every field of a form")
+	cmd.Flags().BoolVar(&states, "states", false, "with --json, show an urgent message again when it is acknowledged")
 	return cmd
 }
 
@@ -69,9 +80,13 @@ type watcher struct {
 	only   string    // the group to show, as typed; empty for all
 	since  time.Time // older messages to show; zero for none
 	left   int       // messages to show before it ends; 0 for no end
+	full   bool      // every field of a form
+	states bool      // acknowledgements too
 	ready  bool      // old is filled
 	old    map[string]bool
 	shown  map[string]bool
+	// waiting are the urgent messages shown, by group and id, and how many devices had acknowledged each.
+	waiting map[string]map[string]int
 }
 
 // errEnough ends a watch that has shown what was asked for.
@@ -108,8 +123,36 @@ func (w *watcher) event(ctx context.Context, e node.Event) error {
 		return w.catchUp(ctx)
 	case node.EventMessage:
 		return w.message(ctx, e.Group, e.ID)
+	case node.EventDelivery:
+		return w.delivery(ctx, e.Group)
 	}
 	return nil
+}
+
+// delivery shows which urgent messages of a group were acknowledged meanwhile.
+func (w *watcher) delivery(ctx context.Context, group string) error {
+	waiting := w.waiting[group]
+	if len(waiting) == 0 || !w.states {
+		return nil
+	}
+	g, err := w.client.Group(ctx, group)
+	if err != nil {
+		return err
+	}
+	return w.pages(ctx, g, func(m api.Message) error {
+		before, ok := waiting[m.ID]
+		if !ok || m.Acknowledged <= before {
+			return nil
+		}
+		waiting[m.ID] = m.Acknowledged
+		return w.print(g, m, func() string { return w.acknowledged(g, m) })
+	})
+}
+
+// acknowledged says so for people.
+func (w *watcher) acknowledged(g api.Group, m api.Message) string {
+	return fmt.Sprintf("%s  %s  acknowledged by %d of %d: %s", w.a.style().dim(when(w.a.now())), printable(g.Title), m.Acknowledged, m.Recipients,
+		clip(printable(summary(m)), 72))
 }
 
 // catchUp goes through every message. The first time it shows those that
@@ -207,17 +250,14 @@ func (w *watcher) show(g api.Group, m api.Message) error {
 		return nil
 	}
 	w.shown[m.ID] = true
-	if w.a.json {
-		line, err := json.Marshal(watched{g.ID, g.Title, m})
-		if err != nil {
-			return err
+	if m.Priority != "routine" {
+		if w.waiting[g.ID] == nil {
+			w.waiting[g.ID] = make(map[string]int)
 		}
-		w.a.out.Write(append(line, '\n'))
-	} else {
-		w.a.say("%s", w.line(g, m))
+		w.waiting[g.ID][m.ID] = m.Acknowledged
 	}
-	if w.a.out.err != nil {
-		return errEnough // run reports what stopped the output
+	if err := w.print(g, m, func() string { return w.line(g, m) }); err != nil {
+		return err
 	}
 	if w.left > 0 {
 		if w.left--; w.left == 0 {
@@ -225,6 +265,51 @@ func (w *watcher) show(g api.Group, m api.Message) error {
 		}
 	}
 	return nil
+}
+
+// print writes one line: JSON for programs, text for people.
+func (w *watcher) print(g api.Group, m api.Message, text func() string) error {
+	if w.a.json {
+		line, err := json.Marshal(watched{g.ID, g.Title, m})
+		if err != nil {
+			return err
+		}
+		w.a.out.Write(append(line, '\n'))
+	} else {
+		w.a.say("%s", text())
+	}
+	if w.a.out.err != nil {
+		return errEnough // run reports what stopped the output
+	}
+	return nil
+}
+
+// summary is what a message says in one line; a text is as it is.
+func summary(m api.Message) string {
+	c := message.New(message.Kind(m.Kind))
+	if m.Kind == string(message.KindAttachment) {
+		return strings.ReplaceAll(m.Text, "\n", " · ")
+	}
+	if c == nil || len(m.Fields) == 0 {
+		return m.Text
+	}
+	form := make(map[string][]string)
+	for _, f := range m.Fields {
+		form[f.Name] = f.Values
+	}
+	if message.Fill(c, form) != nil {
+		return m.Text // of a newer version, which knows more values
+	}
+	return c.Summary()
+}
+
+// answerable: there are commands that answer a message of the kind by its id.
+func answerable(kind string) bool {
+	switch message.Kind(kind) {
+	case message.KindAlert, message.KindTask, message.KindCallOut:
+		return true
+	}
+	return false
 }
 
 // line is a message for people. What others wrote cannot move the cursor.
@@ -239,7 +324,14 @@ func (w *watcher) line(g api.Group, m api.Message) string {
 	} else if !m.From.Verified {
 		from += " " + s.red("[NOT VERIFIED]")
 	}
-	text := strings.ReplaceAll(printable(m.Text), "\n", "\n    ")
+	text := printable(m.Text)
+	if !w.full {
+		text = printable(summary(m))
+	}
+	text = strings.ReplaceAll(text, "\n", "\n    ")
+	if answerable(m.Kind) {
+		text += "  " + s.dim(short(m.ID))
+	}
 	if m.Priority != "routine" {
 		text = s.red("["+strings.ToUpper(m.Priority)+"]") + " " + text
 	}
