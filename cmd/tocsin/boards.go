@@ -88,14 +88,8 @@ func (a *app) sayBoard(title string, b api.Board) {
 	}))
 }
 
-// body is what a message says, in a line without the name of its kind.
-func body(m api.Message) string {
-	_, text, ok := strings.Cut(m.Text, "\n")
-	if !ok {
-		text = m.Text
-	}
-	return clip(printable(text), 72)
-}
+// body is what a message says, in a line.
+func body(m api.Message) string { return clip(printable(summary(m)), 72) }
 
 func clock(t time.Time) string { return t.Local().Format("2 Jan 15:04") }
 
@@ -249,9 +243,10 @@ func (a *app) roleCommand() *cobra.Command {
 			to := "person:" + strings.TrimPrefix(given[2], "person:")
 			return a.sendForm(ctx, client, given[0], "role", "urgent", map[string][]string{"role": {given[1]}, "action": {"hand-over"}, "to": {to}})
 		})
-	release := a.clientCommand("release GROUP ROLE", "Give a role up", "  tocsin role release \"Bus crash A6\" medical-registrar", args(2, 2),
+	release := a.clientCommand("give-up GROUP ROLE", "Give a role up", "  tocsin role give-up \"Bus crash A6\" medical-registrar", args(2, 2),
 		func(ctx context.Context, client *api.Client, given []string) error {
 			return a.sendForm(ctx, client, given[0], "role", "urgent", map[string][]string{"role": {given[1]}, "action": {"release"}})
 		})
+	release.Aliases = []string{"release"}
 	return family("role", "Take, hand over and give up on-duty roles", "  tocsin role take \"Bus crash A6\" medical-registrar --hours 12", take, handOver, release)
 }
