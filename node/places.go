@@ -5,6 +5,8 @@ import (
 
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
+	"tocsin/node/inbox"
+	"tocsin/node/message"
 )
 
 // places are the messages that are shown here, by where their first entries stand:
@@ -78,4 +80,48 @@ func (p *places) wait(log [8]byte, seq uint64, o opened) {
 	}
 	p.early[key] = append(p.early[key], o)
 	p.held++
+}
+
+// tell gives an inbox what an entry of receipts says, and reports whether that
+// changes anything. it says who wrote the entry, and where; at finds an entry that
+// is held but of which no message is shown. What is about a message that is not here
+// yet waits for it.
+func (p *places) tell(in *inbox.Inbox, it inbox.Item, o opened, at func(log [8]byte, seq uint64) (ledger.ID, bool)) (changed bool) {
+	runs, err := parseReceipts(o.rec.payload)
+	if err != nil {
+		return false // it was read when it was kept
+	}
+	for i := range runs {
+		if ids := p.named(&runs[i], o, at); len(ids) > 0 {
+			it.Message = message.NewReceipt(stateOf(runs[i].owed), ids, it.Received)
+			changed = in.ApplyReceipt(it).New || changed
+		}
+	}
+	return changed
+}
+
+// named returns the messages that a run names and that are here. It names none if
+// its last entry is not what stands here: whoever signed the receipt has seen
+// another branch of the log.
+func (p *places) named(r *receiptRun, o opened, at func(log [8]byte, seq uint64) (ledger.ID, bool)) []message.EntryID {
+	last := r.lastSeq()
+	id, here := p.get(r.log, last)
+	if !here {
+		if id, here = at(r.log, last); !here {
+			p.wait(r.log, last, o)
+			return nil
+		}
+	}
+	if !r.names(id) {
+		return nil
+	}
+	var ids []message.EntryID
+	for _, seq := range r.seqs {
+		if id, ok := p.get(r.log, seq); ok {
+			ids = append(ids, message.EntryID(id))
+		} else {
+			p.wait(r.log, seq, o)
+		}
+	}
+	return ids
 }

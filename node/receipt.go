@@ -20,7 +20,6 @@ import (
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
-	"tocsin/node/message"
 )
 
 // receiptsSoon wakes the receipt loop; it never blocks.
@@ -325,54 +324,14 @@ func (n *Node) isOwnShort(short [8]byte) bool {
 // applyReceipts shows what receipts say. Those that are about a message which is
 // not here yet are looked at again when it is. n.mu is held.
 func (n *Node) applyReceipts(o opened) {
-	runs, err := parseReceipts(o.rec.payload)
-	if err != nil {
-		return // it was read when it was kept
-	}
 	received := time.UnixMilli(o.rec.received)
 	it := inbox.Item{
 		Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq, First: o.seq, From: n.authorOf(o.log, received),
 		Received: received, Own: n.mine(o.log), Removed: o.rec.flags.has(flagRemoved),
 	}
-	changed := false
-	for i := range runs {
-		ids := n.namedBy(&runs[i], o)
-		if len(ids) == 0 {
-			continue
-		}
-		it.Message = message.NewReceipt(stateOf(runs[i].owed), ids, received)
-		changed = n.open.inbox.ApplyReceipt(it).New || changed
-	}
-	if changed {
+	if n.open.places.tell(n.open.inbox, it, o, n.entryAt) {
 		n.events.publish(Event{Type: EventDelivery, Group: o.rec.group.String(), ID: o.rec.id.String()})
 	}
-}
-
-// namedBy returns the messages that a run names and that are here. It names none
-// if its last entry is not what stands here: whoever signed the receipt has seen
-// another branch of the log.
-func (n *Node) namedBy(r *receiptRun, o opened) []message.EntryID {
-	last := r.lastSeq()
-	id, here := n.open.places.get(r.log, last)
-	if !here {
-		if id, here = n.entryAt(r.log, last); !here {
-			n.open.places.wait(r.log, last, o)
-			return nil
-		}
-	}
-	if !r.names(id) {
-		n.log.Debug("receipts are about another branch of a log", "by", o.log)
-		return nil
-	}
-	var ids []message.EntryID
-	for _, seq := range r.seqs {
-		if id, ok := n.open.places.get(r.log, seq); ok {
-			ids = append(ids, message.EntryID(id))
-		} else {
-			n.open.places.wait(r.log, seq, o)
-		}
-	}
-	return ids
 }
 
 // entryAt is the id of an entry that is held, of a log of which messages are shown.
