@@ -229,7 +229,7 @@ const (
 	// passedOver is how many bytes of worse frames of one author may wait for a neighbour
 	// when an urgent one of the same author comes: beyond that they are left to
 	// synchronisation.
-	passedOver = 8 << 10
+	passedOver = 2 << 10
 	// passingTime is how long after an urgent frame what its author had said before is left to
 	// synchronisation, beyond that: longer than gossipsub remembers frames for those who
 	// ask. maxPassings bounds the authors of which that is remembered, in each of two

@@ -57,7 +57,7 @@ const (
 	absentScan = 4096
 	// headersFirst is from how many missing entries on headers are fetched before
 	// bodies, so that what is urgent need not wait for what is long past.
-	headersFirst = 16
+	headersFirst = 8
 )
 
 // syncing is what sessions share.
@@ -102,6 +102,13 @@ func (s *syncing) claim(p *puller, id ledger.LogID, now time.Time) bool {
 	}
 	s.claims[id] = claim{p, now}
 	return true
+}
+
+// fetching reports whether any session fetches headers of a log now.
+func (s *syncing) fetching(id ledger.LogID, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claimed(nil, id, now)
 }
 
 // claimed reports whether another session than p fetches a log now. s.mu is held.

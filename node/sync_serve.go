@@ -51,6 +51,7 @@ type job struct {
 	ready []ledger.Item // read ahead, in order; owned by send
 	read  bool          // everything was read
 	short bool          // not all of it is held
+	later bool          // it is to be asked for again in a moment
 }
 
 func (n *Node) serve(ctx context.Context, to peer.ID, s mesh.SyncStream) error {
@@ -274,7 +275,7 @@ func (v *server) end(j *job) error {
 	v.mu.Unlock()
 	end := ledger.EndAll
 	switch {
-	case v.full():
+	case v.full() || j.later:
 		end = ledger.EndLater
 	case j.short:
 		end = ledger.EndShort
@@ -351,6 +352,12 @@ func (v *server) readRising(ctx context.Context, j *job) error {
 // readFalling reads bodies from the highest place down; absent ones are left
 // out.
 func (v *server) readFalling(ctx context.Context, j *job) error {
+	if j.Class >= ledger.ClassRoutine && v.n.sync.fetching(j.Log, v.n.cfg.Clock.Now()) {
+		// The client knows no more of the log than we do, whose end we do not know yet:
+		// what is urgent may be there.
+		j.read, j.later = true, true
+		return nil
+	}
 	head, _ := v.n.logs.Head(j.Log)
 	if j.To > head.Next {
 		j.To, j.short = head.Next, true

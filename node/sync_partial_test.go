@@ -1,0 +1,82 @@
+package node
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"tocsin/ledger"
+	"tocsin/mesh"
+	"tocsin/node/message"
+)
+
+// TestSyncPartialLog: while a session fetches the headers of a log, so that nobody
+// here knows yet what is urgent at its end, no other session asks for bodies of it, and
+// no neighbour is served routine ones: it is to ask again in a moment. What is urgent is
+// served all the same.
+func TestSyncPartialLog(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, 1)
+	synced(t, a, b)
+	g := makeGroup(t, b)
+	for i := range 2 * headersFirst {
+		say(t, b, g, fmt.Sprint("note ", i))
+	}
+	_, err := b.Send(t.Context(), g, message.NewText("cardiac arrest", time.Time{}), "stat")
+	check(t, err)
+	id := longest(b)
+
+	// b fetches headers of the log, as another session does.
+	fetching := &puller{n: b}
+	if !b.sync.claim(fetching, id, b.cfg.Clock.Now()) {
+		t.Fatal("the log is claimed already")
+	}
+	c, pull, serve := meet(t, a, b, nil)
+	check(t, serve)
+	if !errors.Is(pull, mesh.ErrSessionLimit) {
+		t.Fatalf("the session ended with %v, not to be resumed", pull)
+	}
+	bodies := c.bodies(t)
+	if bodies[ledger.ClassUrgent] != 1 || bodies[ledger.ClassRoutine] != 0 {
+		t.Errorf("bodies by class while headers are fetched: %v", bodies)
+	}
+	b.sync.release(fetching)
+
+	// a does.
+	fetching = &puller{n: a}
+	a.sync.claim(fetching, id, a.cfg.Clock.Now())
+	if bodies = synced(t, a, b).bodies(t); bodies != [ledger.Classes]int{} {
+		t.Errorf("bodies by class while another session fetches headers: %v", bodies)
+	}
+	a.sync.release(fetching)
+	if bodies = synced(t, a, b).bodies(t); bodies[ledger.ClassRoutine] < 2*headersFirst {
+		t.Errorf("bodies by class at last: %v", bodies)
+	}
+	synced(t, b, a)
+	sameLogs(t, a, b)
+}
+
+// bodies counts the bodies that came, by class.
+func (w *wire) bodies(t *testing.T) (n [ledger.Classes]int) {
+	t.Helper()
+	for _, f := range w.frames {
+		if f.Type != frameItem {
+			continue
+		}
+		it, err := ledger.ParseItem(f.Payload)
+		check(t, err)
+		if it.Piece == ledger.PieceBody {
+			n[f.Class]++
+		}
+	}
+	return n
+}
+
+// longest returns the log with the most entries.
+func longest(n *Node) ledger.LogID {
+	heads := n.logs.Frontier()
+	return slices.MaxFunc(heads, func(x, y ledger.Head) int { return cmp.Compare(x.Next, y.Next) }).Log
+}
