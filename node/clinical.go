@@ -100,8 +100,9 @@ type Board struct {
 	// Cards are the action cards of what this reader has to do now; Carded are the roles that have one.
 	Cards  []message.Card
 	Carded []string
-	// Reader is the person whose device this is.
-	Reader string
+	// Reader is the person whose device this is; Members are the conversation's.
+	Reader  string
+	Members []inbox.Author
 }
 
 // Board returns the boards of a group (hex id). Errors: [ErrLocked], [ErrNotFound].
@@ -117,7 +118,7 @@ func (n *Node) Board(groupID string) (Board, error) {
 		if !ok {
 			return noGroup(id)
 		}
-		b.Exercise, b.Reports, b.Reader = c.Exercise, in.Reports(g), n.cred.Person.String()
+		b.Exercise, b.Reports, b.Reader, b.Members = c.Exercise, in.Reports(g), n.cred.Person.String(), c.Members
 		if i, ok := in.Incident(g); ok {
 			b.Incident, b.Grace = &i, n.grace(&i)
 		}

@@ -240,6 +240,7 @@ var bodies = map[string]string{
 	"POST /v1/bundles/export":       `{"path":"/media/stick/x.tocsin","to":["bb/0"],"days":7}`,
 	"POST /v1/bundles/import":       `{"path":"/media/stick/x.tocsin"}`,
 	"POST /v1/proofs":               `{"id":"00"}`,
+	"PUT /v1/cards":                 `{"text":"role: all\ntitle: Everybody\n- Wear your badge\n"}`,
 
 	"POST /v1/groups/{id}/attachments": "a file",
 

@@ -22,6 +22,25 @@ func (c *Client) Board(ctx context.Context, group string) (out Board, err error)
 	return out, c.do(ctx, "GET", groupPath(group, "/board"), nil, &out)
 }
 
+// Timeline returns what happened in a conversation, by when it happened.
+func (c *Client) Timeline(ctx context.Context, group string, all bool) (out Timeline, err error) {
+	path := groupPath(group, "/timeline")
+	if all {
+		path += "?all=true"
+	}
+	return out, c.do(ctx, "GET", path, nil, &out)
+}
+
+// Cards returns the action cards of the device, SetCards replaces them.
+func (c *Client) Cards(ctx context.Context) (out Cards, err error) {
+	return out, c.do(ctx, "GET", "/v1/cards", nil, &out)
+}
+
+// SetCards replaces the action cards of the device by those of a text.
+func (c *Client) SetCards(ctx context.Context, text string) (out Cards, err error) {
+	return out, c.do(ctx, "PUT", "/v1/cards", SetCards{text}, &out)
+}
+
 // Search finds messages, the newest first. The keys of q are words, person, kind, tag, group and limit.
 func (c *Client) Search(ctx context.Context, q url.Values) (out Found, err error) {
 	return out, c.do(ctx, "GET", "/v1/search?"+q.Encode(), nil, &out)

@@ -39,6 +39,10 @@ func (f *fakeNode) Board(group string) (b node.Board, err error) {
 	if i, ok := f.inbox.Incident(g); ok {
 		b.Incident = &i
 	}
+	c, _ := f.inbox.Conversation(g)
+	b.Exercise, b.Members, b.Reports, b.Reader = c.Exercise, c.Members, f.inbox.Reports(g), amara.Person
+	b.Grace = &node.Declared{Org: amara.Org, Incident: "Flood", Since: born, Until: born}
+	b.Cards, b.Carded = f.cards, []string{"loggist"}
 	b.CallOuts, b.Alerts, b.Casualties = f.inbox.CallOuts(g), f.inbox.Alerts(g), f.inbox.Casualties(g)
 	b.Tasks, b.Decisions, b.Duties = f.inbox.Tasks(g), f.inbox.Decisions(g), f.inbox.Duties(g, born.Add(time.Minute))
 	return b, f.failure()

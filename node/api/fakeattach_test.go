@@ -12,7 +12,10 @@ import (
 var fakeFile = node.AttachmentInfo{ID: "cc", Group: hexGroup(1), From: ben.Name, Name: "plan.pdf", Media: "application/pdf", Size: 6,
 	SHA256: "00", Sent: "2026-03-04T09:30:00Z", State: "here", Have: 1, Chunks: 1}
 
-func (f *fakeNode) Attach(_ context.Context, group string, _ node.AttachSpec, r io.Reader) (node.Sent, error) {
+func (f *fakeNode) Attach(_ context.Context, group string, spec node.AttachSpec, r io.Reader) (node.Sent, error) {
+	f.mu.Lock()
+	f.attached = spec
+	f.mu.Unlock()
 	if _, err := io.Copy(io.Discard, r); err != nil {
 		return node.Sent{}, err
 	}

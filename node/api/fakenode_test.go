@@ -21,6 +21,9 @@ import (
 // fakeNode stands in for a node where a test is about who is let in and how answers look. What a node does is tested with
 // real ones, in browser_test.go and in package node.
 type fakeNode struct {
+	cards    []message.Card  // as they were set
+	attached node.AttachSpec // of the last file
+
 	mu         sync.Mutex
 	locked     bool
 	online     bool
@@ -39,8 +42,8 @@ type fakeNode struct {
 
 var (
 	born  = time.Date(2026, 3, 4, 9, 30, 0, 0, time.UTC)
-	amara = inbox.Author{Log: "aa/0", Name: "Amara Okafor", Org: "stmarys.nhs.example", Role: "Emergency registrar", Verified: true}
-	ben   = inbox.Author{Log: "bb/0", Name: "Ben Carter", Org: "ambulance.nhs.example", Role: "Paramedic", Verified: true}
+	amara = inbox.Author{Log: "aa/0", Person: "stmarys.nhs.example/gmc/7654321", Name: "Amara Okafor", Org: "stmarys.nhs.example", Role: "Emergency registrar", Verified: true}
+	ben   = inbox.Author{Log: "bb/0", Person: "ambulance.nhs.example/hcpc/PA123", Name: "Ben Carter", Org: "ambulance.nhs.example", Role: "Paramedic", Verified: true}
 )
 
 func groupID(n byte) inbox.GroupID { return inbox.GroupID{0: n} }

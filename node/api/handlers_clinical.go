@@ -20,6 +20,7 @@ func (m SendText) content(s *Server) (message.Message, error) {
 	now := s.cfg.Clock.Now()
 	if m.Kind == "" || m.Kind == string(message.KindText) && len(m.Fields) == 0 {
 		out := message.NewText(m.Text, now)
+		out.For = m.For
 		if m.ReplyTo != "" {
 			if err := message.Fill(out.Content, map[string][]string{"reply-to": {m.ReplyTo}}); err != nil {
 				return out, invalid("reply_to is the id of a message: 64 hex digits")
@@ -27,7 +28,7 @@ func (m SendText) content(s *Server) (message.Message, error) {
 		}
 		return out, nil
 	}
-	out := message.Message{Sent: now, Content: message.New(message.Kind(m.Kind))}
+	out := message.Message{Sent: now, Content: message.New(message.Kind(m.Kind)), For: m.For}
 	switch {
 	case out.Content == nil:
 		return out, invalid("there is no kind of message called %q; GET /v1/kinds lists them", m.Kind)

@@ -68,6 +68,11 @@ type Node interface {
 	Acknowledge(ctx context.Context, id string) (node.Sent, error)
 	Board(group string) (node.Board, error)
 	Search(q inbox.Query) ([]inbox.Item, error)
+	// Timeline returns what happened in a conversation, by when it happened; texts and files only if all are asked for.
+	Timeline(group string, all bool) ([]inbox.TimelineEvent, error)
+	Cards() ([]message.Card, error)
+	// SetCards replaces the action cards of this device.
+	SetCards(text []byte) error
 	// Draft says what in a text may identify a patient.
 	Draft(text string) []message.Found
 	Broadcast(ctx context.Context, m message.Message, priority, reason string) (node.Sent, error)

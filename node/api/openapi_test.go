@@ -263,6 +263,8 @@ func TestSchemasFitTheTypes(t *testing.T) {
 		"Prove": Prove{}, "Proof": Proof{}, "Kinds": Kinds{}, "Kind": Kind{}, "Field": Field{}, "Choice": Choice{}, "Draft": Draft{}, "DraftView": DraftView{},
 		"Identifier": Identifier{}, "Found": Found{}, "Board": Board{}, "Incident": Incident{}, "CallOut": CallOut{}, "Answered": Answered{}, "Skill": Skill{},
 		"Alert": Alert{}, "Casualty": Casualty{}, "Task": Task{}, "Decision": Decision{}, "Duty": Duty{}, "Holder": Holder{},
+		"Addressee": Addressee{}, "Named": Named{}, "IncidentStep": IncidentStep{}, "Timeline": Timeline{}, "TimelineEvent": TimelineEvent{}, "Cards": Cards{}, "Card": Card{},
+		"SetCards": SetCards{}, "Sent": node.Sent{},
 		"Code": Code{}, "TakeCode": TakeCode{}, "Session": Session{},
 		"Status": reflectOf(Node.Status), "Person": elem(People{}.People), "LogInfo": elem(Logs{}.Logs), "EntryInfo": elem(LogEntries{}.Entries),
 		"Event": StreamEvent{}.Event,

@@ -44,4 +44,5 @@ func kindName(c message.Content) string {
 func said(m *Message, it inbox.Item) {
 	m.Group = hex.EncodeToString(it.Group[:])
 	m.KindName, m.Fields = kindName(it.Message.Content), filledOf(it.Message.Content)
+	m.Exercise, m.ForMe, m.For = it.Exercise, it.ForMe, addresseesOf(it.For)
 }

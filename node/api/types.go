@@ -30,6 +30,9 @@ type (
 		Count   int      `json:"count"`
 		Unread  int      `json:"unread"`
 		Last    *Last    `json:"last"` // null when nothing was said yet
+		// Exercise: everything said there belongs to an exercise. Over: its incident was stood down or cancelled.
+		Exercise bool `json:"exercise,omitempty"`
+		Over     bool `json:"over,omitempty"`
 	}
 	// Last is the end of a conversation in one line.
 	Last struct {
@@ -39,6 +42,7 @@ type (
 		Priority string    `json:"priority"`
 		Own      bool      `json:"own"`
 		State    string    `json:"state"`
+		Exercise bool      `json:"exercise,omitempty"`
 	}
 	// Author is who wrote, or who is a member, as their credential says.
 	Author struct {
@@ -94,6 +98,11 @@ type (
 		Group    string   `json:"group"`
 		KindName string   `json:"kind_name,omitempty"`
 		Fields   []Filled `json:"fields,omitempty"`
+		// Exercise: it belongs to an exercise, and says so wherever it stands. For is whom it is for in the first place, left out where it is
+		// for all; ForMe: this reader is among them.
+		Exercise bool        `json:"exercise,omitempty"`
+		For      []Addressee `json:"for,omitempty"`
+		ForMe    bool        `json:"for_me,omitempty"`
 	}
 
 	// Logs answers GET /v1/logs.
@@ -137,6 +146,8 @@ type (
 		ReplyTo  string              `json:"reply_to"`
 		Kind     string              `json:"kind,omitempty"`
 		Fields   map[string][]string `json:"fields,omitempty"`
+		// For are addresses: role:medical-registrar, person:nhs.example/gmc/7654321.
+		For []string `json:"for,omitempty"`
 	}
 	// Code answers POST /v1/web/code.
 	Code struct {
@@ -178,7 +189,7 @@ func authorOf(a inbox.Author) Author {
 func groupOf(c inbox.Conversation, self string) Group {
 	g := Group{
 		ID: hex.EncodeToString(c.ID[:]), Name: c.Name, Title: c.Name, Kind: c.Kind,
-		Members: make([]Author, 0, len(c.Members)), Count: c.Count, Unread: c.Unread,
+		Members: make([]Author, 0, len(c.Members)), Count: c.Count, Unread: c.Unread, Exercise: c.Exercise, Over: c.Over,
 	}
 	for _, m := range c.Members {
 		g.Members = append(g.Members, authorOf(m))
@@ -189,7 +200,7 @@ func groupOf(c inbox.Conversation, self string) Group {
 	if c.Last != nil {
 		g.Last = &Last{
 			From: authorOf(c.Last.From), Summary: c.Last.Message.Summary(), Sent: c.Last.Sent.UTC(),
-			Priority: c.Last.Priority, Own: c.Last.Own, State: c.Last.State,
+			Priority: c.Last.Priority, Own: c.Last.Own, State: c.Last.State, Exercise: c.Last.Exercise,
 		}
 	}
 	return g

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"tocsin/node"
@@ -20,6 +21,9 @@ type (
 		Kind   string  `json:"kind"`
 		Name   string  `json:"name"`
 		Fields []Field `json:"fields"`
+		// For: a message of the kind can say whom it is for. Made: devices make it, and no form does.
+		For  bool `json:"for"`
+		Made bool `json:"made,omitempty"`
 	}
 	// Field is one field of a form.
 	Field struct {
@@ -66,6 +70,10 @@ type (
 		Tasks      []Task     `json:"tasks"`
 		Decisions  []Decision `json:"decisions"`
 		Duties     []Duty     `json:"duties"`
+		// METHANE are the reports, those that stand first; Cards what this reader has to do now; Exercise: all of it belongs to one.
+		METHANE  []Message `json:"methane"`
+		Cards    []Card    `json:"cards"`
+		Exercise bool      `json:"exercise,omitempty"`
 	}
 	// Incident is the incident of a conversation.
 	Incident struct {
@@ -75,6 +83,10 @@ type (
 		State    string    `json:"state"`
 		By       Author    `json:"by"`
 		Since    time.Time `json:"since"`
+		Over     bool      `json:"over"`
+		// Grace is the declaration in force that it carried, null for none: credentials that ran out count a little longer.
+		Grace *node.Declared `json:"grace"`
+		Steps []IncidentStep `json:"steps"`
 	}
 	// CallOut is a call-out with its tally, in people.
 	CallOut struct {
@@ -125,11 +137,24 @@ type (
 		By         Author    `json:"by"`
 		Since      time.Time `json:"since"`
 	}
-	// Decision is an entry of the decision log; Corrects is the number of the one that it corrects, 0 for none.
+	// Decision is an entry of the decision log. Corrects is the number of the entry that it corrects, CorrectedBy of the one that corrects it,
+	// After of the one that its device had before it; 0 for none.
 	Decision struct {
-		Number   int     `json:"number"`
-		Message  Message `json:"message"`
-		Corrects int     `json:"corrects"`
+		Number      int       `json:"number"`
+		Message     Message   `json:"message"`
+		Corrects    int       `json:"corrects"`
+		CorrectedBy int       `json:"corrected_by"`
+		After       int       `json:"after"`
+		Gap         bool      `json:"gap"` // the entry before it is not here
+		Decision    string    `json:"decision"`
+		Rationale   string    `json:"rationale"`
+		Options     []string  `json:"options"`
+		Decider     Named     `json:"decider"`
+		Loggist     *Named    `json:"loggist"` // null where the decider wrote it
+		At          time.Time `json:"at"`      // when it was decided
+		Entered     time.Time `json:"entered"` // when it was written down
+		Late        bool      `json:"late"`    // long after it was decided
+		Problems    []string  `json:"problems"`
 	}
 	// Duty is an on-duty role and who holds it.
 	Duty struct {
@@ -138,6 +163,8 @@ type (
 		Holders   []Holder `json:"holders"`
 		Contested bool     `json:"contested"`
 		Offered   string   `json:"offered"`
+		Me        bool     `json:"me"`   // this reader holds it
+		Card      bool     `json:"card"` // there is an action card of it
 	}
 	// Holder is who holds a role.
 	Holder struct {
@@ -148,7 +175,11 @@ type (
 )
 
 func kindOf(k message.Kind) Kind {
-	out := Kind{Kind: string(k), Name: k.Name(), Fields: []Field{}}
+	out := Kind{Kind: string(k), Name: k.Name(), Fields: []Field{}, For: k.Addressable()}
+	switch k {
+	case message.KindReceipt, message.KindEscalation, message.KindTransferred:
+		out.Made = true
+	}
 	for _, f := range message.New(k).Fields() {
 		field := Field{Name: f.Name, Label: f.Label, Help: f.Help, Required: f.Required, Input: string(f.Input())}
 		for _, c := range f.Choices() {
@@ -163,10 +194,13 @@ func kindOf(k message.Kind) Kind {
 func boardOf(b node.Board) Board {
 	out := Board{
 		CallOuts: each(b.CallOuts, callOutOf), Alerts: each(b.Alerts, alertOf), Casualties: each(b.Casualties.Casualties, casualtyOf),
-		Tasks: each(b.Tasks, taskOf), Decisions: each(b.Decisions, decisionOf), Duties: each(b.Duties, dutyOf),
+		Tasks: each(b.Tasks, taskOf), Duties: each(b.Duties, func(d inbox.Duty) Duty { return dutyOf(d, b) }),
+		Decisions: each(b.Decisions, func(d inbox.Decision) Decision { return decisionOf(d, b.Members) }),
+		METHANE:   each(b.Reports, messageOf), Cards: each(b.Cards, cardOf), Exercise: b.Exercise,
 	}
 	if i := b.Incident; i != nil {
-		out.Incident = &Incident{Name: i.Name, Mode: string(i.Mode), Exercise: i.Exercise(), State: string(i.State), By: authorOf(i.By), Since: i.Since.UTC()}
+		out.Incident = &Incident{Name: i.Name, Mode: string(i.Mode), Exercise: i.Exercise(), State: string(i.State), By: authorOf(i.By), Since: i.Since.UTC(),
+			Over: i.Over(), Grace: b.Grace, Steps: each(i.Steps, stepOf)}
 	}
 	return out
 }
@@ -215,12 +249,9 @@ func taskOf(t inbox.Task) Task {
 	return Task{Message: messageOf(t.Item), State: string(t.State), StateWords: t.State.Words(), Open: t.Open(), By: authorOf(t.By), Since: t.Since.UTC()}
 }
 
-func decisionOf(d inbox.Decision) Decision {
-	return Decision{Number: d.Number, Message: messageOf(d.Item), Corrects: d.Corrects}
-}
-
-func dutyOf(d inbox.Duty) Duty {
-	return Duty{Role: d.Role, Name: message.RoleName(d.Role), Contested: d.Contested(), Offered: d.Offered,
+func dutyOf(d inbox.Duty, b node.Board) Duty {
+	return Duty{Role: d.Role, Name: message.RoleName(d.Role), Contested: d.Contested(), Offered: d.Offered, Card: slices.Contains(b.Carded, d.Role),
+		Me:      slices.ContainsFunc(d.Holders, func(h inbox.Holder) bool { return h.From.Person == b.Reader }),
 		Holders: each(d.Holders, func(h inbox.Holder) Holder { return Holder{authorOf(h.From), h.Since.UTC(), h.Until.UTC()} })}
 }
 

@@ -21,6 +21,8 @@ type Addressee struct {
 	Holders []Author
 	// Vacant: nobody holds the role at the time that was asked for ([Inbox.Vacancies]); of a person, nobody in the conversation is it.
 	Vacant bool
+	// Me: this device's reader is among the holders, and has not said it.
+	Me bool
 }
 
 // SetReader says whose device this is, "org/regulator/number".
@@ -69,9 +71,9 @@ func (in *Inbox) address(c *conversation, it *Item) {
 			}
 		}
 		a.Vacant = len(a.Holders) == 0
-		it.For = append(it.For, a)
-		it.ForMe = it.ForMe || in.reader != "" && it.From.Person != in.reader &&
+		a.Me = in.reader != "" && it.From.Person != in.reader &&
 			slices.ContainsFunc(a.Holders, func(h Author) bool { return h.Person == in.reader })
+		it.For, it.ForMe = append(it.For, a), it.ForMe || a.Me
 	}
 }
 

@@ -65,7 +65,12 @@ func (c *conversation) ran(a Author) bool {
 
 // Incident returns the incident of a conversation; false if none was made there.
 func (in *Inbox) Incident(id GroupID) (out Incident, ok bool) {
-	in.board(id, func(c *conversation) { out, ok = c.incident() })
+	in.board(id, func(c *conversation) {
+		out, ok = c.incident()
+		for i := range out.Steps {
+			out.Steps[i].Item = in.fill(c, out.Steps[i].Item)
+		}
+	})
 	return out, ok
 }
 

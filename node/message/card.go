@@ -21,7 +21,7 @@ import (
 const (
 	MaxCards     = 64
 	MaxCardSteps = 64
-	MaxCardFile  = 128 << 10
+	MaxCardFile  = 48 << 10
 )
 
 // RoleAll is the role of the card that is everybody's.
