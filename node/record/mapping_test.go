@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"os"
@@ -117,6 +118,9 @@ func mustUnit(t *testing.T, x *Export, id ledger.ID) []Entry {
 func TestNewRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*Incident){
 		"a payload that was changed": func(in *Incident) { in.Items[3].Payload = in.Items[4].Payload },
+		"another message than was signed": func(in *Incident) {
+			in.Items[3].Payload, in.Items[3].Message = in.Items[4].Payload, in.Items[4].Message
+		},
 		"a message that was changed": func(in *Incident) { in.Items[3].Message = in.Items[4].Message },
 		"a signature that was changed": func(in *Incident) {
 			in.Items[3].Signed = slices.Clone(in.Items[3].Signed)
@@ -231,5 +235,39 @@ func TestProofs(t *testing.T) {
 	}
 	if report.Proved != want || len(report.Faults) > 0 {
 		t.Errorf("%d of %d messages are proved; %v", report.Proved, want, report.Faults)
+	}
+}
+
+// A resource that says anything else than its author signed is found, and so is a package whose proofs are of others.
+func TestPackageAltered(t *testing.T) {
+	w := newWorld(t)
+	items := scenes(t, w.nodes[0].writer, w.nodes[1].writer)
+	x, err := New(incident(items...), w.witnessed())
+	must(t, err)
+	doc := string(written(t, x))
+	for name, change := range map[string][2]string{
+		"a dose":            {`"contentString":"Give 50 mg"`, `"contentString":"Give 5 mg"`},
+		"a triage category": {`"code":"p1","display":"P1 immediate (red)"`, `"code":"p3","display":"P3 delayed (green)"`},
+		"a task":            {`"description":"Clear the recovery area"`, `"description":"Clear ward 3"`},
+		"a time":            {`"sent":"2026-03-04T12:04:00.000Z"`, `"sent":"2026-03-04T11:04:00.000Z"`},
+		"a file's hash":     {fmt.Sprintf("%x", sha256.Sum256(file)), strings.Repeat("0", 64)},
+		"a role":            {`"code":"medical-registrar"}],"text":"medical registrar"`, `"code":"consultant"}],"text":"consultant"`},
+		"a proof":           {`"data":"dG9jc2luLXByb29mL3YxCmhlYWRlciBB`, `"data":"dG9jc2luLXByb29mL3YxCmhlYWRlciBC`},
+	} {
+		altered := strings.Replace(doc, change[0], change[1], 1)
+		if altered == doc {
+			t.Errorf("%s: there was nothing to change", name)
+			continue
+		}
+		report, err := VerifyPackage(strings.NewReader(altered), w.trust)
+		must(t, err)
+		if len(report.Faults) == 0 {
+			t.Errorf("%s was changed and nobody noticed", name)
+		}
+	}
+	report, err := VerifyPackage(strings.NewReader(doc), newWorld(t).trust)
+	must(t, err)
+	if report.Proved != 0 {
+		t.Errorf("%d messages are proved by authorities that never saw them", report.Proved)
 	}
 }

@@ -267,7 +267,8 @@ func TestUploadOtherPatient(t *testing.T) {
 		patient["resourceType"], patient["id"] = "Patient", "theirs"
 		patient["identifier"] = []any{object{"system": SystemNHS, "value": "9434765919"}}
 		m.all["Patient"] = []object{patient}
-		u := upload(t, x, nil)
+		u, err := x.Upload(PlanOptions{Batch: 200}, nil) // everything would fit one transaction
+		must(t, err)
 		must(t, sender(t, serve(t, m), &wire{}).Run(t.Context(), u))
 		refused := u.Status().Refused
 		if len(refused) != 1 || x.index.items[refused[0].Entry].Patient == nil || !strings.Contains(refused[0].Reason, "check the number") {

@@ -1,8 +1,10 @@
 package record
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -39,6 +41,7 @@ func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 	if err := readBundle(r, func(string, any) {}, k.entry); err != nil {
 		return rep, err
 	}
+	trust = &remembered{Trust: trust, read: make(map[[32]byte]*identity.Credential)}
 	proofs := make(map[string][]byte, len(k.names))
 	for url, id := range k.names {
 		proofs[id] = k.data[url]
@@ -107,9 +110,12 @@ func verifyOne(id string, first object, file []byte, trust ledger.Trust) (reason
 	if err != nil {
 		return false, err
 	}
-	rep, err := ledger.VerifyProof(file, trust)
+	rep, err := p.Verify(trust)
 	if err != nil {
 		return false, err
+	}
+	if len(rep.Witnesses) < ledger.DefaultWitnesses {
+		return false, fmt.Errorf("%d witnesses have signed for it, %d are needed", len(rep.Witnesses), ledger.DefaultWitnesses)
 	}
 	if rep.ID.String() != id {
 		return false, fmt.Errorf("the proof is of entry %s", rep.ID)
@@ -157,6 +163,10 @@ func sameWords(first object, m message.Message, p *ledger.Proof, rep *ledger.Pro
 			return fmt.Errorf("the resource says something else than was signed: %s differs", name)
 		}
 	}
+	// Of a file it is the name, type, size and SHA-256 that were signed; where its bytes are is the endpoint's.
+	if !within(again["content"], first["content"]) {
+		return errors.New("the resource says something else than was signed: the file is another")
+	}
 	return sameTime(kind, first, rep.Claimed)
 }
 
@@ -171,4 +181,26 @@ func sameTime(kind string, first object, said time.Time) error {
 		return fmt.Errorf("the resource has another time than was signed: %s differs", name)
 	}
 	return nil
+}
+
+// remembered reads each credential once: the proofs of an incident repeat those of a few people.
+type remembered struct {
+	ledger.Trust
+	read map[[32]byte]*identity.Credential
+}
+
+// maxRemembered bounds what is remembered: a package can name anybody.
+const maxRemembered = 4096
+
+// ReadCredential implements ledger.Trust. What was refused is read again.
+func (r *remembered) ReadCredential(raw []byte) (*identity.Credential, error) {
+	sum := sha256.Sum256(raw)
+	if c, ok := r.read[sum]; ok {
+		return c, nil
+	}
+	c, err := r.Trust.ReadCredential(raw)
+	if err == nil && len(r.read) < maxRemembered {
+		r.read[sum] = c
+	}
+	return c, err
 }

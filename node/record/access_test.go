@@ -1,0 +1,259 @@
+package record
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
+	"tocsin/node/message"
+)
+
+// plantedMessage is a message about a patient and messages that must not be taken for theirs.
+type plantedMessage struct {
+	content message.Content
+	theirs  bool // of John Fisher, 943 476 5919, tag A-017, "Mr F"
+	patient *Attribution
+}
+
+func plantedMessages() []plantedMessage {
+	text := func(s string) message.Content { return &message.Text{Body: s} }
+	john := &Attribution{NHSNumber: "9434765919", Family: "Fisher"}
+	other := &Attribution{NHSNumber: "9990000018", Family: "Fisher"}
+	return []plantedMessage{
+		{text("Potassium is 6.1"), true, john},
+		{text("Potassium is 3.9"), false, other},
+		{text("NHS 943 476 5919 goes to theatre"), true, nil},
+		{text("NHS 943-476-5919 is back; daughter Joan Whitfield 07700 900123 was told"), true, nil},
+		{text("NHS 9434765918 is a slip of the pen"), false, nil},
+		{text("Reference 19434765919 is an invoice"), false, nil},
+		{text("mr f in bed 7 is pale"), true, nil},
+		{text("Mr Foster in bed 7 is pale"), false, nil},
+		{text("fisher by name, see SMR FISHERMAN"), false, nil},
+		{&message.Casualty{Tag: "A-017", Triage: message.P1}, true, nil},
+		{&message.Casualty{Tag: "A-0171", Triage: message.P1}, false, nil},
+		{text("A-017 needs blood"), true, nil},
+		{text("BA-0175 is a van"), false, nil},
+		{&message.SBAR{Situation: "x", Background: "As Mr F.", Assessment: "y", Recommendation: "z"}, true, nil},
+	}
+}
+
+func johnFisher() Subject {
+	return Subject{NHSNumbers: []string{"9434765919"}, Tags: []string{"A-017"}, Words: []string{"Mr F"}}
+}
+
+func asked(s Subject) AccessRequest {
+	return AccessRequest{Reference: "SAR-2026-041", Subject: s, By: amal(), Written: noon.Add(72 * time.Hour)}
+}
+
+// planting is the incident with the planted messages, and which entries are the subject's.
+func planting(t *testing.T) (Incident, []ledger.ID) {
+	t.Helper()
+	w := newWriter(t, bryn())
+	var items []Item
+	var theirs []ledger.ID
+	for _, p := range plantedMessages() {
+		in := w.say(p.content, ledger.Routine)
+		in.Patient = p.patient
+		items = append(items, in)
+		if p.theirs {
+			theirs = append(theirs, id(t, in))
+		}
+	}
+	// A retraction and an answer of theirs, and an answer to somebody else's.
+	retract := w.say(&message.Retract{Entry: id(t, items[2]), Reason: "wrong list"}, ledger.Routine)
+	answer := w.say(&message.Text{Body: "Thank you", ReplyTo: id(t, items[0])}, ledger.Routine)
+	elsewhere := w.say(&message.Text{Body: "Thank you", ReplyTo: id(t, items[1])}, ledger.Routine)
+	return incident(append(items, retract, answer, elsewhere)...), append(theirs, id(t, retract))
+}
+
+// All and only the subject's messages are found.
+func TestAccessFinds(t *testing.T) {
+	in, theirs := planting(t)
+	a, err := NewAccess(asked(johnFisher()), []Incident{in})
+	must(t, err)
+	got := a.Entries()
+	for _, want := range theirs {
+		if !slices.Contains(got, want) {
+			t.Errorf("message %s of the subject is missing", want)
+		}
+	}
+	if len(got) != len(theirs) {
+		for i, p := range plantedMessages() {
+			if !p.theirs && slices.Contains(got, id(t, in.Items[i])) {
+				t.Errorf("planted message %d is not the subject's", i)
+			}
+		}
+		t.Errorf("%d messages were found, want %d", len(got), len(theirs))
+	}
+	answer := in.Items[len(in.Items)-2]
+	if r := a.Related(); len(r) != 1 || r[0].Entry != id(t, answer) {
+		t.Errorf("for a reviewer to decide on: %v", r)
+	}
+	req := asked(johnFisher())
+	req.Include, req.Exclude = []ledger.ID{id(t, answer)}, theirs[:1]
+	a, err = NewAccess(req, []Incident{in})
+	must(t, err)
+	if got := a.Entries(); !slices.Contains(got, id(t, answer)) || slices.Contains(got, theirs[0]) {
+		t.Error("what the reviewer decided does not hold")
+	}
+}
+
+// A clinician is a subject as well: what they wrote and what names them, in a span of time.
+func TestAccessOfClinician(t *testing.T) {
+	items := scene(t)
+	who := Subject{People: []identity.Person{bryn().Person}}
+	a, err := NewAccess(asked(who), []Incident{incident(items...)})
+	must(t, err)
+	want := 0
+	for _, in := range items {
+		named := false
+		for _, p := range peopleIn(in.Message.Content) {
+			named = named || p == bryn().Person
+		}
+		if in.Author.Person == bryn().Person || named {
+			want++
+		}
+	}
+	if a.Found() != want || want < 8 {
+		t.Errorf("%d messages were found, want %d", a.Found(), want)
+	}
+	req := asked(Subject{})
+	req.From, req.To = items[5].Message.Sent, items[9].Message.Sent
+	a, err = NewAccess(req, []Incident{incident(items...)})
+	must(t, err)
+	for _, m := range a.found {
+		if m.because == "within the scope" && (m.said.Before(req.From) || !m.said.Before(req.To)) {
+			t.Errorf("a message of %s is outside the scope", m.said)
+		}
+	}
+	if a.Found() == 0 || a.Found() >= len(items) {
+		t.Errorf("%d of %d messages are in the scope", a.Found(), len(items))
+	}
+}
+
+// What is blacked out is nowhere in the bytes, in no encoding, and no proof leads back to it.
+func TestAccessRedactions(t *testing.T) {
+	in, _ := planting(t)
+	req := asked(johnFisher())
+	const third, phone = "Joan Whitfield", "07700 900123"
+	req.Redactions = []Redaction{{Words: "joan  whitfield", Why: "third party"}, {Words: phone, Why: "third party"},
+		{Words: bryn().Name, Why: "staff"}, {Words: bryn().Person.Number, Why: "staff"}}
+	a, err := NewAccess(req, []Incident{in})
+	must(t, err)
+	var page, machine bytes.Buffer
+	shown, err := a.HTML(&page)
+	must(t, err)
+	_, err = a.JSON(&machine)
+	must(t, err)
+	if shown.Redacted == 0 || shown.Messages != a.Found() {
+		t.Errorf("%+v", shown)
+	}
+	for _, secret := range []string{third, phone, "Whitfield", "900123", bryn().Name, bryn().Person.Number} {
+		for name, out := range map[string][]byte{"page": page.Bytes(), "machine form": machine.Bytes()} {
+			for _, spelt := range spellings(secret) {
+				if bytes.Contains(bytes.ToLower(out), bytes.ToLower([]byte(spelt))) {
+					t.Errorf("%q is still in the %s, as %q", secret, name, spelt)
+				}
+			}
+		}
+	}
+	if !bytes.Contains(page.Bytes(), []byte("[redacted: third party]")) || !bytes.Contains(page.Bytes(), []byte("943-476-5919")) {
+		t.Error("the page lacks what it should show")
+	}
+	req.Redactions = append(req.Redactions, Redaction{Words: "Jane Whitfield", Why: "third party"})
+	if _, err := NewAccess(req, []Incident{in}); err == nil {
+		t.Error("a redaction that is misspelt passed in silence")
+	}
+}
+
+// spellings are a text as it is and in the encodings in which it could hide.
+func spellings(s string) []string {
+	out := []string{s, hex.EncodeToString([]byte(s))}
+	for shift := range 3 {
+		e := base64.StdEncoding.EncodeToString(append(make([]byte, shift), s...))
+		if from, to := (shift*8+5)/6, len(e)-4; to > from+4 {
+			out = append(out, e[from:to])
+		}
+	}
+	return out
+}
+
+// What is not blacked out carries its signature, and the machine form proves it; both forms hold the same messages.
+func TestAccessForms(t *testing.T) {
+	in, _ := planting(t)
+	a, err := NewAccess(asked(johnFisher()), []Incident{in})
+	must(t, err)
+	var machine, page bytes.Buffer
+	_, err = a.JSON(&machine)
+	must(t, err)
+	_, err = a.HTML(&page)
+	must(t, err)
+	var d disclosure
+	dec := json.NewDecoder(&machine)
+	dec.DisallowUnknownFields()
+	must(t, dec.Decode(&d))
+	if d.Format != accessFormat || d.Disclosed != len(d.Messages) || d.Searched != len(in.Items) {
+		t.Errorf("the machine form counts %d of %d", d.Disclosed, len(d.Messages))
+	}
+	for _, m := range d.Messages {
+		header, err := hex.DecodeString(m.Header + m.Signature)
+		must(t, err)
+		e, err := ledger.VerifyHeader(header)
+		must(t, err)
+		opening, err := hex.DecodeString(m.Opening)
+		must(t, err)
+		payload, err := hex.DecodeString(m.Payload)
+		must(t, err)
+		if e.ID().String() != m.Entry || ledger.Commitment(opening, payload) != e.Header.Commit {
+			t.Errorf("message %s does not prove itself", m.Entry)
+		}
+		if !strings.Contains(page.String(), m.Entry) {
+			t.Errorf("message %s is not on the page", m.Entry)
+		}
+	}
+	for _, s := range []string{"<script", "http://", "https://", "src="} {
+		if strings.Contains(page.String(), s) {
+			t.Errorf("the page holds %s", s)
+		}
+	}
+}
+
+func TestAccessRefuses(t *testing.T) {
+	in, _ := planting(t)
+	for name, spoil := range map[string]func(*AccessRequest){
+		"no reference":        func(r *AccessRequest) { r.Reference = "" },
+		"a wrong number":      func(r *AccessRequest) { r.Subject.NHSNumbers = []string{"9434765918"} },
+		"one letter":          func(r *AccessRequest) { r.Subject.Words = []string{"F"} },
+		"nobody exports":      func(r *AccessRequest) { r.By = Author{} },
+		"redacting nothing":   func(r *AccessRequest) { r.Redactions = []Redaction{{Words: " ", Why: "x"}} },
+		"redacting silently":  func(r *AccessRequest) { r.Redactions = []Redaction{{Words: "pale"}} },
+		"redacting elsewhere": func(r *AccessRequest) { r.Redactions = []Redaction{{Entry: ledger.ID{1}, Words: "pale", Why: "x"}} },
+	} {
+		req := asked(johnFisher())
+		spoil(&req)
+		if _, err := NewAccess(req, []Incident{in}); err == nil {
+			t.Errorf("%s: it was taken", name)
+		}
+	}
+}
+
+// Numbers, telephones and names of others are pointed out to the reviewer; the subject's own are not.
+func TestAccessSuggests(t *testing.T) {
+	in, _ := planting(t)
+	a, err := NewAccess(asked(johnFisher()), []Incident{in})
+	must(t, err)
+	var words []string
+	for _, s := range a.Suggest() {
+		words = append(words, s.Words)
+	}
+	if !slices.Contains(words, "07700 900123") || !slices.Contains(words, bryn().Name) || slices.Contains(words, "943 476 5919") {
+		t.Errorf("suggested are %q", words)
+	}
+}
