@@ -31,7 +31,19 @@ async function erase(m, path, done) {
   if (token !== null) await attempt(() => call('POST', `${path}/erase`, { messages: [m.id] }, token), done);
 }
 
-/** taken is what to do when a message was acknowledged; mine are the ids acknowledged on this page. */
+/** board is where what stands of a kind is shown. */
+const boards = { 'call-out': ['call-outs', 'Answer and see who comes'], casualty: ['casualties', 'Casualty board'], task: ['tasks', 'Task board'], 'task-update': ['tasks', 'Task board'],
+  alert: ['alerts', 'Alerts'], escalation: ['alerts', 'Alerts'], incident: ['incident', 'Incident'], decision: ['decisions', 'Decision log'], role: ['duty', 'On duty'] };
+
+const board = (m) => {
+  const [where, words] = boards[m.kind] ?? [];
+  return where ? el('a', { class: 'button', href: `/c/${m.group}/${where}` }, words) : null;
+};
+
+/** leads takes who reads a message to where it is answered, if that is not in the conversation. */
+export const leads = (m) => (['call-out', 'alert', 'task'].includes(m.kind) && !m.retracted ? el('p', { class: 'leads' }, board(m)) : null);
+
+/** mine are the messages acknowledged on this page. */
 const mine = new Set();
 
 /** buttons makes the row of a message. reply and done are called. */
@@ -43,20 +55,10 @@ export function buttons(m, path, who, reply, done) {
     currentTarget.replaceWith(el('span', { class: 'noted', role: 'status' }, 'You acknowledged it'));
   }, done) } }, 'Acknowledge') : null;
   const more = el('details', { class: 'more' }, el('summary', { 'aria-label': `More about the message of ${about}` }, 'More'),
-    el('div', { class: 'row' },
+    el('div', { class: 'row' }, leads(m) ? null : board(m),
       m.own && !m.retracted && !['decision', 'retract', 'attachment'].includes(m.kind) ? el('button', { type: 'button', on: { click: () => withdraw(m, path, done) } }, 'Withdraw') : null,
       m.kind === 'methane' && !m.replaced_by ? el('a', { class: 'button', href: `/c/${m.group}/say/methane#supersedes=${m.id}` }, 'Bring up to date') : null,
       m.kind === 'decision' ? el('a', { class: 'button', href: `/c/${m.group}/say/decision#corrects=${m.id}` }, 'Correct') : null,
       m.kind === 'decision' ? null : el('button', { type: 'button', on: { click: () => erase(m, path, done) } }, 'Erase here')));
   return [ack, el('button', { class: 'quiet reply', type: 'button', 'aria-label': `Reply to ${about}`, on: { click: () => reply(m) } }, 'Reply'), more.querySelector('.row').children.length ? more : null];
-}
-
-/** board is where what stands of a kind is shown. */
-const boards = { 'call-out': ['call-outs', 'Answer and see who comes'], casualty: ['casualties', 'Casualty board'], task: ['tasks', 'Task board'], 'task-update': ['tasks', 'Task board'],
-  alert: ['alerts', 'Alerts'], escalation: ['alerts', 'Alerts'], incident: ['incident', 'Incident'], decision: ['decisions', 'Decision log'], role: ['duty', 'On duty'] };
-
-/** leads links a message to its board, where it has one. */
-export function leads(m) {
-  const [where, words] = boards[m.kind] ?? [];
-  return where ? el('p', { class: 'leads' }, el('a', { class: 'button', href: `/c/${m.group}/${where}` }, words)) : null;
 }

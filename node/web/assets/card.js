@@ -52,10 +52,20 @@ export function gone(message) {
   return null;
 }
 
+// Steps of something that stands on a board: one line will do.
+const brief = new Set(['role', 'task-update', 'incident', 'call-out-close', 'alert-cancel', 'escalation', 'retract']);
+
+function line(message) {
+  const parts = message.fields.filter((f) => f.input !== 'entry' && f.input !== 'statement').map(words);
+  const of = message.fields.find((f) => f.input === 'entry');
+  return el('p', { class: 'text', dir: 'auto' }, el('strong', {}, message.kind_name), `: ${parts.join(' · ')} `, of ? link(message.group, of.values[0], 'Show what it is about') : null);
+}
+
 /** content is what a message says. */
 export function content(message) {
   const out = [];
   if (message.attachment) out.push(attachment(message));
+  else if (brief.has(message.kind) && message.fields?.length) out.push(line(message));
   else if (message.fields?.length) {
     out.push(el('p', { class: 'kindname' }, message.kind_name), el('dl', { class: 'said' }, ...message.fields.flatMap((f) => [el('dt', {}, f.label), el('dd', { dir: 'auto' }, value(message, f))])));
   } else out.push(el('p', { class: 'text', dir: 'auto' }, message.text));

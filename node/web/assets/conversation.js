@@ -6,6 +6,7 @@ import { listen } from '/assets/events.js';
 import { start as strip } from '/assets/strip.js';
 import { start as list } from '/assets/list.js';
 import { kindOf, words as badgeWords } from '/assets/badges.js';
+import { members } from '/assets/members.js';
 import { refresh, sender } from '/assets/attach.js';
 import { content, flag, forWhom, gone, mark, short } from '/assets/card.js';
 import { buttons, leads } from '/assets/acts.js';
@@ -149,11 +150,7 @@ async function heading() {
   byId('boards').hidden = group.kind === 'broadcast';
   const devices = group.members.length === 1 ? '1 device' : `${group.members.length} devices`;
   say(byId('about'), `${kinds[group.kind] ?? group.kind} · ${devices}`);
-  byId('members').replaceChildren(...group.members.map((m) =>
-    el('li', {}, el('span', { class: 'name' }, m.name || 'Unknown'),
-      el('span', { class: 'role' }, [m.role, m.org].filter(Boolean).join(' · ')),
-      el('span', { class: m.badge ? `badge ${kindOf(m.badge)}` : m.verified ? 'badge' : 'badge doubt' },
-        m.badge ? badgeWords[m.badge] ?? m.badge : m.verified ? 'Verified' : 'Not verified'))));
+  await members(path, group, loadHeading);
 }
 
 async function markRead(all) {

@@ -20,7 +20,7 @@ function field(kind, f, who, values, entries) {
   const described = `${id}-hint ${id}-error`;
   const hint = f.help && !addressed[key] ? el('p', { class: 'hint', id: `${id}-hint` }, f.help) : null;
   const error = el('p', { class: 'error', id: `${id}-error`, role: 'alert' });
-  const title = f.required ? [f.label] : [f.label, el('span', { class: 'optional' }, ' (if known)')];
+  const title = f.required ? [f.label] : [f.label, el('span', { class: 'optional' }, ' (optional)')];
   const fail = (message) => say(error, message);
   const wrap = (input, read, more = {}) => ({
     name: f.name, input, values: read, fail, focus: () => input.focus(),

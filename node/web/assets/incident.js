@@ -3,6 +3,7 @@
 import { ago, el, time } from '/assets/dom.js';
 import { call } from '/assets/session.js';
 import { card } from '/assets/overview.js';
+import { named } from '/assets/names.js';
 import { content, flag, link } from '/assets/card.js';
 
 const words = { standby: 'Standby', declared: 'Declared', 'stand-down': 'Stood down', cancelled: 'Cancelled' };
@@ -50,7 +51,7 @@ function event(e, id) {
   return el('li', { class: e.refused ? 'refused' : '' },
     el('span', { class: 'when' }, time(e.at, true)),
     el('div', { class: 'what' },
-      el('p', { dir: 'auto' }, flag(e.message.priority), flag(e.message.priority) ? ' ' : '', e.summary),
+      el('p', { dir: 'auto' }, flag(e.message.priority), flag(e.message.priority) ? ' ' : '', named(e.summary)),
       el('p', { class: 'hint' }, e.message.own ? 'You' : e.message.from.name || 'Unknown', ' · ', link(id, e.message.id, 'Show'),
         e.late ? el('span', {}, ' · entered ', time(e.entered, true)) : ''),
       e.refused ? el('p', { class: 'doubt' }, `It changed nothing: ${e.refused}.`) : null));

@@ -3,6 +3,7 @@
 import { byId, el, say, soon, time } from '/assets/dom.js';
 import { call } from '/assets/session.js';
 import { listen } from '/assets/events.js';
+import { named } from '/assets/names.js';
 import { flag, mark } from '/assets/card.js';
 
 const about = new Set(['message', 'delivery', 'group', 'erased', 'ready', 'gap']);
@@ -17,7 +18,7 @@ function item(group, current) {
         el('span', { class: 'name', dir: 'auto' }, group.title),
         last ? time(last.sent, true) : null),
       el('span', { class: 'line' }, mark(group.exercise), last ? flag(last.priority) : null,
-        el('span', { class: 'summary', dir: 'auto' }, last ? `${from}: ${last.summary}` : 'Nothing was said yet')),
+        el('span', { class: 'summary', dir: 'auto' }, last ? `${from}: ${named(last.summary)}` : 'Nothing was said yet')),
       el('span', { class: 'tags' },
         el('span', { class: 'kind' }, `${kinds[group.kind] ?? group.kind} · ${group.members.length} ${group.members.length === 1 ? 'device' : 'devices'}`),
         group.unread ? el('span', { class: 'new' }, `${group.unread} new`) : null)));

@@ -16,5 +16,8 @@ export function nameOf(address) {
   return names.get(address) ?? address.replace(/^person:/, '');
 }
 
+/** named puts names in the place of registration numbers in a text that the node wrote. */
+export const named = (text) => text.replace(/[a-z0-9.-]+\/[a-z]+\/[A-Za-z0-9]+/g, (person) => names.get(`person:${person}`) ?? person);
+
 /** isAddress tells a value that names somebody from any other. */
 export const isAddress = (value) => /^(role:[a-z0-9-]+|person:[^/]+\/[^/]+\/[^/]+)$/.test(value);

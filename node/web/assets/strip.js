@@ -6,6 +6,7 @@ import { listen } from '/assets/events.js';
 import { start as idle } from '/assets/idle.js';
 import { start as calls } from '/assets/calls.js';
 import { start as notify } from '/assets/notify.js';
+import { learn } from '/assets/names.js';
 import { elsewhere } from '/assets/exercise.js';
 
 const about = new Set(['peers', 'people', 'unlock', 'trust', 'ready', 'gap', 'fork', 'thrift', 'group']);
@@ -53,6 +54,7 @@ async function load() {
       leave();
       return;
     }
+    learn(people);
     say(byId('who'), status.name);
     idle(status.idle_lock_seconds);
     elsewhere(status.exercises ?? 0);
