@@ -27,7 +27,8 @@ const (
 	brokenPatience = 12 * time.Second
 	startPatience  = 30 * time.Second
 	stopPatience   = 10 * time.Second
-	lookEvery      = 40 * time.Millisecond
+	lookEvery      = 40 * time.Millisecond // at first; then more and more seldom
+	lookSeldom     = 320 * time.Millisecond
 )
 
 // demoNode is one running `tocsin up`.
@@ -222,9 +223,7 @@ func (d *demo) patience() time.Duration {
 // untilWithin is until with a bound of its own.
 func (d *demo) untilWithin(ctx context.Context, limit time.Duration, look func(context.Context) (missing string, err error)) error {
 	deadline := time.After(limit)
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
+	for pause := lookEvery; ; pause = min(2*pause, lookSeldom) {
 		missing, err := look(ctx)
 		if err != nil {
 			return err
@@ -233,9 +232,9 @@ func (d *demo) untilWithin(ctx context.Context, limit time.Duration, look func(c
 			return nil
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pause):
 		case <-deadline:
-			return fmt.Errorf("after %s still: %s", limit, missing)
+			return fmt.Errorf("after %s still: %s", limit.Round(time.Second), missing)
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
