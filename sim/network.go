@@ -377,3 +377,9 @@ func address(i int) netip.Addr {
 	binary.BigEndian.PutUint32(b[:], 10<<24|uint32(i+1))
 	return netip.AddrFrom4(b)
 }
+
+// addrPort is where a device of an address listens.
+func addrPort(ip netip.Addr) netip.AddrPort { return netip.AddrPortFrom(ip, devicePort) }
+
+// devicePort is the UDP port of every device.
+const devicePort = 4750

@@ -78,37 +78,53 @@ var ErrStopped = errors.New("sim: the run was stopped before its end")
 // Run runs a scenario. It must be called in a bubble of virtual time: [Bubble].
 // The result is partial where the error matches [ErrStopped], nil with others.
 func (s *Scenario) Run(ctx context.Context, o Options) (*Result, error) {
-	seed := s.Seed
-	if o.Seed > 0 {
-		seed = o.Seed
-	}
-	r := &runner{s: s, o: o, rng: rand.New(rand.NewPCG(seed, 2)), res: newResult(s, o, seed)}
-	w, err := newWorld(ctx, worldSpec{
-		Start: s.Start, Dir: o.Dir, Seed: seed, Logger: o.Logger, Near: s.Mesh.Near, Far: s.Mesh.Far, CPU: s.Mesh.CPU,
-	})
+	r, err := s.newRunner(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	r.world, r.watch, r.seen = w, newWatch(w.clock), newHistory()
 	err = r.story(ctx)
 	if err == nil || errors.Is(err, ErrStopped) {
 		r.finish()
 	}
-	for _, h := range r.enemies {
-		err = errors.Join(err, h.stop())
-	}
-	r.sends.Wait()
-	err = errors.Join(err, w.close())
-	r.follows.Wait()
+	err = errors.Join(err, r.close())
 	if err != nil && !errors.Is(err, ErrStopped) {
 		return nil, err
 	}
 	return r.res, err
 }
 
+// newRunner makes an empty world.
+func (s *Scenario) newRunner(ctx context.Context, o Options) (*runner, error) {
+	seed := s.Seed
+	if o.Seed > 0 {
+		seed = o.Seed
+	}
+	w, err := newWorld(ctx, worldSpec{
+		Start: s.Start, Dir: o.Dir, Seed: seed, Logger: o.Logger, Near: s.Mesh.Near, Far: s.Mesh.Far, CPU: s.Mesh.CPU,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &runner{
+		s: s, o: o, world: w, rng: rand.New(rand.NewPCG(seed, 2)), watch: newWatch(w.clock), seen: newHistory(), res: newResult(s, o, seed),
+	}, nil
+}
+
+// close ends everybody and waits.
+func (r *runner) close() error {
+	var err error
+	for _, h := range r.enemies {
+		err = errors.Join(err, h.stop())
+	}
+	r.sends.Wait()
+	err = errors.Join(err, r.world.close())
+	r.follows.Wait()
+	return err
+}
+
 // story is everything in its order.
 func (r *runner) story(ctx context.Context) error {
-	for _, step := range []func(context.Context) error{r.gather, r.form, r.tell, r.heal} {
+	for _, step := range []func(context.Context) error{r.gather, r.form, r.disarm, r.tell, r.heal} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -130,9 +146,6 @@ func (r *runner) gather(ctx context.Context) error {
 			d.cfg.Static = append(d.cfg.Static, r.world.devices[k].addr())
 		}
 		d.cfg.WitnessPause, d.cfg.TestimonyPause = r.s.Mesh.Testimony, r.s.Mesh.Testimony
-		d.cfg.Unsafe = node.Unsafe{
-			NoSync: slices.Contains(r.o.Without, DefenceSync), NoAdmission: slices.Contains(r.o.Without, DefenceAdmission),
-		}
 		if err := r.start(ctx, d); err != nil {
 			return err
 		}
@@ -169,8 +182,40 @@ func (r *runner) start(ctx context.Context, d *Device) error {
 	return nil
 }
 
+// disarm starts every device again without the defences that a control run does
+// without: it differs from the true one in the story alone.
+func (r *runner) disarm(ctx context.Context) error {
+	if len(r.o.Without) == 0 || r.res.Unformed != "" {
+		return nil
+	}
+	for _, d := range r.world.devices {
+		if err := d.stop(); err != nil {
+			return err
+		}
+		d.cfg.Unsafe = node.Unsafe{
+			NoSync: slices.Contains(r.o.Without, DefenceSync), NoAdmission: slices.Contains(r.o.Without, DefenceAdmission),
+		}
+	}
+	for _, d := range r.world.devices {
+		if err := r.start(ctx, d); err != nil {
+			return err
+		}
+	}
+	return r.until(ctx, "the devices meet again", func() (bool, error) {
+		for _, d := range r.world.devices {
+			if len(d.node.Peers()) < min(r.s.Mesh.Knows, len(r.world.devices)-1) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
 // form makes the groups.
 func (r *runner) form(ctx context.Context) error {
+	if r.res.Unformed != "" {
+		return nil
+	}
 	for _, g := range r.s.Groups {
 		members := r.s.pick(g.Members)
 		first := r.world.devices[members[0]]

@@ -9,37 +9,32 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tocsin/node/message"
 )
 
+// options are those of a test.
+func options(t *testing.T) Options {
+	o := Options{Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)}
+	if os.Getenv("TOCSIN_SIM_PROGRESS") != "" {
+		o.Progress = func(done, total time.Duration, doing string) {
+			fmt.Fprintln(os.Stderr, done.Round(time.Second), total, doing)
+		}
+	}
+	return o
+}
+
 // rehearse runs a scenario in a bubble of its own.
-func rehearse(t *testing.T, s *Scenario, without ...Defence) *Result {
+func rehearse(t *testing.T, s *Scenario, o Options) *Result {
 	t.Helper()
-	dir := t.TempDir()
 	var res *Result
 	synctest.Test(t, func(t *testing.T) {
 		var err error
-		res, err = s.Run(t.Context(), Options{Dir: dir, Without: without, Logger: slog.New(slog.DiscardHandler),
-			Progress: func(done, total time.Duration, doing string) {
-				if os.Getenv("TOCSIN_SIM_PROGRESS") != "" {
-					fmt.Fprintln(os.Stderr, done.Round(time.Second), total, doing)
-				}
-			}})
-		if err != nil {
+		if res, err = s.Run(t.Context(), o); err != nil && !errors.Is(err, ErrStopped) {
 			t.Fatal(err)
 		}
 	})
-	t.Logf("%s %v: %s: %s", s.Name, without, res.Verdict, res.Why)
-	for _, o := range res.Objectives {
-		t.Logf("  %v %s: %s", o.Met, o.Words, o.Found)
-	}
-	for _, f := range res.Faults {
-		t.Logf("  fault %s, %d times", f.Words, f.Bit)
-	}
-	for _, i := range res.Invariants {
-		if !i.Held {
-			t.Logf("  BROKEN %s: %v", i.Words, i.Broke)
-		}
-	}
+	t.Logf("%s %v: %s: %s", s.Name, o.Without, res.Verdict, res.Why)
 	return res
 }
 
@@ -52,26 +47,170 @@ func read(t *testing.T, text string) *Scenario {
 	return s
 }
 
-func TestLibrary(t *testing.T) {
-	all, err := Library()
-	if err != nil {
-		t.Fatal(err)
+// cutInTwo parts the two sites of the small scenario.
+const cutInTwo = `timeline:
+  - {at: 5s, until: 50s, partition: {shape: whole, parts: [[a], [b]]}}
+sometimes:
+  - {measure: late, at_least: 0.05}
+control: [sync]
+expect:`
+
+// TestPartition: what was said across a cut arrives after it, and does not where
+// synchronisation is off.
+func TestPartition(t *testing.T) {
+	s := read(t, strings.Replace(small, "expect:", cutInTwo, 1))
+	res := rehearse(t, s, options(t))
+	if res.Verdict != Passed || res.Faults[0].Bit == 0 || res.Healed == nil {
+		t.Errorf("%s: %s", res.Verdict, res.Why)
 	}
-	for _, s := range all {
-		if text := s.Explain(); !strings.Contains(text, s.Title) || strings.Contains(text, "%!") {
-			t.Errorf("%s explains itself as %q", s.Name, text)
+	for _, i := range res.Invariants {
+		if !i.Held {
+			t.Errorf("%s: %v", i.Words, i.Broke)
 		}
 	}
-	var bad *InputError
-	if _, err := LibraryScenario("no-such"); !errors.As(err, &bad) {
-		t.Error(err)
+	o := options(t)
+	o.Without = s.Control
+	if res := rehearse(t, s, o); res.Objectives[0].Met || res.Verdict != Broken {
+		t.Errorf("without synchronisation it is %s: %s", res.Verdict, res.Why)
 	}
 }
 
+// TestOutsiders: who has no credential is nobody's neighbour, and is where admission is
+// off.
+func TestOutsiders(t *testing.T) {
+	s := read(t, strings.Replace(small, "expect:", `adversaries:
+  - {kind: sybil, count: 1}
+control: [admission]
+expect:
+  - {measure: outsiders, at_most: 0}`, 1))
+	if res := rehearse(t, s, options(t)); res.Verdict != Passed {
+		t.Errorf("%s: %s", res.Verdict, res.Why)
+	}
+	o := options(t)
+	o.Without = s.Control
+	if res := rehearse(t, s, o); res.Objectives[0].Met {
+		t.Error("without admission outsiders are kept out all the same")
+	}
+}
+
+// TestVerdicts: what was missed, what had no effect, and what was stopped are told apart.
+func TestVerdicts(t *testing.T) {
+	t.Run("missed", func(t *testing.T) {
+		s := read(t, strings.Replace(small, "at_least: 1", "within: 1us, at_least: 1", 1))
+		if res := rehearse(t, s, options(t)); res.Verdict != Missed || res.Verdict.ExitCode() != 1 || len(res.weaknesses()) == 0 {
+			t.Errorf("%s: %s", res.Verdict, res.Why)
+		}
+	})
+	t.Run("inconclusive", func(t *testing.T) {
+		s := read(t, strings.Replace(small, "expect:", "sometimes:\n  - {measure: messages, at_least: 100000}\nexpect:", 1))
+		if res := rehearse(t, s, options(t)); res.Verdict != Inconclusive || res.Verdict.ExitCode() != 4 {
+			t.Errorf("%s: %s", res.Verdict, res.Why)
+		}
+	})
+	t.Run("stopped", func(t *testing.T) {
+		asked := 0
+		o := options(t)
+		o.Stopped = func() bool { asked++; return asked > 30 }
+		if res := rehearse(t, read(t, small), o); res.Verdict != Inconclusive || !res.Partial {
+			t.Errorf("%s: %s", res.Verdict, res.Why)
+		}
+	})
+}
+
+// TestInvariantsNotice: every promise that can be broken from outside is found to be.
+func TestInvariantsNotice(t *testing.T) {
+	o := options(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx := t.Context()
+		r, err := read(t, small).newRunner(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := r.close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		if err := r.story(ctx); err != nil {
+			t.Fatal(err)
+		}
+		broken := func() (out []string) {
+			r.res.Invariants = nil
+			r.checkInvariants()
+			for _, i := range r.res.Invariants {
+				if !i.Held {
+					out = append(out, i.Name)
+				}
+			}
+			return out
+		}
+		expect := func(name string) {
+			t.Helper()
+			if got := broken(); len(got) != 1 || got[0] != name {
+				t.Errorf("broke %v, not %s", got, name)
+			}
+		}
+		if got := broken(); len(got) != 0 {
+			t.Fatalf("broken before anything was done: %v", got)
+		}
+		s := r.watch.order[0]
+		delete(r.watch.said, s.id)
+		expect("forged")
+		r.watch.said[s.id] = s
+
+		arrived := r.watch.arrived[s.id]
+		delete(r.watch.arrived, s.id)
+		expect("receipts")
+		r.watch.arrived[s.id] = arrived
+
+		r.res.Samples[0].Queued = maxQueue + 1
+		expect("bounded")
+		r.res.Samples[0].Queued = 0
+
+		for log, l := range r.seen.heads[0] {
+			l.Head = strings.Repeat("0", 64)
+			r.seen.heads[0][log] = l
+			break
+		}
+		if err := r.seen.look(r.world.devices[0]); err != nil {
+			t.Fatal(err)
+		}
+		expect("rewritten")
+		r.seen.broke = nil
+
+		d := r.world.devices[0]
+		for range 2 {
+			sent, err := d.node.Send(ctx, r.groups[0].id, message.NewText("Said twice.", d.clock.Now()), "routine")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.watch.say(&saying{id: sent.ID, group: 0, text: "Said twice.", at: r.world.clock.Now()})
+		}
+		if err := r.heal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		expect("twice")
+		r.watch.order, r.groups[0].members = nil, nil // what follows is of the logs alone
+
+		end := r.world.net.begin(&netFault{cut: true, touches: func(_, _ *port) bool { return true }})
+		defer end()
+		if _, err := d.node.Send(ctx, r.groups[0].id, message.NewText("Nobody hears this.", d.clock.Now()), "routine"); err != nil {
+			t.Fatal(err)
+		}
+		expect("agree")
+	})
+}
+
+// TestWannacry runs the preset as users do, and looks at its report.
 func TestWannacry(t *testing.T) {
+	if os.Getenv("TOCSIN_SIM") == "" {
+		t.Skip("set TOCSIN_SIM=1 to run whole scenarios")
+	}
 	s, err := LibraryScenario("wannacry-2017")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rehearse(t, s)
+	if res := rehearse(t, s, options(t)); res.Verdict != Passed {
+		t.Errorf("%s: %s", res.Verdict, res.Why)
+	}
 }

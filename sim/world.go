@@ -191,7 +191,7 @@ func (w *World) add(name, site string) (*Device, error) {
 	return d, nil
 }
 
-func listenOn(ip netip.Addr) string { return fmt.Sprintf("/ip4/%s/udp/4750/quic-v1", ip) }
+func listenOn(ip netip.Addr) string { return fmt.Sprintf("/ip4/%s/udp/%d/quic-v1", ip, devicePort) }
 
 func (d *Device) makeVault(keys *identity.VaultKeys) error {
 	if err := os.MkdirAll(d.dir, 0o700); err != nil {

@@ -130,14 +130,18 @@ func (a *app) progress(s *sim.Scenario) func(done, total time.Duration, doing st
 	cpu := secondsPerDevice * float64(s.Devices()) * (s.Duration + s.Heal).Minutes()
 	fmt.Fprintf(a.err, "%d real devices, %s of story: roughly %s on two cores, %d MiB of memory.\n", s.Devices(), s.Duration,
 		(time.Duration(cpu) * time.Second / 2).Round(10*time.Second), mibPerDevice*s.Devices())
-	began, last, what := machineTime{}, time.Duration(-1), ""
+	var before time.Duration // of the processor, before the story began
+	last, what := time.Duration(-1), ""
 	return func(done, total time.Duration, doing string) {
+		if done == 0 {
+			before = processorTime()
+		}
 		if doing == what && done-last < 30*time.Second {
 			return
 		}
 		last, what = done, doing
 		left := ""
-		if spent := began.since(); done > 0 && spent > 0 {
+		if spent := processorTime() - before; done >= 30*time.Second && spent > 0 {
 			left = fmt.Sprintf(", about %s left", (time.Duration(float64(spent) * float64(total-done) / float64(done))).Round(time.Second))
 		}
 		fmt.Fprintf(a.err, "%s of %s: %s%s\n", done.Round(time.Second), total, doing, left)
