@@ -37,8 +37,9 @@ var allowed = map[string]struct {
 	"mesh/netns":      {nil, "it holds tests of whole networks, and no code"},
 	"mesh/netns/link": {nil, "it moves packets and knows nothing of what uses it"},
 
-	"node/inbox":  {[]string{"node/message"}, "the read model is rebuilt from messages alone"},
-	"node/record": {[]string{"node/message", "ledger", "crypto/identity"}, "the record is made from messages and their proofs"},
+	"node/inbox":              {[]string{"node/message"}, "the read model is rebuilt from messages alone"},
+	"node/record":             {[]string{"node/message", "ledger", "crypto/identity"}, "the record is made from messages and their proofs"},
+	"node/record/conformance": {nil, "a module of its own: it asks validators of others about what node/record writes"},
 	"node": {[]string{"crypto/identity", "crypto/group", "crypto/vault", "ledger", "ledger/blob", "ledger/bundle", "mesh",
 		"node/message", "node/inbox", "node/record"}, "it joins the parts; stores are handed in, pages and API stand on top"},
 	"node/web": {nil, "pages are files; the API fills them"},

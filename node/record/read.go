@@ -13,6 +13,14 @@ var errNoBundle = errors.New("record: not a Bundle in JSON")
 // readBundle reads a Bundle entry by entry: one is in memory at a time. head is given every other field of the Bundle, in
 // whatever order they come.
 func readBundle(r io.Reader, head func(name string, value any), entry func(json.RawMessage) error) error {
+	err := readWhole(r, head, entry)
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF // it ended in the middle, wherever that was noticed
+	}
+	return err
+}
+
+func readWhole(r io.Reader, head func(name string, value any), entry func(json.RawMessage) error) error {
 	dec := json.NewDecoder(r)
 	if err := expect(dec, json.Delim('{')); err != nil {
 		return err
@@ -66,9 +74,6 @@ func readEntries(dec *json.Decoder, entry func(json.RawMessage) error) error {
 func expect(dec *json.Decoder, want json.Delim) error {
 	t, err := dec.Token()
 	if err != nil {
-		if errors.Is(err, io.EOF) {
-			return io.ErrUnexpectedEOF
-		}
 		return err
 	}
 	if t != want {
