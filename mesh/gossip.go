@@ -46,7 +46,7 @@ func GossipParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
 	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = 4, 3, 6, 2, 1
 	// Neighbours leave and come back as people walk through a building.
-	p.PruneBackoff = pruneBackoff
+	p.PruneBackoff = 15 * time.Second
 	p.GraftFloodThreshold = 5 * time.Second
 	// An IDONTWANT is an RPC of its own to every neighbour in the mesh. With ten
 	// nodes and frames of 1.3 kB it doubled the RPCs (10.9 a delivery in place of 5.2) and raised
@@ -182,7 +182,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 	g := &gossip{
 		self: h.ID(), receiver: cfg.Receiver, clock: cfg.Clock, counts: counts, label: cfg.labelOf,
 		owe: l.owe, lack: l.lack, blame: l.blame,
-		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID()), cfg.Clock), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
+		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID())), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
 		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
 		unsettled: make(map[peer.ID]*unsettledPeer), listeners: make(map[peer.ID]bool),
 		changed: l.changed,

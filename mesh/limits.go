@@ -248,9 +248,6 @@ const (
 	// enoughGrafts is how many grafted neighbours our own routine frames need, so that
 	// the others are not sent them too.
 	enoughGrafts = 3
-	// pruneBackoff is how long gossipsub does not graft a neighbour again that it
-	// pruned. So long after coming or being pruned a neighbour is sent them too.
-	pruneBackoff = 15 * time.Second
 	// holdersKept and maxHolders bound the memory of who has which frame: frames
 	// of one of two generations, and neighbours of a frame.
 	holdersKept = 2048

@@ -85,7 +85,7 @@ func TestFavour(t *testing.T) {
 	if got := favour(nil, thriftPeers); len(got) != 0 {
 		t.Errorf("favoured of none: %v", got)
 	}
-	g := &gossip{grafts: newGrafts("t", &testClock{}), label: byFirstLetter}
+	g := &gossip{grafts: newGrafts("t"), label: byFirstLetter}
 	routine, urgent := Label{Class: ClassRoutine}, Label{Class: ClassUrgent}
 	if g.spare("p", routine, true) {
 		t.Error("without grafts our own frames go nowhere")

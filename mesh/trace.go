@@ -30,9 +30,6 @@ func (t *gossipTracer) Prune(p peer.ID, topic string) { t.g.grafts.set(p, topic,
 // OnClosedOutboundStream implements pubsub.RawTracer.
 func (t *gossipTracer) OnClosedOutboundStream(p peer.ID) { t.g.grafts.gone(p) }
 
-// OnNewOutboundStream implements pubsub.RawTracer.
-func (t *gossipTracer) OnNewOutboundStream(p peer.ID, _ protocol.ID) { t.g.grafts.came(p) }
-
 // ValidateMessage implements pubsub.RawTracer: a frame came for the first time.
 func (t *gossipTracer) ValidateMessage(m *pubsub.Message) { t.holds(m) }
 
