@@ -22,6 +22,7 @@ import (
 // it was, and ends with the bytes that were sent. The short form has 2 MB.
 func TestAttachment(t *testing.T) {
 	needed(t)
+	alongside(t)
 	size, rate := 2_000_000, int64(2_000_000)
 	if all {
 		size, rate = 20_000_000, 8_000_000

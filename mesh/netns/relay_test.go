@@ -28,6 +28,7 @@ import (
 // what was said.
 func TestRelay(t *testing.T) {
 	needed(t)
+	alongside(t)
 	each := 1
 	if all {
 		each = 3

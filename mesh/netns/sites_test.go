@@ -214,7 +214,6 @@ func TestSitesInPart(t *testing.T) {
 	if !all {
 		return // TestSites is the short form of both
 	}
-	alongside(t)
 	n := newNetwork(t, 4, 3, 0, 200)
 	n.through(t, spell{name: "one-way", sides: [][]*peer{n.at(n.sites[1]), n.at(n.sites[0], n.sites[2], n.sites[3])}, lasts: 20 * time.Second,
 		oneWay: true, cut: n.rule(`iifname "site2" drop`), heal: n.rule()})

@@ -31,6 +31,7 @@ func newLinkedSites(t *testing.T, shape link.Shape) (a, b *site, l *link.Link) {
 // before.
 func TestBadLink(t *testing.T) {
 	needed(t)
+	alongside(t)
 	backlog := 20
 	if all {
 		backlog = 120
