@@ -80,3 +80,26 @@ func longest(n *Node) ledger.LogID {
 	heads := n.logs.Frontier()
 	return slices.MaxFunc(heads, func(x, y ledger.Head) int { return cmp.Compare(x.Next, y.Next) }).Log
 }
+
+// TestPullCredit: whatever waits to be written and to be given credit for, the other side
+// may send the longest item; otherwise both would wait for each other.
+func TestPullCredit(t *testing.T) {
+	in, out := ledger.NewInflow(), ledger.NewShare()
+	send := func(n int) {
+		if c, ok := out.Next([ledger.Classes]int{ledger.ClassRoutine: n}); !ok {
+			t.Fatalf("an item of %d bytes may not be sent", n)
+		} else {
+			out.Spend(c, n)
+		}
+		check(t, in.Arrive(ledger.ClassRoutine, n))
+	}
+	written := func(n int) {
+		if grant := in.Done(ledger.ClassRoutine, n); grant > 0 {
+			check(t, out.Grant(ledger.ClassRoutine, grant))
+		}
+	}
+	send(ledger.Window/4 - 1)
+	written(ledger.Window/4 - 1) // not enough for a grant
+	send(pullBatchBytes - 1)     // not enough to be written
+	send(mesh.MaxPayload)
+}

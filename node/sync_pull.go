@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// pullBatch and pullBatchBytes are how much of what came shares one write.
+	// pullBatch and pullBatchBytes are how much of what came shares one write. Credit is
+	// given for what was written and a quarter of a window at a time, so that what waits here
+	// must leave the other side enough for the longest item.
 	pullBatch      = 64
-	pullBatchBytes = 512 << 10
+	pullBatchBytes = ledger.Window / 4
 	// maxWants is how many ranges are asked for at once.
 	maxWants = 32
 	// maxEmpty is how many claims of a neighbour may turn out to be empty before
