@@ -36,7 +36,7 @@ func small(t *testing.T) *Export {
 // few is a scene of fewer messages, for tests that send it many times.
 func few(t *testing.T) *Export {
 	t.Helper()
-	kinds := []message.Kind{message.KindMETHANE, message.KindText, message.KindRetract, message.KindTask, message.KindTaskUpdate, message.KindAttachment, message.KindReceipt}
+	kinds := []message.Kind{message.KindMETHANE, message.KindText, message.KindTask, message.KindTaskUpdate, message.KindAttachment, message.KindReceipt}
 	x, err := New(incident(slices.DeleteFunc(scene(t), func(in Item) bool { return !slices.Contains(kinds, in.Message.Kind()) })...), files())
 	must(t, err)
 	return x
@@ -44,7 +44,7 @@ func few(t *testing.T) *Export {
 
 func upload(t *testing.T, x *Export, done []Receipt) *Upload {
 	t.Helper()
-	u, err := x.Upload(PlanOptions{Batch: 12}, done)
+	u, err := x.Upload(PlanOptions{Batch: 24}, done)
 	must(t, err)
 	return u
 }
