@@ -29,11 +29,7 @@ func (a *app) boardCommand() *cobra.Command {
 
 func (a *app) sayBoard(title string, b api.Board) {
 	if i := b.Incident; i != nil {
-		head := ""
-		if i.Exercise {
-			head = "EXERCISE  "
-		}
-		a.say("%s%s: %s since %s, by %s", head, printable(i.Name), i.State, clock(i.Since), printable(i.By.Name))
+		a.say("%s%s: %s since %s, by %s", exercise(i.Exercise), printable(i.Name), i.State, clock(i.Since), printable(i.By.Name))
 	} else {
 		a.say("%s: no incident was declared", printable(title))
 	}
@@ -88,6 +84,14 @@ func (a *app) sayBoard(title string, b api.Board) {
 	}))
 }
 
+// exercise stands before every line of an exercise, so that none is taken for a live one.
+func exercise(is bool) string {
+	if is {
+		return "EXERCISE  "
+	}
+	return ""
+}
+
 // body is what a message says, in a line.
 func body(m api.Message) string { return clip(printable(summary(m)), 72) }
 
@@ -126,10 +130,19 @@ func (a *app) formCommand(use, short, example, kind, priority string, positional
 			for name, value := range fixed {
 				values[name] = []string{value}
 			}
-			return a.sendForm(ctx, client, given[0], f.kind, f.priority, values)
+			if err := a.sendForm(ctx, client, given[0], f, values); err != nil {
+				return err
+			}
+			if kind == "incident" {
+				a.sayToDo(ctx, client, given[0])
+			}
+			return nil
 		})
 	f.flags(cmd)
 	cmd.Flags().StringVar(&f.priority, "priority", priority, "routine, urgent or stat")
+	if kind == "incident" {
+		cmd.Flags().StringVar(&f.statement, "statement", "", "`file` with what the authority signed to declare a live incident, or to end it ('tocsin authority declare')")
+	}
 	return cmd
 }
 
@@ -154,7 +167,7 @@ func (a *app) aboutCommand(use, short, example, about, field, kind string, posit
 			for name, value := range fixed {
 				values[name] = []string{value}
 			}
-			return a.sendForm(ctx, client, given[0], kind, "urgent", values)
+			return a.sendForm(ctx, client, given[0], form{kind: kind, priority: "urgent"}, values)
 		})
 	f.flags(cmd)
 	return cmd
@@ -212,12 +225,12 @@ func (a *app) decisionCommand() *cobra.Command {
 				}
 				values["corrects"] = []string{m.ID}
 			}
-			return a.sendForm(ctx, client, given[0], "decision", "routine", values)
+			return a.sendForm(ctx, client, given[0], form{kind: "decision", priority: "routine"}, values)
 		})
 	f.flags(record)
 	record.Flags().StringVar(&decider, "decider", "", "`person` who decided, as org/regulator/number")
 	record.Flags().StringVar(&corrects, "corrects", "", "`id` of the decision that this one corrects")
-	return family("decision", "Keep the decision log", "  tocsin decision log \"Bus crash A6\" \"Divert ambulances\" \"ED is full\" --decider stmarys.nhs.example/gmc/7654321 -f options=Divert", record)
+	return family("decision", "Keep the decision log", "  tocsin decision log \"Bus crash A6\" \"Divert ambulances\" \"ED is full\" --decider stmarys.nhs.example/gmc/7654321 -f options=Divert\n  tocsin decision print \"Bus crash A6\" -o decisions.html", record, a.decisionPrint())
 }
 
 func (a *app) incidentCommand() *cobra.Command {
@@ -235,17 +248,21 @@ func (a *app) roleCommand() *cobra.Command {
 	take := a.clientCommand("take GROUP ROLE", "Take an on-duty role", "  tocsin role take \"Bus crash A6\" medical-registrar --hours 12", args(2, 2),
 		func(ctx context.Context, client *api.Client, given []string) error {
 			until := a.now().Add(time.Duration(hours * float64(time.Hour))).UTC().Format(time.RFC3339)
-			return a.sendForm(ctx, client, given[0], "role", "urgent", map[string][]string{"role": {given[1]}, "action": {"take"}, "until": {until}})
+			if err := a.sendForm(ctx, client, given[0], form{kind: "role", priority: "urgent"}, map[string][]string{"role": {given[1]}, "action": {"take"}, "until": {until}}); err != nil {
+				return err
+			}
+			a.sayToDo(ctx, client, given[0])
+			return nil
 		})
 	take.Flags().Float64Var(&hours, "hours", 12, "how long the duty lasts")
 	handOver := a.clientCommand("hand-over GROUP ROLE PERSON", "Hand a role over; it is yours until they take it", "  tocsin role hand-over \"Bus crash A6\" medical-registrar stmarys.nhs.example/gmc/7654321", args(3, 3),
 		func(ctx context.Context, client *api.Client, given []string) error {
 			to := "person:" + strings.TrimPrefix(given[2], "person:")
-			return a.sendForm(ctx, client, given[0], "role", "urgent", map[string][]string{"role": {given[1]}, "action": {"hand-over"}, "to": {to}})
+			return a.sendForm(ctx, client, given[0], form{kind: "role", priority: "urgent"}, map[string][]string{"role": {given[1]}, "action": {"hand-over"}, "to": {to}})
 		})
 	release := a.clientCommand("give-up GROUP ROLE", "Give a role up", "  tocsin role give-up \"Bus crash A6\" medical-registrar", args(2, 2),
 		func(ctx context.Context, client *api.Client, given []string) error {
-			return a.sendForm(ctx, client, given[0], "role", "urgent", map[string][]string{"role": {given[1]}, "action": {"release"}})
+			return a.sendForm(ctx, client, given[0], form{kind: "role", priority: "urgent"}, map[string][]string{"role": {given[1]}, "action": {"release"}})
 		})
 	release.Aliases = []string{"release"}
 	return family("role", "Take, hand over and give up on-duty roles", "  tocsin role take \"Bus crash A6\" medical-registrar --hours 12", take, handOver, release)

@@ -22,6 +22,9 @@ type form struct {
 	fields   []string // name=value
 	file     string   // JSON, - for standard input
 	priority string
+	to       []string // whom it is for in the first place; empty for all
+
+	statement string // file with the declaration that an incident carries
 }
 
 // maxForm is more than the form of any message may have; the node says what
@@ -44,6 +47,13 @@ func (a *app) formValues(f *form) (map[string][]string, error) {
 		if values, err = parseForm(raw); err != nil {
 			return nil, fail(exitInput, "Write an object of fields, for example {\"situation\": \"…\"}; 'tocsin kinds' lists them.", "%s is no form: %v", f.file, err)
 		}
+	}
+	if f.statement != "" {
+		text, err := a.readInput(f.statement, "statement", maxForm)
+		if err != nil {
+			return nil, err
+		}
+		values["statement"] = []string{string(text)}
 	}
 	for _, field := range f.fields {
 		name, value, ok := strings.Cut(field, "=")
@@ -78,16 +88,16 @@ func parseForm(raw []byte) (map[string][]string, error) {
 	return values, nil
 }
 
-// sendForm sends the form of a kind to a group and says what became of it.
-func (a *app) sendForm(ctx context.Context, client *api.Client, group, kind, priority string, values map[string][]string) error {
+// sendForm sends a form to a group and says what became of it.
+func (a *app) sendForm(ctx context.Context, client *api.Client, group string, f form, values map[string][]string) error {
 	g, err := a.findGroup(ctx, client, group)
 	if err != nil {
 		return err
 	}
-	if err := a.prompt(ctx, client, kind, values); err != nil {
+	if err := a.prompt(ctx, client, f.kind, values); err != nil {
 		return err
 	}
-	sent, err := client.Send(ctx, g.ID, api.SendText{Kind: kind, Priority: priority, Fields: values})
+	sent, err := client.Send(ctx, g.ID, api.SendText{Kind: f.kind, Priority: f.priority, Fields: values, For: addresses(f.to)})
 	if err != nil {
 		return err
 	}
@@ -96,6 +106,9 @@ func (a *app) sendForm(ctx context.Context, client *api.Client, group, kind, pri
 
 func (a *app) saidSent(sent node.Sent) {
 	a.say("%s", sent.ID)
+	for _, role := range sent.Nobody {
+		a.note("Nobody holds the role of %s now: whoever takes it next gets the message as well.", printable(role))
+	}
 	a.note("Saved on this device. 'tocsin watch' and the web app show who has it.")
 }
 
@@ -209,7 +222,7 @@ func (a *app) searchCommand() *cobra.Command {
 				}
 				var rows [][]string
 				for _, m := range found.Messages {
-					rows = append(rows, []string{short(m.ID), m.Sent.Local().Format(time.DateTime), printable(m.From.Name), m.Kind, clip(printable(m.Text), 60)})
+					rows = append(rows, []string{short(m.ID), m.Sent.Local().Format(time.DateTime), printable(m.From.Name), m.Kind, clip(exercise(m.Exercise)+printable(summary(m)), 72)})
 				}
 				if len(rows) > 0 {
 					a.table([]string{"ID", "SENT", "FROM", "KIND", "SAYS"}, rows)

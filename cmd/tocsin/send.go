@@ -29,7 +29,8 @@ func (a *app) sendCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.sendForm(ctx, client, args[0], f.kind, f.priorityOf(m.Priority), values)
+				f.priority = f.priorityOf(m.Priority)
+				return a.sendForm(ctx, client, args[0], f, values)
 			}
 			text, err := a.messageText(args[1:])
 			if err != nil {
@@ -39,7 +40,7 @@ func (a *app) sendCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m.Text = text
+			m.Text, m.For = text, addresses(f.to)
 			if words := a.identifiers(text); words != "" && !a.json {
 				a.note("tocsin: this may identify a patient (%s); initials and bed would do.", words)
 			}
@@ -54,13 +55,33 @@ and prints its id; the mesh carries it from there, now or later.
 
 GROUP is a name, an id, or the beginning of one. Without TEXT, or with -, the text
 is read from standard input: other users of this machine can see arguments while
-the command runs. With --kind the fields of its form are given with --field or as
-JSON with --file; at a terminal you are asked for those that are required and missing.`
+the command runs. With --for it is for a person or for whoever holds a role: all others
+in the group read it as well.
+
+With --kind the fields of its form are given with --field or as JSON with --file; at a
+terminal you are asked for those that are required and missing.`
 	f.flags(cmd)
 	cmd.Flags().StringVar(&f.kind, "kind", "", "send the form of another `kind` ('tocsin kinds')")
 	cmd.Flags().StringVar(&m.Priority, "priority", "", "routine, urgent or stat (default: routine; stat for an alert)")
+	cmd.Flags().StringArrayVar(&f.to, "for", nil, "`whom` it is for in the first place: a role such as medical-registrar, or a person as org/regulator/number (may be repeated)")
 	cmd.Flags().StringVar(&m.ReplyTo, "reply-to", "", "`id` of the message that this one answers")
 	return cmd
+}
+
+// addresses writes what people call a role or a person as the address of one.
+func addresses(names []string) []string {
+	var out []string
+	for _, name := range names {
+		switch {
+		case strings.Contains(name, ":"):
+		case strings.Contains(name, "/"):
+			name = message.PersonAddress(name)
+		default:
+			name = message.RoleAddress(name)
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 // priorityOf is the priority that was asked for, or the one that the kind needs.

@@ -151,7 +151,7 @@ func (w *watcher) delivery(ctx context.Context, group string) error {
 
 // acknowledged says so for people.
 func (w *watcher) acknowledged(g api.Group, m api.Message) string {
-	return fmt.Sprintf("%s  %s  acknowledged by %d of %d: %s", w.a.style().dim(when(w.a.now())), printable(g.Title), m.Acknowledged, m.Recipients,
+	return exercise(m.Exercise) + fmt.Sprintf("%s  %s  acknowledged by %d of %d: %s", w.a.style().dim(when(w.a.now())), printable(g.Title), m.Acknowledged, m.Recipients,
 		clip(printable(summary(m)), 72))
 }
 
@@ -303,6 +303,14 @@ func summary(m api.Message) string {
 	return c.Summary()
 }
 
+// nobodyWords says of an addressee that is a role who holds it.
+func nobodyWords(to api.Addressee) string {
+	if to.Nobody {
+		return ", which nobody holds now"
+	}
+	return ""
+}
+
 // answerable: there are commands that answer a message of the kind by its id.
 func answerable(kind string) bool {
 	switch message.Kind(kind) {
@@ -332,11 +340,14 @@ func (w *watcher) line(g api.Group, m api.Message) string {
 	if answerable(m.Kind) {
 		text += "  " + s.dim(short(m.ID))
 	}
+	for _, to := range m.For {
+		text = "[for " + printable(to.Words) + nobodyWords(to) + "] " + text
+	}
 	if m.Priority != "routine" {
 		text = s.red("["+strings.ToUpper(m.Priority)+"]") + " " + text
 	}
 	if !m.Provable {
 		text += " " + s.red("[cannot be proved]")
 	}
-	return s.dim(when(m.Sent)) + "  " + printable(g.Title) + "  " + s.bold(from) + ": " + text
+	return s.bold(exercise(m.Exercise)) + s.dim(when(m.Sent)) + "  " + printable(g.Title) + "  " + s.bold(from) + ": " + text
 }
