@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tocsin/sim"
+)
+
+// asProgram makes the test's own binary behave as tocsin-sim.
+const asProgram = "TOCSIN_SIM_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// command runs tocsin-sim in a process of its own.
+func command(t *testing.T, args ...string) (out, errs string, code int) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), self, args...)
+	c.Env = append(os.Environ(), asProgram+"=1")
+	var o, e bytes.Buffer
+	c.Stdout, c.Stderr = &o, &e
+	if err := c.Run(); err != nil && c.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return o.String(), e.String(), c.ProcessState.ExitCode()
+}
+
+const tiny = `version: 1
+name: tiny
+title: Three devices
+duration: 30s
+heal: 1m
+mesh: {sites: [{name: a, devices: 3}]}
+groups: [{name: incident, members: [all]}]
+workload: [{group: incident, rate: 600}]
+expect: [{measure: delivery, at_least: 1}]
+`
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestRun: a run ends with its verdict as exit code, three files, and its output where it
+// belongs.
+func TestRun(t *testing.T) {
+	file, dir := write(t, "tiny.yaml", tiny), t.TempDir()
+	out, errs, code := command(t, "run", file, "-o", dir)
+	if code != 0 || !strings.Contains(out, "PASSED: ") || strings.Contains(out, "PASS\n") || !strings.Contains(errs, "3 real devices") {
+		t.Fatalf("%d\n%s\n%s", code, out, errs)
+	}
+	for _, name := range []string{sim.HTMLFile, sim.JSONFile, sim.JUnitFile} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Size() < 100 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	missed := write(t, "missed.yaml", strings.Replace(tiny, "at_least: 1", "within: 1us, at_least: 1", 1))
+	out, _, code = command(t, "run", missed, "-o", dir, "--json")
+	var said struct{ Verdict, Why string }
+	if err := json.Unmarshal([]byte(out), &said); err != nil || code != 1 || said.Verdict != string(sim.Missed) || said.Why == "" {
+		t.Errorf("%d, %v: %s", code, err, out)
+	}
+}
+
+// TestBadInput: everything that cannot be accepted is told in words, with exit code 3, and
+// before anything is run.
+func TestBadInput(t *testing.T) {
+	file := write(t, "tiny.yaml", tiny)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run", "no-such", "-o", t.TempDir()}, `there is no scenario "no-such"`},
+		{[]string{"run", "./no-such.yaml", "-o", t.TempDir()}, "cannot be read"},
+		{[]string{"run", file}, "name a folder for the report with -o"},
+		{[]string{"run", file, "-o", filepath.Join(file, "below")}, "name another one with -o"},
+		{[]string{"run", file, "-o", t.TempDir(), "--control"}, "names no defence to switch off"},
+		{[]string{"run", file, "-o", t.TempDir(), "--log", filepath.Join(file, "below")}, "the log cannot be written"},
+		{[]string{"run", file, "-o", t.TempDir(), "--seed", "x"}, "invalid argument"},
+		{[]string{"run"}, "accepts 1 arg"},
+		{[]string{"validate", write(t, "bad.yaml", tiny+"speed: 3\n")}, `unknown field "speed"`},
+		{[]string{"explain", write(t, "worse.yaml", strings.Replace(tiny, "30s", "99h", 1))}, "worse.yaml:4:11: a story takes"},
+		{[]string{"list", "everything"}, "unknown command"},
+	} {
+		out, errs, code := command(t, c.args...)
+		if code != 3 || out != "" || !strings.Contains(errs, c.want) {
+			t.Errorf("%v: %d\n%s%s", c.args, code, out, errs)
+		}
+	}
+}
+
+func TestListAndExplain(t *testing.T) {
+	out, _, code := command(t, "list")
+	if code != 0 || !strings.Contains(out, "wannacry-2017") {
+		t.Errorf("%d: %s", code, out)
+	}
+	all, err := sim.Library()
+	if err != nil || strings.Count(out, "\n") != len(all) {
+		t.Errorf("%d scenarios, %v:\n%s", len(all), err, out)
+	}
+	out, _, code = command(t, "explain", "wannacry-2017")
+	if code != 0 || !strings.Contains(out, "What must be so") {
+		t.Errorf("%d: %s", code, out)
+	}
+	out, _, code = command(t, "validate", write(t, "tiny.yaml", tiny), "--json")
+	if code != 0 || !strings.Contains(out, `"valid":true`) {
+		t.Errorf("%d: %s", code, out)
+	}
+	out, _, code = command(t, "--help")
+	if code != 0 || !strings.Contains(out, "inconclusive") {
+		t.Errorf("%d: %s", code, out)
+	}
+}
