@@ -37,17 +37,8 @@ func (b *tab) attachment(other *tab) {
 		page.wait("its small picture is shown", `document.querySelector('.attachment img')?.naturalWidth === 320`)
 	}
 	b.wait("the composer is empty", `document.getElementById('text').value === '' && document.getElementById('attaching').textContent === ''`)
-	dir := other.t.TempDir()
-	other.do("allowing downloads", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
-		_, err := chromedp.Call(ctx, cdp.SetDownloadBehavior, cdp.SetDownloadBehaviorParams{Behavior: cdp.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir})
-		return err
-	}))
 	other.shotsHere("attachment")
-	other.do("saving", chromedp.Click(".attachment .save"))
-	saved := filepath.Join(dir, "north stair.png")
-	eventually(other.t, func() string { return "the file is saved\n" + other.look() }, func() bool { _, err := os.Stat(saved); return err == nil })
-	got, err := os.ReadFile(saved)
-	must(other.t, err)
+	got := other.saves(".attachment .save", "north stair.png")
 	sent, err := png.Decode(bytes.NewReader(got))
 	must(other.t, err)
 	if size := sent.Bounds().Size(); size != image.Pt(640, 200) {
@@ -94,7 +85,23 @@ func (b *tab) consent() {
 		c.setPointerCapture = () => {}; at('pointerdown', 5, 5); at('pointermove', 60, 40); at('pointerup', 60, 40); return true; })(document.querySelector('dialog.photo canvas'))`)
 	b.wait("two boxes", `document.querySelectorAll('dialog.photo .chosen li').length === 2`)
 	b.shotsHere("photo")
-	b.do("taking the second away", chromedp.Click("dialog.photo .chosen li:nth-child(2) button:last-child"))
+	b.press("dialog.photo .chosen li:nth-child(2) button:last-child")
 	b.wait("one is left", `document.querySelectorAll('dialog.photo .chosen li').length === 1`)
 	b.press("dialog.photo button[type=submit]")
+}
+
+// saves presses a button that saves a file, and returns what was saved.
+func (b *tab) saves(selector, name string) []byte {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	b.do("allowing downloads", chromedp.Func(func(ctx context.Context, _ *chromedp.Target) error {
+		_, err := chromedp.Call(ctx, cdp.SetDownloadBehavior, cdp.SetDownloadBehaviorParams{Behavior: cdp.SetDownloadBehaviorBehaviorAllow, DownloadPath: dir})
+		return err
+	}))
+	b.press(selector)
+	saved := filepath.Join(dir, name)
+	eventually(b.t, func() string { return name + " is saved\n" + b.look() }, func() bool { _, err := os.Stat(saved); return err == nil })
+	data, err := os.ReadFile(saved)
+	must(b.t, err)
+	return data
 }

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -35,7 +34,7 @@ func newBrowser(t *testing.T) context.Context {
 	if err != nil {
 		t.Skip("chromium is not installed, so the page was not tried in a browser: apt-get install chromium")
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience) // outlives the test's own, to end the browser in order
+	ctx, cancel := context.WithTimeout(context.Background(), 6*patience) // outlives the test's own, to end the browser in order
 	t.Cleanup(cancel)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
@@ -188,7 +187,7 @@ func TestBrowser(t *testing.T) {
 	a.shows("One more thing.")
 	stranger(t, browser, amara)
 	for _, page := range []*tab{a, b} {
-		page.fits()
+		page.fits(allPages...)
 	}
 	t.Run("axe", func(t *testing.T) { accessible(t, a, b) })
 	a.lock(b)
@@ -250,12 +249,12 @@ func (b *tab) keyboardAt320(text string) {
 	b.t.Fatalf("the composer is not reached with the keyboard\n%s", b.look())
 }
 
-// fits checks every page at 320 pixels: nothing to scroll sideways, and targets of 48 pixels.
-func (b *tab) fits() {
+// fits checks pages, and the one it is on, at 320 pixels: nothing to scroll sideways, and targets of 48 pixels.
+func (b *tab) fits(paths ...string) {
 	b.t.Helper()
 	here := value[string](b, `location.pathname`)
 	b.do("a small screen", chromedp.EmulateViewport(320, 640))
-	for _, path := range append([]string{here}, allPages...) {
+	for _, path := range append([]string{here}, paths...) {
 		b.open(path)
 		b.settled()
 		if wide := value[int](b, `document.documentElement.scrollWidth`); wide > 320 {
@@ -273,13 +272,13 @@ func (b *tab) fits() {
 }
 
 // allPages are those that every clinician has, besides the conversation.
-var allPages = []string{"/", "/new", "/people", "/verify", "/safety"}
+var allPages = []string{"/", "/new", "/people", "/verify", "/safety", "/search", "/everybody"}
 
 // settled waits until the page shows its data.
 func (b *tab) settled() {
 	b.t.Helper()
 	b.wait("settled", `document.readyState === 'complete' && document.getElementById('who')?.textContent !== ''
-		&& document.querySelectorAll('#list a, .person, .message, .person-card, #person option:nth-child(2), #facts dt').length > 0`)
+		&& document.querySelectorAll('#list a, .person, .message, .person-card, #person option:nth-child(2), #facts dt, #reason, #board > *, .fields > *, .formlist').length > 0`)
 }
 
 // titles holds that nothing but four fixed words ever stands in a window's title.
@@ -330,18 +329,25 @@ func (b *tab) lock(other *tab) {
 	}
 }
 
-// accessible runs axe-core over every page, light and dark.
-func accessible(t *testing.T, tabs ...*tab) {
+// axeCore is axe-core, or skips the test.
+func axeCore(t *testing.T) string {
+	t.Helper()
 	path := os.Getenv("TOCSIN_AXE")
 	if path == "" {
 		t.Skip("axe-core was not run: set TOCSIN_AXE to the path of axe.min.js (npm install axe-core)")
 	}
 	axe, err := os.ReadFile(path)
 	must(t, err)
+	return string(axe)
+}
+
+// accessible runs axe-core over every page, light and dark.
+func accessible(t *testing.T, tabs ...*tab) {
+	axe := axeCore(t)
 	for _, b := range tabs {
 		outer := b.t
 		b.t = t
-		b.accessible(string(axe))
+		b.accessible(axe)
 		b.t = outer
 	}
 }
@@ -350,9 +356,7 @@ func (b *tab) accessible(axe string) {
 	b.t.Helper()
 	here := value[string](b, `location.pathname`)
 	for _, scheme := range []string{"light", "dark"} {
-		feature := []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}
-		_, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: feature})
-		must(b.t, err)
+		b.scheme(scheme)
 		for _, path := range append([]string{here}, allPages...) {
 			b.open(path)
 			b.settled()

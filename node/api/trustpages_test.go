@@ -364,14 +364,18 @@ func (b *tab) scheme(scheme string) {
 	must(b.t, err)
 }
 
-// shot takes one picture of the whole page as it is.
+// shot takes one picture of the whole page as it is, of a conversation what is on the screen.
 func (b *tab) shot(name, scheme string) {
 	b.t.Helper()
 	dir := os.Getenv("TOCSIN_SHOTS")
 	if dir == "" {
 		return
 	}
-	picture, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	take := chromedp.FullScreenshot(100)
+	if strings.HasPrefix(name, "conversation") { // which has parts that stick to its edges
+		take = chromedp.CaptureScreenshot()
+	}
+	picture, err := chromedp.Run(b.ctx, take)
 	must(b.t, err)
 	must(b.t, os.WriteFile(filepath.Join(dir, strings.Join([]string{name, scheme}, "-")+".png"), picture, 0o600))
 }

@@ -290,7 +290,10 @@ let end = true; // the end of the conversation is in view, and stays so when a p
 window.addEventListener('scroll', () => {
   end = atEnd();
   if (end) byId('jump').hidden = true;
+  // Who reads further up needs the room. It is given while scrolling only: what moved under a finger would be missed by it.
+  else if (!form.contains(document.activeElement) && text.value === '') form.classList.remove('inuse');
 }, { passive: true });
+form.addEventListener('focusin', () => form.classList.add('inuse'));
 const grown = new ResizeObserver(() => end && opened && toEnd());
 grown.observe(messages);
 grown.observe(byId('bottom'));
