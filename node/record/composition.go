@@ -37,8 +37,9 @@ func chapterOf(k message.Kind) int {
 	return rest
 }
 
-// composition is the page that the document begins with: everything in the order in which it was said, by subject.
-func (x *Export) composition() Entry {
+// composition is the page that the document begins with: everything in the order in which it was said, by subject. What an endpoint does not
+// take is left out, and the page says so; without is nil for nothing.
+func (x *Export) composition(without func(*item) bool) Entry {
 	id := Identifier{System: SystemIncident, Value: x.index.group}
 	first, last := x.items[0].said, x.items[len(x.items)-1].said
 	r := &Composition{Domain: domain("Composition"), Identifier: &id, Status: "final",
@@ -48,7 +49,12 @@ func (x *Export) composition() Entry {
 	x.common(&r.Common)
 	sections := make([]Section, len(chapters))
 	told := make([][]string, len(chapters))
+	missing := 0
 	for _, it := range x.items {
+		if without != nil && without(it) {
+			missing++
+			continue
+		}
 		at := chapterOf(it.Message.Kind())
 		kind := firstKind(it.Message.Content)
 		sections[at].Entry = append(sections[at].Entry, Reference{Reference: urn(kind, it.id.String()), Type: kind})
@@ -71,6 +77,9 @@ func (x *Export) composition() Entry {
 		x.nameOf(x.in.By.Person), x.in.By.Person, forPeople(x.in.Written))
 	p.line("Each message stands with its author's signature; where a proof is attached, 'tocsin verify' or openssl checks it. Times are those of the authors' clocks; " +
 		"the proofs hold the latest time at which witnesses saw an entry.")
+	if missing > 0 {
+		p.bold(fmt.Sprintf("%d of them are not here: the record did not take them.", missing))
+	}
 	r.Text = p.done()
 	return Entry{FullURL: urn("Composition", x.index.group), Resource: r, Request: &Request{Method: "PUT", URL: "Composition?" + id.search()}}
 }

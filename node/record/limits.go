@@ -19,6 +19,4 @@ const (
 	maxTries = 6
 	// maxTokenFile bounds the file with the bearer token.
 	maxTokenFile = 16 << 10
-	// auditBatch is how many messages one AuditEvent about a receipt or a transfer names.
-	maxEntities = 512
 )

@@ -31,7 +31,7 @@ func TestGolden(t *testing.T) {
 		golden(t, fmt.Sprintf("%s-%d.json", kind, seen[kind]), indented(t, unit))
 	}
 	golden(t, "directory.json", indented(t, x.directory()))
-	golden(t, "composition.json", indented(t, x.composition()))
+	golden(t, "composition.json", indented(t, x.composition(nil)))
 	for _, k := range message.Kinds() {
 		if seen[string(k)] == 0 {
 			t.Errorf("no golden file for messages of kind %s: add one to the scene, and to MAPPING.md", k)

@@ -21,6 +21,7 @@ type unit struct {
 	size  int       // resources at most
 	needs []int     // units that it points at
 	make  func() ([]Entry, error)
+	last  bool // it waits for all others
 
 	state  unitState
 	alone  bool // sent by itself: in a batch it was refused
@@ -49,8 +50,7 @@ func (x *Export) plan() ([]*unit, error) {
 	for _, it := range x.items {
 		p.message(it, seen)
 	}
-	page := x.composition()
-	p.add(&unit{size: 1, make: func() ([]Entry, error) { return []Entry{page}, nil }}, page.FullURL, pointed(page)...)
+	p.page()
 	return p.units, p.err
 }
 
@@ -75,6 +75,15 @@ func (p *planner) add(u *unit, key string, needs ...string) {
 	}
 	p.at[key] = len(p.units)
 	p.units = append(p.units, u)
+}
+
+// page adds the page, which goes last and lists what was taken.
+func (p *planner) page() {
+	refused := func(it *item) bool {
+		return p.units[p.at[urn(firstKind(it.Message.Content), it.id.String())]].state == unitRefused
+	}
+	p.add(&unit{size: 1, last: true, make: func() ([]Entry, error) { return []Entry{p.x.composition(refused)}, nil }}, urn("Composition", p.x.index.group),
+		urn("PractitionerRole", staffKey(p.x.in.By.Person)), p.x.orgRef(p.x.in.Custodian).Reference)
 }
 
 // message adds a message after those that it points at: an entry can only name entries that were there before, so this ends.

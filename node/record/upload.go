@@ -192,6 +192,9 @@ func (u *Upload) choose() []*unit {
 // ready reports whether everything that a unit points at was read back from the endpoint, or is in the same transaction. Who and where is
 // read back before any message is sent: a patient who turns out to be another must not have received anything by then.
 func (u *Upload) ready(one *unit, chosen map[int]bool) bool {
+	if one.last && slices.ContainsFunc(u.units, func(o *unit) bool { return o != one && o.state != unitDone && o.state != unitRefused }) {
+		return false
+	}
 	for _, n := range one.needs {
 		need := u.units[n]
 		if need.state != unitDone && (one.alone || !chosen[n] || need.id.IsZero() != one.id.IsZero()) {

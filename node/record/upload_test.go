@@ -251,6 +251,9 @@ func TestUploadOneRefused(t *testing.T) {
 		if want := []string{"task", "task-update"}; !slices.Equal(kinds, want) {
 			t.Errorf("HTTP %d: refused are %v, want %v", code, kinds, want)
 		}
+		if page := m.all["Composition"]; len(page) != 1 || !strings.Contains(str(sub(page[0], "text"), "div"), "2 of them are not here") {
+			t.Errorf("HTTP %d: the page in the record does not say what is missing", code)
+		}
 		if u.Status().Transferred != x.Messages()-2 {
 			t.Errorf("HTTP %d: %d of %d were transferred", code, u.Status().Transferred, x.Messages())
 		}
