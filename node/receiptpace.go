@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -58,16 +57,19 @@ type paces struct {
 	next  time.Time           // of anything routine
 	after map[payee]time.Time // of anything routine to a payee
 	last  map[payee]time.Time // when it was paid
+	since map[payee]time.Time // when something was first seen to be owed to it, after that
 }
 
 func newPaces() *paces {
-	return &paces{after: make(map[payee]time.Time), last: make(map[payee]time.Time)}
+	return &paces{after: make(map[payee]time.Time), last: make(map[payee]time.Time), since: make(map[payee]time.Time)}
 }
 
 // choose returns the bills that are due at now, and how long it is until the next
-// may be; 0 where none is left.
+// may be; 0 where none is left. Of routine ones it is the one that could have been
+// paid for longest, so that however many there are each has its turn.
 func (p *paces) choose(bills []bill, now time.Time, interval time.Duration) (pay []bill, wait time.Duration) {
 	p.forget(now, interval)
+	p.queue(bills, now)
 	later := func(at time.Time) {
 		if d := max(at.Sub(now), time.Millisecond); wait == 0 || d < wait {
 			wait = d
@@ -86,32 +88,44 @@ func (p *paces) choose(bills []bill, now time.Time, interval time.Duration) (pay
 			routine = append(routine, b)
 		}
 	}
-	at := func(b bill) time.Time { return latest(p.next, p.after[b.payee]) }
-	slices.SortStableFunc(routine, func(a, b bill) int {
-		return cmp.Or(at(a).Compare(at(b)), p.last[a.payee].Compare(p.last[b.payee]))
-	})
-	next := now
+	turn := func(b bill) time.Time { return latest(p.since[b.payee], p.after[b.payee]) }
+	slices.SortStableFunc(routine, func(a, b bill) int { return turn(a).Compare(turn(b)) })
+	next := latest(now, p.next)
 	for i, b := range routine {
-		if i == 0 && !now.Before(at(b)) {
+		if i == 0 && !now.Before(next) && !now.Before(p.after[b.payee]) {
 			pay = append(pay, b)
 			next = now.Add(interval)
 			continue
 		}
-		later(latest(at(b), next))
+		later(latest(p.after[b.payee], next))
 	}
 	return pay, wait
+}
+
+// queue notes since when each payee is owed something.
+func (p *paces) queue(bills []bill, now time.Time) {
+	owed := make(map[payee]time.Time, len(bills))
+	for _, b := range bills {
+		since, known := p.since[b.payee]
+		if !known || since.After(now) { // the clock was set back
+			since = now
+		}
+		owed[b.payee] = since
+	}
+	p.since = owed
 }
 
 // paid notes that a bill was paid with an entry of so many bytes.
 func (p *paces) paid(b bill, size int, now time.Time, interval time.Duration) {
 	gap := min(max(time.Duration(b.members)*time.Duration(size)*interval/receiptShare, interval), maxReceiptGap*interval)
 	p.last[b.payee], p.after[b.payee] = now, now.Add(gap)
+	delete(p.since, b.payee)
 	if b.highest == ledger.Routine {
 		p.next = now.Add(interval)
 	}
 }
 
-// putOff has a bill that cannot be paid now looked at again after an interval.
+// putOff has a bill that could not be paid now looked at again after an interval.
 func (p *paces) putOff(b bill, now time.Time, interval time.Duration) {
 	p.last[b.payee], p.after[b.payee] = now, now.Add(interval)
 }

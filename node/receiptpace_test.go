@@ -141,3 +141,31 @@ func TestReceiptsAfterTheClockWasSetBack(t *testing.T) {
 		}
 	}
 }
+
+// Everybody who is owed something has a turn: of many payees none waits for much longer than the others, whether all are owed all the
+// time, only now and then, or some cannot be paid.
+func TestReceiptsStarveNobody(t *testing.T) {
+	const payees = 40
+	for _, c := range []struct {
+		name  string
+		often func(i, minute int) bool
+	}{
+		{"all the time", func(int, int) bool { return true }},
+		{"most of them now and then", func(i, minute int) bool { return i == 0 || minute%20 == i%20 }},
+	} {
+		w := newPaceWorld(700)
+		for minute := range 6 * 60 {
+			for i := range payees {
+				if c.often(i, minute) {
+					w.owe(payee{group: group.ID{byte(i)}}, 10, ledger.Routine)
+				}
+			}
+			w.run(t, time.Minute)
+		}
+		for i := range payees {
+			if k := len(w.sent[payee{group: group.ID{byte(i)}}]); k < 6*60/payees-1 {
+				t.Errorf("%s: payee %d was paid %d times in six hours", c.name, i, k)
+			}
+		}
+	}
+}
