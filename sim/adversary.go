@@ -265,13 +265,3 @@ func (h *hostile) forge(frame []byte) []byte {
 	}
 	return nil
 }
-
-// effect is how often the adversaries did what they are for; outsiders, who are to be
-// shut out, by how often they were.
-func (r *runner) effect() uint64 {
-	var n uint64
-	for _, h := range r.enemies {
-		n += h.bit.Load()
-	}
-	return n
-}
