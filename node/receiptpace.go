@@ -20,7 +20,7 @@ const (
 	// receiptShare is how many bytes the receipts of one group take together in one
 	// interval, all members counted: about a tenth of what is said at ten messages a
 	// second.
-	receiptShare = 35_000
+	receiptShare = 28_000
 	// maxReceiptGap bounds how seldom they come, in intervals.
 	maxReceiptGap = 15
 	// urgentReceipts is how many entries a device may spend in one interval on receipts of

@@ -108,8 +108,8 @@ func TestReceiptsOfLargeGroups(t *testing.T) {
 		least, greatest time.Duration
 	}{
 		{10, 700, time.Minute, time.Minute},
-		{50, 700, time.Minute, time.Minute},
-		{200, 700, 4 * time.Minute, 4 * time.Minute},
+		{50, 700, 75 * time.Second, 75 * time.Second},
+		{200, 700, 5 * time.Minute, 5 * time.Minute},
 		{200, 7000, maxReceiptGap * time.Minute, maxReceiptGap * time.Minute},
 		{4000, 700, maxReceiptGap * time.Minute, maxReceiptGap * time.Minute},
 	} {

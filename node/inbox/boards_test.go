@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -581,4 +582,30 @@ func holdersOf(b *board, role string, now time.Time) (people []string) {
 		}
 	}
 	return people
+}
+
+// BenchmarkMemory100000 is the heap that an inbox of 100,000 messages takes, in a group of ten of which all have read everything.
+func BenchmarkMemory100000(b *testing.B) {
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		in := filled(100_000)
+		for p := range 10 {
+			for i := 1; i <= 100_000; i += message.MaxReceiptEntries {
+				var read []message.EntryID
+				for n := i; n < min(i+message.MaxReceiptEntries, 100_001); n++ {
+					read = append(read, message.EntryID(nid(n)))
+				}
+				in.in.ApplyReceipt(Item{Group: in.group, From: person(fmt.Sprintf("person%d", p)), Message: message.NewReceipt(message.Read, read, epoch)})
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MB")
+		if it := in.in.Messages(in.group, 0, 1)[0]; len(it.Read) != 9 {
+			b.Fatalf("read by %d", len(it.Read))
+		}
+		runtime.KeepAlive(in)
+	}
 }

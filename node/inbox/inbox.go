@@ -174,6 +174,8 @@ type conversation struct {
 	items  []Item
 	unread int
 	boards boards
+	// numbers are given to devices whose receipts have come, from 1: a message keeps a byte for each.
+	numbers map[string]int
 	// exercise and over are what the incident says ([conversation.settle]).
 	exercise, over bool
 }
@@ -194,8 +196,8 @@ type place struct {
 
 // marks are the receipts for one message: the furthest of each log.
 type marks struct {
-	by  map[string]reached
-	own bool // this device has marked it as read
+	by  []reached // by the conversation's number of a device
+	own bool      // this device has marked it as read
 }
 
 // reached is how far a message has come with one recipient; each step includes those before it.
@@ -372,10 +374,9 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 			in.noteReading(c, key, &it)
 		}
 		m := in.marks(key)
-		if m.by[it.From.device()] >= far {
+		if !m.reach(c.number(it.From.device()), far) {
 			continue // says nothing new
 		}
-		m.by[it.From.device()] = far
 		newlyRead := it.Own && far >= reachedReader && !m.own
 		m.own = m.own || newlyRead
 		at := in.seen[entry]
@@ -474,7 +475,7 @@ func (in *Inbox) fill(c *conversation, it Item) Item {
 		}
 		var far reached
 		if m != nil {
-			far = m.by[member.device()]
+			far = m.far(c.numbers[member.device()])
 		}
 		if far == 0 && member.out() {
 			continue // nobody waits for a device that gets no keys any more

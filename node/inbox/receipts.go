@@ -30,8 +30,41 @@ func (in *Inbox) MarkRead(id GroupID, entries ...EntryID) {
 func (in *Inbox) marks(key receiptKey) *marks {
 	m := in.receipts[key]
 	if m == nil {
-		m = &marks{by: map[string]reached{}}
+		m = &marks{}
 		in.receipts[key] = m
 	}
 	return m
+}
+
+// number is how marks name a device.
+func (c *conversation) number(device string) int {
+	n, ok := c.numbers[device]
+	if !ok {
+		if c.numbers == nil {
+			c.numbers = make(map[string]int)
+		}
+		n = len(c.numbers) + 1
+		c.numbers[device] = n
+	}
+	return n
+}
+
+// far is how far the message has come with a device; number 0 is one of which no receipt came.
+func (m *marks) far(number int) reached {
+	if number == 0 || number > len(m.by) {
+		return 0
+	}
+	return m.by[number-1]
+}
+
+// reach notes how far the message has come with a device, and reports whether that is news.
+func (m *marks) reach(number int, far reached) bool {
+	if m.far(number) >= far {
+		return false
+	}
+	if number > len(m.by) {
+		m.by = append(m.by, make([]reached, number-len(m.by))...)
+	}
+	m.by[number-1] = far
+	return true
 }
