@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -305,7 +306,10 @@ func siegeHonest(t *testing.T, a villainy) {
 	w := newWorld(t)
 	arrivals := &arrivals{at: map[int]time.Time{}}
 	listen := siegeListen(t)
-	victim, friend := friends(t, w, func(cfg *Config) { authored(cfg); cfg.Listen = listen })
+	victim, friend := friends(t, w, func(cfg *Config) {
+		authored(cfg)
+		cfg.Listen, cfg.Logger = listen, slog.New(slog.DiscardHandler) // the test's log would grow with time
+	})
 	victim.store.bound(siegeKeep, arrivals.note)
 	friend.store.bound(siegeKeep, nil)
 	c, addrs := w.villain(t), []string(nil)
