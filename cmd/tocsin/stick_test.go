@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -30,11 +32,15 @@ func TestStickRound(t *testing.T) {
 	must(t, d.until(ctx, func(ctx context.Context) (string, error) { return d.strangersAmong(ctx, d.cast) }))
 	var g api.Group
 	must(t, d.run(ctx, amina.secret, &g, "groups", "create", "--data", amina.dir, "--kind", "incident", "Bus crash A6", ben.name, chidi.name))
+	if code, text := d.outcome(ctx, amina, "decision", "log", "Bus crash A6", "Divert to Southfield", "ED is full", "--decider", amina.person(), "-f", "options=Divert"); code != exitOK {
+		t.Fatalf("decision log: %d: %s", code, text)
+	}
 	before := d.post(t, amina, "Theatre 2 is free")
 	for _, c := range d.cast {
 		d.read(t, c, "Theatre 2 is free")
 	}
 	d.testProof(t, amina, before)
+	d.testDecisionPrint(t, amina) // its entry stands before what has been proved
 
 	for _, c := range d.cast { // the network ends
 		must(t, c.node.stop())
@@ -126,6 +132,33 @@ func (d *demo) testProof(t *testing.T, c *clinician, sent node.Sent) {
 	}
 	must(t, err)
 	d.testVerify(t, c, file)
+}
+
+// testDecisionPrint prints the decision log with a proof that holds for somebody who has nothing but it and the mesh's authorities.
+func (d *demo) testDecisionPrint(t *testing.T, c *clinician) {
+	dir := t.TempDir()
+	page := filepath.Join(dir, "log.html")
+	code, text := d.outcome(t.Context(), c, "decision", "print", "Bus crash A6", "-o", page)
+	if code != exitOK || !strings.Contains(text, "1 entry, 1 of them with proofs") {
+		t.Fatalf("decision print: %d: %s", code, text)
+	}
+	doc, err := os.ReadFile(page)
+	must(t, err)
+	proofs, err := filepath.Glob(filepath.Join(dir, "log-proofs", "001-*"+proofSuffix))
+	must(t, err)
+	if len(proofs) != 1 || !strings.Contains(string(doc), "Check: tocsin verify log-proofs/"+filepath.Base(proofs[0])) || !strings.Contains(string(doc), "held it by") {
+		t.Fatalf("the document names no proof of %q: %s", proofs, doc)
+	}
+	proof, err := os.ReadFile(proofs[0])
+	must(t, err)
+	if sum := sha256.Sum256(proof); !strings.Contains(string(doc), hex.EncodeToString(sum[:])) {
+		t.Error("the document does not name the hash of the proof")
+	}
+	stranger := &clinician{secret: c.secret, dir: t.TempDir()}
+	code, text = d.outcome(t.Context(), stranger, "verify", proofs[0], "--trust", filepath.Join(c.dir, trustFile))
+	if code != exitOK || !strings.Contains(text, "Divert to Southfield") {
+		t.Errorf("verify: %d: %s", code, text)
+	}
 }
 
 // proved waits until a proof can be written.
