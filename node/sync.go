@@ -47,6 +47,9 @@ const (
 const (
 	// claimTime is how long a session alone fetches a log that it has begun.
 	claimTime = 10 * time.Second
+	// headersTime is how long after that bodies of the log are held back, for the session
+	// that fetches its headers may be stuck.
+	headersTime = time.Second
 	// vainTime is how long a neighbour that had no body we lack is not asked for
 	// the same ones.
 	vainTime = 10 * time.Minute
@@ -104,11 +107,17 @@ func (s *syncing) claim(p *puller, id ledger.LogID, now time.Time) bool {
 	return true
 }
 
-// fetching reports whether any session fetches headers of a log now.
+// fetching reports whether any session has begun to fetch headers of a log just now.
 func (s *syncing) fetching(id ledger.LogID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.claimed(nil, id, now)
+	return s.begun(nil, id, now)
+}
+
+// begun reports whether another session than p has begun to fetch a log just now. s.mu
+// is held.
+func (s *syncing) begun(p *puller, id ledger.LogID, now time.Time) bool {
+	return s.claimed(p, id, now) && now.Sub(s.claims[id].at) < headersTime
 }
 
 // claimed reports whether another session than p fetches a log now. s.mu is held.

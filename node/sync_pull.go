@@ -261,9 +261,9 @@ func (p *puller) bodies(ctx context.Context) error {
 	skipped, now := false, p.n.cfg.Clock.Now()
 	p.n.sync.bodies(func(a *ledger.Absence) {
 		for _, id := range a.All() {
-			// While another session fetches the headers of a log, those that are here are
+			// While another session begins to fetch the headers of a log, those that are here are
 			// its oldest: what is urgent may be among the rest.
-			if p.n.sync.claimed(p, id, now) {
+			if p.n.sync.begun(p, id, now) {
 				skipped = true
 				continue
 			}
