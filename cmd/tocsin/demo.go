@@ -148,7 +148,7 @@ func (d *demo) story() []step {
 		{title: "Everybody on call is asked once, and forty devices answer", play: d.callOut, aside: d.broken == unsafeEscalation},
 		{title: "Casualties are tagged", play: d.casualties},
 		{title: "The alert that nobody answered calls the next", play: d.escalated},
-		{title: "Decisions are logged", play: d.decide},
+		{title: "Decisions are logged and printed", play: d.decide},
 		{title: "All logs verify, and no file holds a readable word", play: d.verifyAll},
 	}
 }

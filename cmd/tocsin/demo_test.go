@@ -52,7 +52,7 @@ func runDemo(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := runDemo(t)
-	if code != exitOK || !strings.Contains(stdout, "Every step held") || strings.Count(stdout, "✓") != 34 {
+	if code != exitOK || !strings.Contains(stdout, "Every step held") || strings.Count(stdout, "✓") != 35 {
 		t.Fatalf("exit code %d:\n%s\n%s", code, stdout, stderr)
 	}
 }

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -314,5 +317,59 @@ func (d *demo) decide(ctx context.Context) error {
 		return err
 	}
 	d.checked("%s, as loggist, logged three decisions of %s and %s; the third corrects the first, which stays: numbered alike on all five", elin.first(), amina.first(), dana.first())
+	return d.printed(ctx)
+}
+
+// printed is the decision log as a document, whose proofs are checked without a
+// node, one of them with a byte changed.
+func (d *demo) printed(ctx context.Context) error {
+	amina := d.cast[0]
+	page := filepath.Join(d.dir, "decisions.html")
+	var out struct {
+		Proofs   string `json:"proofs"`
+		Entries  int    `json:"entries"`
+		Proved   int    `json:"proved"`
+		Exercise bool   `json:"exercise"`
+	}
+	if err := d.until(ctx, func(ctx context.Context) (string, error) {
+		err := d.run(ctx, amina.secret, &out, "decision", "print", incidentName, "-o", page, "--data", amina.dir)
+		if err != nil || out.Entries == 3 && out.Proved == 3 {
+			return "", err
+		}
+		return fmt.Sprintf("%d of %d decisions have a proof", out.Proved, out.Entries), nil
+	}); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	for _, want := range []string{"EXERCISE", "Divert other ambulances to Southfield", "Divert other ambulances to Westbrook"} {
+		if !bytes.Contains(text, []byte(want)) {
+			return fmt.Errorf("the printed decision log does not say %q", want)
+		}
+	}
+	proofs, err := filepath.Glob(filepath.Join(out.Proofs, "*"+proofSuffix))
+	if err != nil || len(proofs) != 3 || !out.Exercise {
+		return errors.Join(err, fmt.Errorf("the printed decision log has %d proofs, not 3", len(proofs)))
+	}
+	for _, proof := range proofs {
+		if err := d.run(ctx, amina.secret, nil, "verify", proof, "--data", amina.dir); err != nil {
+			return err
+		}
+	}
+	proof, err := os.ReadFile(proofs[0])
+	if err != nil {
+		return err
+	}
+	proof[len(proof)/2] ^= 1
+	forged := filepath.Join(d.dir, "forged"+proofSuffix)
+	if err := writeFile(forged, proof, 0o600); err != nil {
+		return err
+	}
+	if err := d.run(ctx, amina.secret, nil, "verify", forged, "--data", amina.dir); err == nil {
+		return errors.New("a proof with a changed bit verifies")
+	}
+	d.checked("the log was printed as a document of %s that says EXERCISE; each of its three proofs verifies without a node, and none with a changed bit", size(int64(len(text))))
 	return nil
 }
