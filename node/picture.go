@@ -2,12 +2,10 @@ package node
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"image"
 	"image/jpeg"
 	"image/png"
-	"strings"
 
 	"golang.org/x/image/draw"
 	"golang.org/x/image/webp"
@@ -91,9 +89,9 @@ func readyPicture(media string, data []byte, regions []image.Rectangle) (*pictur
 	if err != nil {
 		return nil, invalid("the picture is damaged: %v; send it as it is if it must go (--as-is), with all that its file holds", err)
 	}
-	turn := 1
-	if media == "image/jpeg" {
-		turn = orientation(data)
+	turn, sure := orientation(media, data)
+	if len(regions) > 0 && !sure {
+		return nil, errTurned
 	}
 	if img, err = blackOut(img, turn, regions); err != nil {
 		return nil, err
@@ -207,49 +205,4 @@ func lying(turn, w, h int, p image.Point) image.Point {
 		return image.Pt(w-1-p.Y, p.X)
 	}
 	return p
-}
-
-// orientation reads the EXIF orientation of a JPEG (EXIF 2.3, tag 0x0112); 1,
-// upright, where there is none or it cannot be read.
-func orientation(data []byte) int {
-	for at := 2; at+4 <= len(data) && data[at] == 0xff; {
-		marker, length := data[at+1], int(binary.BigEndian.Uint16(data[at+2:]))
-		if length < 2 || at+2+length > len(data) || marker == 0xda {
-			return 1
-		}
-		segment := data[at+4 : at+2+length]
-		if rest, ok := bytes.CutPrefix(segment, []byte("Exif\x00\x00")); ok && marker == 0xe1 {
-			return exifOrientation(rest)
-		}
-		at += 2 + length
-	}
-	return 1
-}
-
-func exifOrientation(tiff []byte) int {
-	if len(tiff) < 8 {
-		return 1
-	}
-	var order binary.ByteOrder = binary.BigEndian
-	if strings.HasPrefix(string(tiff), "II") {
-		order = binary.LittleEndian
-	}
-	at := int64(order.Uint32(tiff[4:]))
-	if at+2 > int64(len(tiff)) {
-		return 1
-	}
-	entries := tiff[at+2:]
-	for range order.Uint16(tiff[at:]) {
-		if len(entries) < 12 {
-			return 1
-		}
-		if order.Uint16(entries) == 0x0112 {
-			if turn := int(order.Uint16(entries[8:])); turn >= 1 && turn <= 8 {
-				return turn
-			}
-			return 1
-		}
-		entries = entries[12:]
-	}
-	return 1
 }

@@ -240,8 +240,10 @@ func FuzzOrientation(f *testing.F) {
 		f.Add(exif(data, binary.LittleEndian, turn))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if turn := orientation(data); turn < 1 || turn > 8 {
-			t.Errorf("orientation %d", turn)
+		for _, media := range []string{"image/jpeg", "image/png", "image/webp"} {
+			if turn, _ := orientation(media, data); turn < 1 || turn > 8 {
+				t.Errorf("orientation %d", turn)
+			}
 		}
 		if jpegMemory(data, 1) < 0 || webpMemory(data) < 1 {
 			t.Error("decoding takes less than nothing")
