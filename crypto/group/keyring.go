@@ -94,6 +94,7 @@ type groupState struct {
 	members  []identity.LogID // of view, ascending
 	audience []identity.LogID // members who are not excluded, ascending
 	parts    []part           // of the audience
+	toward   []*epoch         // all members are in the audience, best first ([Keyring.SealToward])
 }
 
 // New returns an empty keyring.

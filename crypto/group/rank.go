@@ -116,6 +116,7 @@ func (k *Keyring) rank(id ID) {
 	if !ok {
 		return
 	}
+	g.toward = nil
 	for i := range g.parts {
 		g.parts[i].usable = nil
 	}
@@ -123,20 +124,37 @@ func (k *Keyring) rank(id ID) {
 		if e.group != id || !listed(g.audience, e.creator) || e.chains[k.cfg.Self] == nil {
 			continue
 		}
+		if within(e.members, g.audience) {
+			g.toward = append(g.toward, e)
+		}
 		for i := range g.parts {
 			if p := &g.parts[i]; slices.Equal(e.members, k.listFor(g, i, e.creator)) {
 				p.usable = append(p.usable, e)
 			}
 		}
 	}
-	for _, p := range g.parts {
-		slices.SortFunc(p.usable, func(a, b *epoch) int {
-			return cmp.Or(
-				cmp.Compare(b.covers(g.view.Heads), a.covers(g.view.Heads)),
-				cmp.Compare(a.lacking(), b.lacking()),
-				bytes.Compare(a.id[:], b.id[:]))
-		})
+	best := func(a, b *epoch) int {
+		return cmp.Or(
+			cmp.Compare(b.covers(g.view.Heads), a.covers(g.view.Heads)),
+			cmp.Compare(a.lacking(), b.lacking()),
+			bytes.Compare(a.id[:], b.id[:]))
 	}
+	slices.SortFunc(g.toward, best)
+	for _, p := range g.parts {
+		slices.SortFunc(p.usable, best)
+	}
+}
+
+// within reports whether each of some devices is among others; both are ascending.
+func within(some, all []identity.LogID) bool {
+	for _, d := range some {
+		at, ok := slices.BinarySearchFunc(all, d, identity.LogID.Compare)
+		if !ok {
+			return false
+		}
+		all = all[at+1:]
+	}
+	return true
 }
 
 // listFor returns the members of an epoch of part i by this announcer: the part,

@@ -10,8 +10,10 @@ import (
 // many parts the group has: under an epoch that both read. Whoever else is on its
 // list can read it, too. Of a group of several parts that is the part of this
 // device with who announced the epoch, so that an answer goes back by the way
-// the question came and nobody announces for it. Errors: [ErrNoEpoch] where no
-// epoch that may be sent under has both, and those of [Keyring.SealPart].
+// the question came and nobody announces for it, also after devices were added;
+// after a removal it waits for who is to be told to announce. Errors: [ErrNoEpoch]
+// where both read none that only the present audience reads, and those of
+// [Keyring.SealPart].
 func (k *Keyring) SealToward(id ID, device identity.LogID, at Place, payload []byte, now time.Time) (*Sealed, error) {
 	g, err := k.saying(id, at, payload)
 	if err != nil {
@@ -30,20 +32,20 @@ func (k *Keyring) Shares(id ID, device identity.LogID, now time.Time) bool {
 	return err == nil && k.between(g, k.Newest(device), now) != nil
 }
 
-// between returns the best epoch of a group's present audience that this device
-// and another read, and nil if there is none. One that is due for rotation still
-// serves where no other does.
+// between returns the best epoch that this device and another read and that
+// nobody reads who is out of the group's present audience, and nil if there is
+// none. It need not be of a part as the audience is cut now: one device more cuts
+// every part anew, and must not cut the way back. One that is due for rotation
+// still serves where no other does.
 func (k *Keyring) between(g *groupState, device identity.LogID, now time.Time) *epoch {
 	var fallback *epoch
-	for i := range g.parts {
-		for _, e := range g.parts[i].usable {
-			switch {
-			case !e.reaches(device):
-			case k.fresh(g, e, now):
-				return e
-			case fallback == nil && e.chains[k.cfg.Self].next < MaxGeneration:
-				fallback = e
-			}
+	for _, e := range g.toward {
+		switch {
+		case !e.reaches(device):
+		case k.fresh(g, e, now):
+			return e
+		case fallback == nil && e.chains[k.cfg.Self].next < MaxGeneration:
+			fallback = e
 		}
 	}
 	return fallback

@@ -9,6 +9,7 @@ import (
 func small(ds []*device) {
 	for _, d := range ds {
 		d.k.cfg.Devices = 4
+		clear(d.k.epochs) // that of meet has everybody
 		d.k.Reexamine()
 	}
 }
@@ -103,5 +104,82 @@ func TestSealTowardUnreached(t *testing.T) {
 	}
 	if a.k.Shares(id, b.log, start) {
 		t.Error("sealed towards a member who was given no wrap")
+	}
+}
+
+// A device more cuts every part of the audience anew and leaves the way back as it was. A device less ends it until who is to be told
+// announces: nothing is sealed under an epoch that reaches somebody who is out.
+func TestSealTowardAfterChanges(t *testing.T) {
+	ds, id := meet(t, 8, start)
+	small(ds)
+	admin, asker, other := ds[0], ds[1], ds[7]
+	tell := func(by *device, to ...*device) {
+		t.Helper()
+		all, err := by.k.AnnounceAll(id, start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range all {
+			by.apply(a.Changes)
+			for _, d := range to {
+				if d != by {
+					d.learn(by, a.Pages, start)
+				}
+			}
+		}
+	}
+	remove := func(who *device) {
+		t.Helper()
+		payload, err := admin.k.RemoveOp(id, who.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin.learnOp(payload)
+	}
+	remove(other)
+	tell(admin, ds[:7]...)
+	tell(asker, ds[:7]...)
+	admin.add(id, RoleMember, other)
+	tell(admin, ds...)
+	for _, d := range ds[2:7] {
+		at := d.place()
+		s, err := d.k.SealToward(id, asker.log, at, []byte("coming"), start)
+		if err != nil {
+			t.Fatalf("%s, after a device was added: %v", name(d), err)
+		}
+		d.apply(s.Changes)
+		m := sent{at: at, tag: s.Tag, commit: s.Commit, body: s.Body}
+		if o, err := asker.open(m, start); err != nil || string(o.Payload) != "coming" {
+			t.Errorf("who asked reads %v, %v", o, err)
+		}
+	}
+	gone := ds[3]
+	remove(gone)
+	left := []*device{ds[0], ds[1], ds[2], ds[4], ds[5], ds[6], ds[7]}
+	tell(admin, left...)
+	cut := 0
+	for _, d := range left[2:] {
+		if !d.k.Shares(id, asker.log, start) {
+			cut++
+			continue
+		}
+		at := d.place()
+		s, err := d.k.SealToward(id, asker.log, at, []byte("coming"), start)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.apply(s.Changes)
+		if _, err := gone.open(sent{at: at, tag: s.Tag, commit: s.Commit, body: s.Body}, start); err == nil {
+			t.Errorf("who was removed reads what %s answers", name(d))
+		}
+	}
+	if cut == 0 {
+		t.Error("after a removal everybody shares an epoch with who asked, who announced none")
+	}
+	tell(asker, left...)
+	for _, d := range left[2:] {
+		if !d.k.Shares(id, asker.log, start) {
+			t.Errorf("%s shares no epoch with who asked and has announced since", name(d))
+		}
 	}
 }
