@@ -167,6 +167,28 @@ func (in *Inbox) Unheld(id GroupID, addresses []string, now time.Time) (out []st
 	return out
 }
 
+// settled reports whether a message calls nobody any more, whoever has read it: it was taken back or acknowledged, its alert sounds no
+// more, or its task is done. In a large group that is all that other devices are told.
+func (in *Inbox) settled(c *conversation, it *Item) bool {
+	if it.Retracted != "" || len(it.Acknowledged) > 0 {
+		return true
+	}
+	switch m := it.Message.Content.(type) {
+	case *message.Alert:
+		return !c.alert(*it, m).Sounds()
+	case *message.Escalation:
+		if raised := in.shown(c, EntryID(m.Alert)); raised != nil {
+			alert := in.fill(c, *raised)
+			if a, ok := alert.Message.Content.(*message.Alert); ok {
+				return !c.alert(alert, a).Sounds()
+			}
+		}
+	case *message.Task:
+		return !c.task(*it, m).Open()
+	}
+	return false
+}
+
 // calls are the unread messages of a conversation that are for the reader by a role.
 func (in *Inbox) calls(c *conversation, role string) (out []EntryID) {
 	for i := range c.items {
@@ -174,7 +196,7 @@ func (in *Inbox) calls(c *conversation, role string) (out []EntryID) {
 			continue
 		}
 		it := in.fill(c, c.items[i])
-		if it.ForMe && slices.ContainsFunc(it.For, func(a Addressee) bool { return a.Role == role }) {
+		if it.ForMe && !in.settled(c, &it) && slices.ContainsFunc(it.For, func(a Addressee) bool { return a.Role == role }) {
 			out = append(out, it.ID)
 		}
 	}
@@ -188,7 +210,7 @@ func (in *Inbox) Calls(id GroupID) (out []Item) {
 			if !addressed(&c.items[i]) || in.readHere(c.items[i]) {
 				continue
 			}
-			if it := in.fill(c, c.items[i]); it.ForMe {
+			if it := in.fill(c, c.items[i]); it.ForMe && !in.settled(c, &it) {
 				out = append(out, it)
 			}
 		}

@@ -189,3 +189,26 @@ func TestCallsOfTheReader(t *testing.T) {
 		t.Errorf("a role is called %q", m.For[0].Words)
 	}
 }
+
+// Whoever takes a role is not called for what was dealt with, also where nobody is told who has read it, as in a large group.
+func TestTakingARoleCallsForWhatIsOpen(t *testing.T) {
+	b := newBoard("amal", "ben", "chidi")
+	b.in.SetReader("nhs.example/gmc/ben")
+	to := message.RoleAddress(registrar)
+	open := b.tells("amal", "please see bed 4", to)
+	acknowledged := b.tells("amal", "please see bed 5", to)
+	retracted := b.tells("amal", "please see bed 6", to)
+	cancelled := b.says("amal", &message.Alert{What: "w", Where: "w", To: []string{to}})
+	sounds := b.says("amal", &message.Alert{What: "w", Where: "x", To: []string{to}})
+	b.says("chidi", &message.Receipt{State: message.Acknowledged, Entries: []message.EntryID{id(acknowledged)}})
+	b.says("amal", &message.Retract{Entry: id(retracted), Reason: "wrong bed"})
+	b.says("amal", &message.AlertCancel{Alert: id(cancelled), Reason: "false alarm"})
+	b.takes("ben")
+	var calls []EntryID
+	for _, it := range b.in.Calls(b.group) {
+		calls = append(calls, it.ID)
+	}
+	if !slices.Equal(calls, []EntryID{open.ID, sounds.ID}) {
+		t.Errorf("called for %v", calls)
+	}
+}
