@@ -25,7 +25,7 @@ type AttachSpec struct {
 	Priority string
 	// Exact sends a picture byte for byte, with all that its file holds; none of a patient.
 	Exact bool
-	// Shows says of a picture whether a patient is in it, "patient" or "no-patient"; every picture needs it, and nothing else has
+	// Shows says of a picture or film whether a patient is in it, "patient" or "no-patient"; each of them needs it, and nothing else has
 	// it. With a patient go the ground of the consent ("patient", "guardian" or "best-interests"), who asked (an
 	// address, this reader where it is empty), what the picture is for, and the second clinician who was there (an address).
 	Shows, Consent, AskedBy, Purpose, Witness string
@@ -50,36 +50,18 @@ func (s *AttachSpec) consent(m *message.Attachment, self string) error {
 	switch {
 	case m.Shows == message.ShowsPatient && s.Exact:
 		return invalid("a picture of a patient is never sent with what the camera wrote into its file; send it without --as-is")
+	case m.Shows == message.ShowsPatient && isFilm(m.Media):
+		return invalid("a film of a patient is not sent, because place and owner cannot be taken out of it here; send pictures of what must be seen")
 	case m.Shows == message.ShowsPatient && !ready:
 		return invalid("a picture of a patient is sent as JPEG, PNG or WebP, so that place and owner can be taken out of it; save it as one of them")
 	case len(s.Blackout) > 0 && !ready:
 		return invalid("only JPEG, PNG and WebP pictures that are not sent as they are can be blacked out")
+	case isFilm(m.Media) && !s.Exact:
+		return invalid("a film cannot be freed of place and owner here; send a picture, or send it as it is (--as-is), with all that its file holds")
 	case noted(m.Media) && !s.Exact:
 		return invalid("a picture of type %s cannot be freed of place and owner here; save it as JPEG, or send it as it is (--as-is), with all that its file holds", m.Media)
 	}
 	return nil
-}
-
-// noted reports whether files of a media type hold what a camera noted, and are not made ready here.
-func noted(media string) bool {
-	return media == "image/heic" || media == "image/avif" || media == "image/tiff"
-}
-
-// mediaOf is the media type of a file that begins so. [http.DetectContentType] does not know what telephones and cameras write.
-func mediaOf(head []byte) string {
-	media, _, _ := strings.Cut(http.DetectContentType(head), ";")
-	switch {
-	case len(head) >= 12 && string(head[4:8]) == "ftyp":
-		switch string(head[8:12]) {
-		case "heic", "heix", "heim", "heis", "hevc", "mif1", "msf1":
-			return "image/heic"
-		case "avif", "avis":
-			return "image/avif"
-		}
-	case bytes.HasPrefix(head, []byte("II*\x00")), bytes.HasPrefix(head, []byte("MM\x00*")):
-		return "image/tiff"
-	}
-	return media
 }
 
 // Attach seals a file for a group, keeps its chunks and sends the message that

@@ -175,6 +175,7 @@ func TestClinicalPhotoNeedsConsent(t *testing.T) {
 		Blackout: []image.Rectangle{mask}}
 	change := func(f func(*AttachSpec)) AttachSpec { s := good; f(&s); return s }
 	heic := append([]byte("\x00\x00\x00\x18ftypheic"), make([]byte, 600)...)
+	film := append([]byte("\x00\x00\x00\x14ftypqt  "), make([]byte, 600)...)
 	for what, c := range map[string]struct {
 		spec AttachSpec
 		data []byte
@@ -190,6 +191,11 @@ func TestClinicalPhotoNeedsConsent(t *testing.T) {
 		"nobody in another form": {AttachSpec{Name: "x.heic", Priority: "routine", Shows: "no-patient"}, heic, "cannot be freed of place"},
 		"a scan":                 {AttachSpec{Name: "x.tif", Priority: "routine"}, append([]byte("II*\x00"), make([]byte, 600)...), "(shows) is missing"},
 		"a document blacked out": {AttachSpec{Name: "x.pdf", Priority: "routine", Blackout: good.Blackout}, []byte("%PDF-1.7"), "belong to pictures"},
+		"a film":                 {AttachSpec{Name: "x.mov", Priority: "routine"}, film, "(shows) is missing"},
+		"a film of a patient":    {change(func(s *AttachSpec) { s.Blackout = nil }), film, "a film of a patient is not sent"},
+		"a film as it is":        {change(func(s *AttachSpec) { s.Exact, s.Blackout = true, nil }), film, "never sent with what the camera wrote"},
+		"a film of nobody":       {AttachSpec{Name: "x.mov", Priority: "routine", Shows: "no-patient"}, film, "cannot be freed of place"},
+		"a new form":             {AttachSpec{Name: "x.jxl", Priority: "routine"}, append([]byte{0xff, 0x0a}, make([]byte, 600)...), "(shows) is missing"},
 		"a region outside":       {change(func(s *AttachSpec) { s.Blackout = []image.Rectangle{image.Rect(900, 900, 999, 999)} }), photo, "outside the picture"},
 	} {
 		if _, err := a.Attach(t.Context(), g, c.spec, bytes.NewReader(c.data)); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want) {

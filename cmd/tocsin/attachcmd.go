@@ -58,9 +58,10 @@ are saved on this device, and prints the message's id.
 
 JPEG, PNG and WebP pictures are encoded anew, upright and at most 2,560 pixels long,
 so that place, time and owner, which cameras write into a file, stay behind. --as-is
-sends the exact bytes. Other files are sent as they are, with all that they hold.
+sends the exact bytes. Films and pictures of other forms go only with --as-is, and never
+of a patient. Other files are sent as they are, with all that they hold.
 
-Of every picture --shows says whether a patient is in it. With a patient the consent is
+Of every picture and film --shows says whether a patient is in it. With a patient the consent is
 recorded: --consent says on what it rests, --purpose what the patient was told that it is
 for, --witness the second clinician in the room, --asked-by who asked if it was not you.
 --blackout paints a region black before anything leaves, x,y,width,height in pixels of

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A picture says whether a patient is in it, and if so what the patient was asked: no device sends one that does not, and none shows
+// A picture, a film too, says whether a patient is in it, and if so what the patient was asked: no device sends one that does not, and none shows
 // one that came without.
 
 // Shows is whether a patient can be seen in a picture.
@@ -42,8 +42,10 @@ func (c Consent) Words() string { return label(consentChoices(), string(c)) }
 // MaxBlackout is the most regions of a picture that are painted black.
 const MaxBlackout = 64
 
-// IsPicture reports whether a media type is a picture's.
-func IsPicture(media string) bool { return strings.HasPrefix(media, "image/") }
+// IsPicture reports whether a media type is a picture's, still or moving.
+func IsPicture(media string) bool {
+	return strings.HasPrefix(media, "image/") || strings.HasPrefix(media, "video/")
+}
 
 // CheckConsent reports what is not said of a picture that must be; it holds before the picture itself is sealed, too.
 func (a *Attachment) CheckConsent() error {

@@ -27,6 +27,7 @@ func TestPictureNeedsConsent(t *testing.T) {
 		"consent for no patient":  {func(a *Attachment) { a.Shows = ShowsNoPatient }, "consent is recorded where"},
 		"consent for a document":  {func(a *Attachment) { a.Media = "application/pdf" }, "belong to pictures"},
 		"too many regions":        {func(a *Attachment) { a.Blackout = num(MaxBlackout + 1) }, "(blackout)"},
+		"a film":                  {func(a *Attachment) { *a = scene(); a.Media, a.Shows = "video/mp4", "" }, "(shows) is missing"},
 		"a picture of a new form": {func(a *Attachment) { *a = scene(); a.Media, a.Shows = "image/heic", "" }, "(shows) is missing"},
 	} {
 		a := photo()

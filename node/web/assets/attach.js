@@ -89,8 +89,8 @@ export function sender(path, words, witnesses, sent) {
       if (chosen.size === 0) throw new Error('It is empty.');
       if (chosen.size > LIMIT) throw new Error('It is larger than 64 MiB.');
       if (new TextEncoder().encode(caption).length > 1000) throw new Error('The words beside it are too long: send them as a message.');
-      // What the browser takes for a picture; what it does not, the node does, and refuses it without these answers.
-      const asked = chosen.type.startsWith('image/') ? await ready(chosen, await witnesses()) : new URLSearchParams();
+      // What the browser takes for a picture or a film; what it does not, the node does, and refuses it without these answers.
+      const asked = /^(image|video)\//.test(chosen.type) ? await ready(chosen, await witnesses()) : new URLSearchParams();
       if (asked === null) return;
       const query = new URLSearchParams([['name', chosen.name], ['caption', caption], ['priority', priority], ...asked]);
       await call('POST', `${path}/attachments?${query}`, new Blob([chosen], { type: 'application/octet-stream' }));
