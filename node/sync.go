@@ -49,7 +49,7 @@ const (
 	claimTime = 10 * time.Second
 	// headersTime is how long after that bodies of the log are held back, for the session
 	// that fetches its headers may be stuck.
-	headersTime = time.Second
+	headersTime = 3 * time.Second
 	// vainTime is how long a neighbour that had no body we lack is not asked for
 	// the same ones.
 	vainTime = 10 * time.Minute
