@@ -57,6 +57,7 @@ func (n *Node) Broadcast(ctx context.Context, m message.Message, priority, reaso
 	if err := n.writable(); err != nil {
 		return Sent{}, err
 	}
+	n.sendRest(ctx)
 	h, body, rec, err := n.sealBroadcast(payload, p)
 	if err != nil {
 		return Sent{}, err

@@ -137,10 +137,15 @@ func (n *Node) drainLoop() {
 // let go between batches so that a long backlog does not hold up a sender.
 func (n *Node) drainAll(ctx context.Context) error {
 	w := n.due.take()
+	if n.open != nil {
+		n.open.gathered.on = true
+	}
 	err := n.drainWork(ctx, &w)
 	if n.open == nil {
 		return err
 	}
+	n.open.gathered.on = false
+	n.applyGathered()
 	n.due.putBack(w)
 	n.due.passed(n.open.cursors)
 	return err
@@ -550,9 +555,7 @@ func (n *Node) show(b *batch) {
 			owed, now = true, now || o.rec.priority == ledger.Stat
 		}
 	}
-	for _, o := range b.receipts {
-		n.applyReceipts(o)
-	}
+	n.takeReceipts(b.receipts)
 	if now {
 		n.receiptsNow()
 	}

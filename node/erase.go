@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 
+	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
 	"tocsin/ledger"
@@ -132,7 +133,11 @@ func (n *Node) eraseChanges(ctx context.Context, id ledger.ID, it inbox.Item) ([
 	if err != nil {
 		return nil, fmt.Errorf("node: the log of message %s: %w", id, err)
 	}
-	out := []vault.Change{{Key: messageKey(log, it.Seq)}, {Key: erasedKey(id), Value: fmt.Appendf(nil, "%s/%016x", log, it.Seq)}}
+	g := group.ID(it.Group)
+	out := []vault.Change{
+		{Key: receiptKey(g, id)}, {Key: readKey(g, id)}, {Key: messageKey(log, it.Seq)},
+		{Key: erasedKey(id), Value: fmt.Appendf(nil, "%s/%016x", log, it.Seq)},
+	}
 	entries, err := n.entriesOf(ctx, log, it.Seq)
 	if err != nil && !errors.Is(err, ledger.ErrDamaged) {
 		return nil, err // what is damaged cannot be opened again anyhow

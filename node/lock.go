@@ -29,7 +29,9 @@ type session struct {
 	split     map[ledger.ID]ledger.ID                   // messages of several entries, to the one that brought them here
 	tails     map[identity.LogID]tail                   // where logs were drained to
 	places    *places                                   // of messages that are shown
+	gathered  gathered                                  // receipts that wait for the end of a turn of the drain
 	rest      bool                                      // a message may not have left for all parts of its group
+	restErr   error                                     // why it has not
 	tokens    map[[32]byte]time.Time                    // by SHA-256: until when a token of Reauth can be used
 	meeting   *meeting                                  // nil while nobody is met
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
@@ -134,6 +136,7 @@ func (n *Node) reload() error {
 	s.keyring, s.inbox = keyring, n.newInbox()
 	s.cursors, s.waiting = make(map[identity.LogID]uint64), 0
 	s.handed, s.split = newHandedSet(), make(map[ledger.ID]ledger.ID)
+	s.gathered.these, s.gathered.size = nil, 0            // they are kept, and so among the messages
 	s.tails, s.rest = make(map[identity.LogID]tail), true // looked at before anything is said
 	s.trialEnd = n.people.nextEnd(n.cfg.Clock.Now())
 	if s.eager == nil {
@@ -197,7 +200,7 @@ func (n *Node) loadMessages() error {
 	for _, o := range receipts {
 		n.applyReceipts(o)
 	}
-	return n.cfg.Vault.Scan(prefixReceipt, n.loadDebt)
+	return errors.Join(n.cfg.Vault.Scan(prefixReceipt, n.loadDebt), n.cfg.Vault.Scan(prefixRead, n.loadRead))
 }
 
 func (n *Node) groupConfig() group.Config {
@@ -282,9 +285,7 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 	if err := n.publishPending(ctx); err != nil {
 		return err
 	}
-	if err := n.sendRest(ctx); err != nil {
-		return err
-	}
+	n.sendRest(ctx)
 	if running == 0 {
 		return nil // what an enrolment brought may stand in a log that is still to come
 	}

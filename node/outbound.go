@@ -114,8 +114,8 @@ func (n *Node) sendPayload(ctx context.Context, id group.ID, payload []byte, p l
 	return n.sendAll(ctx, &outgoing{group: id, payload: payload, priority: p, parts: n.open.keyring.Parts(id)})
 }
 
-// prepareSend sees to it that this device may write, and that nothing said before
-// is left to be sent.
+// prepareSend sees to it that this device may write, and tries to send what is left
+// of what it said before.
 func (n *Node) prepareSend(ctx context.Context, id group.ID) error {
 	n.goOn(ctx)
 	if err := n.writable(); err != nil {
@@ -124,7 +124,8 @@ func (n *Node) prepareSend(ctx context.Context, id group.ID) error {
 	if _, ok := n.open.keyring.Group(id); !ok {
 		return noGroup(id)
 	}
-	return n.sendRest(ctx)
+	n.sendRest(ctx)
+	return nil
 }
 
 // sendPart seals, signs, saves and publishes one entry of m.

@@ -171,7 +171,8 @@ func (n *Node) paperPicks(ctx context.Context, spec PaperSpec) (map[identity.Log
 			named := wanted[e.ID()]
 			delete(wanted, e.ID())
 			message := e.Header.Kind == ledger.KindData || e.Header.Kind == ledger.KindBroadcast
-			if e.Body != nil && message && (named || len(spec.Messages) == 0 && e.Header.Priority > ledger.Routine) {
+			urgent := len(spec.Messages) == 0 && e.Header.Priority > ledger.Routine
+			if e.Body != nil && message && (named || urgent && !n.saysReceipts(h.Log, e.Header.Seq)) {
 				picks = append(picks, paperPick{h.Log, i, uint8(ledger.Stat - e.Header.Priority), e.Header.HLC})
 			}
 		}
@@ -186,6 +187,22 @@ func (n *Node) paperPicks(ctx context.Context, spec PaperSpec) (map[identity.Log
 		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(b.hlc, a.hlc), a.log.Compare(b.log), cmp.Compare(a.at, b.at))
 	})
 	return logs, picks, nil
+}
+
+// saysReceipts reports whether an entry is known to hold receipts alone: those of
+// something stat are urgent, and not worth codes that somebody scans by hand.
+func (n *Node) saysReceipts(log identity.LogID, seq uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.open == nil {
+		return false
+	}
+	raw, ok, err := n.cfg.Vault.Get(messageKey(log, seq))
+	if err != nil || !ok {
+		return false
+	}
+	rec, err := parseOpenedRecord(raw)
+	return err == nil && isReceipts(rec.payload) && !rec.flags.has(flagBroadcast)
 }
 
 // paperWanted reads ids of messages, which must be here.

@@ -203,3 +203,25 @@ func newest(t *testing.T, n *Node) *ledger.Entry {
 	check(t, err)
 	return e
 }
+
+// Receipts of what is stat are urgent, and take no codes.
+func TestPaperCarriesNoReceipts(t *testing.T) {
+	_, a, b, g := paperSites(t)
+	sayAs(t, a, g, "stat", "Theatre 2 is on fire")
+	before, err := a.ExportPaper(t.Context(), PaperSpec{To: []string{b.self.String()}})
+	check(t, err)
+	id, err := parseGroupID(g)
+	check(t, err)
+	runs, _, _ := runsOf([]debt{{owed: oweDelivered, log: b.self, seq: 1, id: ledger.ID{1}}})
+	raw, err := marshalReceipts(runs)
+	check(t, err)
+	a.mu.Lock()
+	_, err = a.sendPayload(t.Context(), id, raw, ledger.Urgent)
+	check(t, errors.Join(err, a.drainAll(t.Context())))
+	a.mu.Unlock()
+	after, err := a.ExportPaper(t.Context(), PaperSpec{To: []string{b.self.String()}})
+	check(t, err)
+	if after.Messages != before.Messages {
+		t.Errorf("%d messages on the sheet, not %d", after.Messages, before.Messages)
+	}
+}

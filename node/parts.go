@@ -14,7 +14,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"tocsin/crypto/group"
@@ -28,7 +30,8 @@ import (
 const (
 	// maxPartGap bounds the entries between two parts of a message: what a device
 	// writes when it is unlocked, before it goes on with the parts that are left.
-	maxPartGap = 64
+	// An announcement to four thousand devices takes some hundred entries.
+	maxPartGap = 1024
 	// maxParts bounds the entries of one message: those of the largest group, some
 	// times over.
 	maxParts = 64
@@ -51,13 +54,16 @@ type outgoing struct {
 	parts    int             // how many entries it takes
 	part     int             // which is next
 	first    ledger.ID       // the entry that was sent first, once it was
+	log      identity.LogID  // where that stands; of what is left of a message
+	seq      uint64          // the place in it
+	commit   [32]byte        // its commit
 	opening  *[32]byte       // its opening
 	rest     string          // the key under which the parts that are left are noted
 }
 
 // sendAll sends every part of m, and returns the first entry. Once that one is
 // durable the message is said: what fails after it is made up for by
-// [Node.sendRest], before anything else is said.
+// [Node.sendRest], before anything else is said if that can be.
 func (n *Node) sendAll(ctx context.Context, m *outgoing) (*ledger.Entry, error) {
 	first, err := n.sendPart(ctx, m)
 	if err != nil {
@@ -68,7 +74,7 @@ func (n *Node) sendAll(ctx context.Context, m *outgoing) (*ledger.Entry, error) 
 		return first, nil
 	}
 	if err := n.sendParts(context.WithoutCancel(ctx), m); err != nil {
-		n.open.rest = true
+		n.open.rest, n.open.restErr = true, err
 		n.log.Warn("a message has not left for all parts of a large group yet; the others go before the next is said", "err", err)
 	}
 	return first, nil
@@ -119,71 +125,128 @@ func (n *Node) sendParts(ctx context.Context, m *outgoing) error {
 	return nil
 }
 
-// sendRest sends what has not left for all parts, whatever kept it. The audience
-// may be cut into other parts by now, so that it goes to all of them: who has it
-// already is shown nothing twice. n.mu is held.
-func (n *Node) sendRest(ctx context.Context) error {
+// sendRest tries to send what has not left for all parts, whatever kept it, and
+// keeps what cannot go now: nothing else waits for it. The audience may be cut into
+// other parts by now, so that it goes to all of them: who has it already is shown
+// nothing twice. n.mu is held and the device is unlocked.
+func (n *Node) sendRest(ctx context.Context) {
 	if !n.open.rest {
-		return nil
+		return
 	}
 	n.open.rest = false
 	var left []*outgoing
 	var done []vault.Change
+	var errs []error
 	err := n.cfg.Vault.Scan(prefixRest, func(key string, value []byte) error {
 		m, err := n.restOf(ctx, key, value)
-		if err != nil {
-			return err
-		}
-		if m == nil {
+		switch {
+		case err != nil:
+			errs = append(errs, err)
+		case m == nil:
 			done = append(done, vault.Change{Key: key})
-			return nil
+		default:
+			left = append(left, m)
 		}
-		left = append(left, m)
 		return nil
 	})
-	if err == nil && len(done) > 0 {
-		err = n.cfg.Vault.Commit(done...)
+	if err == nil {
+		err = n.commitChunks(done)
 	}
+	errs = append(errs, err)
 	for _, m := range left {
-		if err == nil {
-			err = n.ensureEpoch(ctx, m.group, true)
-		}
-		if err == nil {
-			m.parts = n.open.keyring.Parts(m.group)
-			err = n.sendParts(ctx, m)
-		}
+		errs = append(errs, n.sendLeft(ctx, m))
 	}
-	if err != nil && n.open != nil {
+	if n.open.restErr = errors.Join(errs...); n.open.restErr != nil {
 		n.open.rest = true
+		n.log.Warn("a message has not left for all parts of a large group; it is tried again", "err", n.open.restErr)
 	}
-	return err
 }
 
-// restOf reads one message that may have parts left; nil where it was never said,
-// because its first entry did not become durable, or the group is gone.
+// sendLeft sends one message to all parts once more. Where it would not be known for
+// the same, because something else was said since, or the device goes on in another
+// log, it is said again as a new message: twice is better than not to all, and
+// every device has one name for each.
+func (n *Node) sendLeft(ctx context.Context, m *outgoing) error {
+	if err := n.ensureEpoch(ctx, m.group, true); err != nil {
+		return err
+	}
+	if m.parts = n.open.keyring.Parts(m.group); m.parts == 0 {
+		return noGroup(m.group)
+	}
+	same, err := n.follows(ctx, m)
+	if err != nil {
+		return err
+	}
+	if same {
+		return n.sendParts(ctx, m)
+	}
+	n.log.Warn("a message that had not left for all parts of a large group is said again: something else was said since", "id", m.first)
+	again := &outgoing{group: m.group, payload: m.payload, priority: m.priority, parts: m.parts}
+	if _, err := n.sendAll(ctx, again); err != nil {
+		return err
+	}
+	return n.commitChunks([]vault.Change{{Key: m.rest}})
+}
+
+// follows reports whether the entries that this device writes next can be of the
+// message m: readers know them by the same rule ([Node.messageOf]).
+func (n *Node) follows(ctx context.Context, m *outgoing) (bool, error) {
+	if m.log != n.self {
+		return false, nil
+	}
+	head, _ := n.logs.Head(m.log)
+	parts, gap := 1, 0
+	for seq := m.seq + 1; seq < head.Next; seq++ {
+		e, err := n.logs.Entry(ctx, m.log, seq)
+		if err != nil {
+			return false, storeError(err)
+		}
+		switch h := &e.Header; {
+		case h.Kind == ledger.KindControl || h.Kind == ledger.KindEpoch:
+			if gap++; gap > maxPartGap {
+				return false, nil
+			}
+		case h.Kind == ledger.KindData && h.Commit == m.commit:
+			parts, gap = parts+1, 0
+		default:
+			return false, nil
+		}
+	}
+	return parts+m.parts <= maxParts, nil
+}
+
+// restOf reads one message that may have parts left; nil where none is to be sent:
+// it was never said, because its first entry did not become durable, or this device
+// is not in the group any more.
 func (n *Node) restOf(ctx context.Context, key string, value []byte) (*outgoing, error) {
 	log, seq, err := parseMessageKey(prefixMessage + strings.TrimPrefix(key, prefixRest))
-	if err != nil {
-		return nil, err
+	var rec *openedRecord
+	if err == nil {
+		rec, err = parseOpenedRecord(value)
 	}
-	rec, err := parseOpenedRecord(value)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, key)
+		n.log.Error("a message that may not have left for all parts of a large group cannot be read: say it again", "key", key, "err", err)
+		return nil, nil
 	}
 	if head, _ := n.logs.Head(log); head.Next <= seq {
 		return nil, nil
 	}
-	if _, ok := n.open.keyring.Group(rec.group); !ok {
+	if _, ok := n.open.keyring.Group(rec.group); !ok || !n.isMember(rec.group, n.self) {
+		n.log.Warn("a message has not left for all parts of a large group that this device is no longer in", "key", key)
 		return nil, nil
 	}
 	e, err := n.logs.Entry(ctx, log, seq)
 	if err != nil {
 		return nil, storeError(err)
 	}
-	if e.Header.Commit != group.Commit(rec.opening, rec.payload) {
+	commit := group.Commit(rec.opening, rec.payload)
+	if e.Header.Commit != commit {
 		return nil, nil // the place was given to another entry
 	}
-	return &outgoing{group: rec.group, payload: rec.payload, priority: rec.priority, first: e.ID(), opening: &rec.opening, rest: key}, nil
+	return &outgoing{
+		group: rec.group, payload: rec.payload, priority: rec.priority,
+		first: e.ID(), log: log, seq: seq, commit: commit, opening: &rec.opening, rest: key,
+	}, nil
 }
 
 // tail is where a log was drained to, and the message of its last data entry.
@@ -275,37 +338,38 @@ func (n *Node) entriesOf(ctx context.Context, log identity.LogID, seq uint64) ([
 	if at.Header.Kind != ledger.KindData || commit == [32]byte{} {
 		return []*ledger.Entry{at}, nil
 	}
-	head, _ := n.logs.Head(log)
-	from, to := seq-min(seq, maxParts+maxPartGap), min(head.Next, seq+maxParts+maxPartGap)
-	var run []*ledger.Entry
-	gap, past := 0, false
-	err = n.logs.Entries(ctx, log, from, to, func(e *ledger.Entry) error {
-		switch h := &e.Header; {
-		case past:
-		case h.Kind == ledger.KindControl || h.Kind == ledger.KindEpoch:
-			if gap++; gap > maxPartGap {
-				past, run, gap = h.Seq > seq, runAround(run, seq, h.Seq), 0
-			}
-		case h.Kind == ledger.KindData && h.Commit == commit:
-			run, gap = append(run, e), 0
-		default:
-			past, run, gap = h.Seq > seq, runAround(run, seq, h.Seq), 0
-		}
-		return nil
-	})
+	run, err := n.walkParts(ctx, at, -1)
 	if err != nil {
-		return nil, storeError(err)
+		return nil, err
 	}
-	return run, nil
+	slices.Reverse(run)
+	after, err := n.walkParts(ctx, at, 1)
+	return append(append(run, at), after...), err
 }
 
-// runAround keeps a run of entries that ended at a place, if it is the one in
-// which seq stands.
-func runAround(run []*ledger.Entry, seq, ended uint64) []*ledger.Entry {
-	if ended < seq {
-		return nil
+// walkParts returns the entries of the message of one that stand before it, or after
+// it, nearest first.
+func (n *Node) walkParts(ctx context.Context, from *ledger.Entry, step int) (run []*ledger.Entry, err error) {
+	h := &from.Header
+	head, _ := n.logs.Head(h.Log())
+	gap := 0
+	for seq := int64(h.Seq) + int64(step); seq >= 0 && seq < int64(head.Next) && len(run) < maxParts; seq += int64(step) {
+		e, err := n.logs.Entry(ctx, h.Log(), uint64(seq))
+		if err != nil {
+			return nil, storeError(err)
+		}
+		switch {
+		case e.Header.Kind == ledger.KindControl || e.Header.Kind == ledger.KindEpoch:
+			if gap++; gap > maxPartGap {
+				return run, nil
+			}
+		case e.Header.Kind == ledger.KindData && e.Header.Commit == h.Commit:
+			run, gap = append(run, e), 0
+		default:
+			return run, nil
+		}
 	}
-	return run
+	return run, nil
 }
 
 // broughtBefore reports whether another entry has brought the message of e, or the

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
@@ -274,4 +275,86 @@ func TestWhichEntriesAreOneMessage(t *testing.T) {
 			t.Errorf("entry %d is of a message of %d entries", i, len(of))
 		}
 	}
+}
+
+// TestWhatIsLeftHoldsUpNothing: a message of which not all parts have left keeps nothing else from being said, wherever; it is said once
+// more as a new one where something else was said since, and is dropped when its group is left.
+func TestWhatIsLeftHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	_, nodes, g := large(t)
+	b := nodes[1]
+	id, err := parseGroupID(g)
+	check(t, err)
+	other := makeGroup(t, b, nodes[2])
+	firstPart := func(body string) {
+		t.Helper()
+		payload, err := message.Encode(message.Message{Sent: b.cfg.Clock.Now(), Content: &message.Text{Body: body}})
+		check(t, err)
+		check(t, b.ensureEpoch(t.Context(), id, true))
+		_, err = b.sendPart(t.Context(), &outgoing{group: id, payload: payload, priority: ledger.Routine, parts: 2})
+		check(t, err)
+		b.open.rest = true
+	}
+	left := func() (k int) {
+		check(t, b.cfg.Vault.Scan(prefixRest, func(string, []byte) error { k++; return nil }))
+		return k
+	}
+	texts := func(n *Node) (out []string) {
+		for _, it := range mustMessages(t, n, g) {
+			out = append(out, it.Message.Content.(*message.Text).Body)
+		}
+		return out
+	}
+	b.mu.Lock()
+	firstPart("one")
+	check(t, b.commitControl(t.Context(), 200, []byte{1}))
+	b.sendRest(t.Context())
+	b.mu.Unlock()
+	for _, n := range nodes {
+		eventually(t, "the first is there once", func() bool { return slices.Equal(texts(n), []string{"one"}) })
+	}
+	// Something else is said between the parts.
+	b.mu.Lock()
+	firstPart("two")
+	b.open.rest = false
+	b.mu.Unlock()
+	say(t, b, other, "elsewhere")
+	b.mu.Lock()
+	b.open.rest = true
+	b.sendRest(t.Context())
+	k, rerr := left(), b.open.restErr
+	b.mu.Unlock()
+	if k != 0 || rerr != nil {
+		t.Errorf("%d messages are left, %v", k, rerr)
+	}
+	ids := func(n *Node) (out []inbox.EntryID) {
+		for _, it := range mustMessages(t, n, g) {
+			out = append(out, it.ID)
+		}
+		return out
+	}
+	eventually(t, "everybody has it", func() bool {
+		return !slices.ContainsFunc(nodes, func(n *Node) bool { return !slices.Contains(texts(n), "two") || len(texts(n)) < 2 })
+	})
+	all := ids(b)
+	for _, n := range nodes {
+		for _, id := range ids(n) {
+			if !slices.Contains(all, id) {
+				t.Errorf("%s shows a message that its author does not know", n.cred.Claims.Name)
+			}
+		}
+	}
+	// A record that cannot be read, and a group that was left.
+	b.mu.Lock()
+	check(t, b.cfg.Vault.Commit(vault.Change{Key: restKey(b.self, 1<<30), Value: []byte{1}}))
+	firstPart("three")
+	b.mu.Unlock()
+	check(t, b.LeaveGroup(t.Context(), g))
+	b.mu.Lock()
+	k = left()
+	b.mu.Unlock()
+	if k != 0 {
+		t.Errorf("%d messages are left of a group that was left", k)
+	}
+	tell(t, b, other, &message.Text{Body: "Cardiac arrest, bed 4"}, "stat")
 }

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"tocsin/crypto/group"
@@ -84,12 +85,17 @@ func (n *Node) payReceipts(ctx context.Context) (time.Duration, error) {
 	if n.open == nil {
 		return 0, n.lockedError()
 	}
+	interval := n.receiptInterval()
 	bills, err := n.bills()
 	if err != nil {
-		return 0, err
+		return interval, err
 	}
-	interval := n.receiptInterval()
+	owed := len(bills)
+	bills = slices.DeleteFunc(bills, func(b bill) bool { return !n.payable(&b) })
 	due, wait := n.paces.choose(bills, n.cfg.Clock.Now(), interval)
+	if wait == 0 && len(bills) < owed {
+		wait = interval // the way to some is closed, and may be open by then
+	}
 	var errs []error
 	for _, b := range due {
 		left, err := n.pay(ctx, b, interval)
@@ -119,18 +125,20 @@ func (n *Node) receiptInterval() time.Duration {
 func (n *Node) bills() ([]bill, error) {
 	of := make(map[payee]*bill)
 	var order []*bill
+	var void []vault.Change
 	err := n.cfg.Vault.Scan(prefixReceipt, func(key string, value []byte) error {
-		g, id, err := parseReceiptKey(key)
+		g, id, d, err := n.readDebt(key, value)
 		if err != nil {
-			return err
-		}
-		d, err := parseDebt(id, value)
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, key)
+			void = append(void, vault.Change{Key: key})
+			return nil
 		}
 		parts := n.open.keyring.Parts(g)
-		if parts == 0 {
-			return nil // said to everybody, or in a group that this device has left: it only remembers that it was read
+		if parts == 0 { // a group that this device has left: nobody waits for it
+			void = append(void, vault.Change{Key: key})
+			if d.owed == oweRead {
+				void = append(void, vault.Change{Key: readKey(g, id), Value: []byte{1}})
+			}
+			return nil
 		}
 		to := payee{group: g}
 		if parts > 1 {
@@ -145,6 +153,9 @@ func (n *Node) bills() ([]bill, error) {
 		b.add(d)
 		return nil
 	})
+	if err == nil {
+		err = n.commitChunks(void)
+	}
 	bills := make([]bill, len(order))
 	for i, b := range order {
 		bills[i] = *b
@@ -152,10 +163,15 @@ func (n *Node) bills() ([]bill, error) {
 	return bills, err
 }
 
+// payable reports whether there is a way to who is to be paid. Where somebody was
+// removed from a group of several parts the author opens it with the next message.
+func (n *Node) payable(b *bill) bool {
+	return b.to == identity.LogID{} || n.open.keyring.Shares(b.group, b.to, n.cfg.Clock.Now())
+}
+
 // pay sends one bill. A debt is deleted once its receipt stands in the log: a
 // crash in between repeats a receipt, which changes nothing, and forgets none.
-// left reports that more is owed than one entry holds, or that it cannot be paid
-// now.
+// left reports that more is owed than one entry holds.
 func (n *Node) pay(ctx context.Context, b bill, interval time.Duration) (left bool, err error) {
 	runs, paid, rest := runsOf(b.debts)
 	payload, err := marshalReceipts(runs)
@@ -163,14 +179,10 @@ func (n *Node) pay(ctx context.Context, b bill, interval time.Duration) (left bo
 		return true, err
 	}
 	var e *ledger.Entry
-	switch {
-	case b.to == identity.LogID{}:
+	if (b.to == identity.LogID{}) {
 		e, err = n.sendPayload(ctx, b.group, payload, receiptPriority(b.highest))
-	case n.open.keyring.Shares(b.group, b.to, n.cfg.Clock.Now()):
+	} else {
 		e, err = n.sendToward(ctx, b.group, b.to, payload, receiptPriority(b.highest))
-	default: // the author announces with the next message, and so is the way back open
-		n.paces.putOff(b, n.cfg.Clock.Now(), interval)
-		return true, nil
 	}
 	if err != nil {
 		return true, err
@@ -236,9 +248,13 @@ func (n *Node) MarkRead(groupID string) error {
 		if err != nil {
 			return err
 		}
+		read = append(read, it.ID)
+		if n.open.keyring.Parts(id) == 0 { // said to everybody, or in a group that was left: no receipt says it
+			changes = append(changes, vault.Change{Key: readKey(id, d.id), Value: []byte{1}})
+			continue
+		}
 		stat = stat || d.priority == ledger.Stat
 		changes = append(changes, vault.Change{Key: receiptKey(id, d.id), Value: d.marshal()})
-		read = append(read, it.ID)
 	}
 	if len(read) == 0 {
 		return nil
@@ -268,19 +284,34 @@ func debtOf(it *inbox.Item) (debt, error) {
 	return d, nil
 }
 
+// readDebt reads a debt. One that cannot be read is said and not paid: a receipt is
+// not worth a device that cannot be unlocked.
+func (n *Node) readDebt(key string, value []byte) (g group.ID, id ledger.ID, d debt, err error) {
+	if g, id, err = parseReceiptKey(key); err == nil {
+		d, err = parseDebt(id, value)
+	}
+	if err != nil {
+		n.log.Error("a receipt that is owed cannot be read and will not be sent", "key", key, "err", err)
+	}
+	return g, id, d, err
+}
+
 // loadDebt marks as read what this device has read and not yet said so.
 func (n *Node) loadDebt(key string, value []byte) error {
-	g, id, err := parseReceiptKey(key)
-	if err != nil {
-		return err
-	}
-	d, err := parseDebt(id, value)
-	if err != nil {
-		return fmt.Errorf("%w: %s", err, key)
-	}
-	if d.owed == oweRead {
+	if g, id, d, err := n.readDebt(key, value); err == nil && d.owed == oweRead {
 		n.open.inbox.MarkRead(inbox.GroupID(g), inbox.EntryID(id))
 	}
+	return nil
+}
+
+// loadRead marks as read what this device has read and says to nobody.
+func (n *Node) loadRead(key string, _ []byte) error {
+	g, id, err := parseReceiptKey(prefixReceipt + strings.TrimPrefix(key, prefixRead))
+	if err != nil {
+		n.log.Error("a mark that something was read cannot be read", "key", key, "err", err)
+		return nil
+	}
+	n.open.inbox.MarkRead(inbox.GroupID(g), inbox.EntryID(id))
 	return nil
 }
 
@@ -324,14 +355,93 @@ func (n *Node) isOwnShort(short [8]byte) bool {
 // applyReceipts shows what receipts say. Those that are about a message which is
 // not here yet are looked at again when it is. n.mu is held.
 func (n *Node) applyReceipts(o opened) {
+	if n.open.places.tell(n.open.inbox, n.receiptItem(&o), o, n.entryAt) {
+		n.events.publish(Event{Type: EventDelivery, Group: o.rec.group.String(), ID: o.rec.id.String()})
+	}
+}
+
+// receiptItem is what the inbox is told of an entry of receipts, but for what they
+// say.
+func (n *Node) receiptItem(o *opened) inbox.Item {
 	received := time.UnixMilli(o.rec.received)
-	it := inbox.Item{
+	return inbox.Item{
 		Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq, First: o.seq, From: n.authorOf(o.log, received),
 		Received: received, Own: n.mine(o.log), Removed: o.rec.flags.has(flagRemoved),
 	}
-	if n.open.places.tell(n.open.inbox, it, o, n.entryAt) {
-		n.events.publish(Event{Type: EventDelivery, Group: o.rec.group.String(), ID: o.rec.id.String()})
+}
+
+// applyLate shows what receipts say that waited for a message. n.mu is held.
+func (n *Node) applyLate(o opened) {
+	moved := false
+	for _, l := range n.open.places.put(o.log, o.rec.first, o.rec.as) {
+		moved = n.open.places.tellLate(n.open.inbox, n.receiptItem(l.from), l, o.rec.as, n.entryAt) || moved
 	}
+	if moved {
+		n.events.publish(Event{Type: EventDelivery, Group: o.rec.group.String(), ID: o.rec.as.String()})
+	}
+}
+
+// maxGathered bounds the receipts that wait for the end of a turn of the drain, in
+// bytes of their payloads.
+const maxGathered = 16 << 20
+
+// gathered are receipts that were drained and are applied at the end of the turn:
+// logs come in the order of their ids, so that half of all receipts would else come
+// before what they are about.
+type gathered struct {
+	on    bool
+	size  int
+	these []opened
+}
+
+// takeReceipts applies receipts that were drained, or keeps them for the end of the
+// turn. n.mu is held.
+func (n *Node) takeReceipts(all []opened) {
+	g := &n.open.gathered
+	for _, o := range all {
+		g.these, g.size = append(g.these, o), g.size+len(o.rec.payload)
+	}
+	if !g.on || g.size > maxGathered {
+		n.applyGathered()
+	}
+}
+
+// applyGathered applies what takeReceipts kept, and what had found no room among
+// the receipts that wait and finds some now.
+func (n *Node) applyGathered() {
+	these := n.open.gathered.these
+	n.open.gathered.these, n.open.gathered.size = nil, 0
+	for _, o := range these {
+		n.applyReceipts(o)
+	}
+	for _, log := range n.open.places.room() {
+		if err := n.applyKept(log); err != nil {
+			n.log.Error("some receipts are shown from the next unlock on", "err", err)
+		}
+	}
+}
+
+// applyKept applies all receipts of a log that are kept.
+func (n *Node) applyKept(log identity.LogID) error {
+	var all []opened
+	err := n.cfg.Vault.Scan(fmt.Sprintf("%s%s/", prefixMessage, log), func(key string, value []byte) error {
+		_, seq, err := parseMessageKey(key)
+		if err != nil {
+			return err
+		}
+		rec, err := parseOpenedRecord(value)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, key)
+		}
+		if isReceipts(rec.payload) && !rec.flags.has(flagBroadcast) {
+			all = append(all, opened{log: log, seq: seq, rec: rec})
+		}
+		return nil
+	})
+	for _, o := range all {
+		n.applyReceipts(o)
+	}
+	return err
 }
 
 // entryAt is the id of an entry that is held, of a log of which messages are shown.

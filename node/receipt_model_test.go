@@ -126,10 +126,10 @@ func (m *modelMesh) show(i int, e *said) {
 	if !it.Message.Shown() {
 		return
 	}
-	for _, o := range d.places.put(by.log, e.at.seq, e.id) {
-		j := slices.IndexFunc(m.devices, func(x *modelDevice) bool { return x.log == o.log })
+	for _, l := range d.places.put(by.log, e.at.seq, e.id) {
+		j := slices.IndexFunc(m.devices, func(x *modelDevice) bool { return x.log == l.from.log })
 		late := inbox.Item{Group: modelGroup, From: m.author(j), Own: j == i, Received: time.UnixMilli(1)}
-		d.places.tell(d.in, late, o, d.entryAt(m))
+		d.places.tellLate(d.in, late, l, e.id, d.entryAt(m))
 	}
 }
 

@@ -5,11 +5,13 @@ import (
 	"crypto/rand"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
+	"tocsin/crypto/vault"
 	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
@@ -238,11 +240,12 @@ func TestReceiptsThatDoNotCount(t *testing.T) {
 	a.mu.Unlock()
 	told(b, seq+1000, second, oweRead) // never comes
 	a.mu.Lock()
-	a.open.places.wait(a.self.Short(), seq, mustReceipts(t, b, a, id, seq, second))
+	early := mustReceipts(t, b, a, id, seq, second)
+	runs, err := parseReceipts(early.rec.payload)
+	check(t, err)
+	p.wait(a.self.Short(), seq, late{&early, &runs[0], true})
 	held := p.held
-	for _, o := range p.put(a.self, seq, second) {
-		a.applyReceipts(o)
-	}
+	a.applyLate(opened{log: a.self, seq: seq, rec: &openedRecord{group: id, first: seq, as: second}})
 	left := p.held
 	a.mu.Unlock()
 	if state(next) != inbox.StateRead || held != 2 || left != 1 {
@@ -322,6 +325,126 @@ func TestRebuildGivesTheSame(t *testing.T) {
 		n.mu.Unlock()
 		if after := look(); !reflect.DeepEqual(before, after) {
 			t.Errorf("%s shows something else after the inbox was built again:\n%+v\n%+v", n.cred.Claims.Name, before.Board, after.Board)
+		}
+	}
+}
+
+// TestManyEarlyReceipts: receipts that come before what they are about are each looked at once more, whoever sent more than there is room
+// for takes none from others, and what found no room counts in the end.
+func TestManyEarlyReceipts(t *testing.T) {
+	t.Parallel()
+	const messages, members = 500, 40
+	author := identity.LogID{Author: identity.Key{1}}
+	g := inbox.Group{ID: inbox.GroupID{1}, Kind: "team", Members: []inbox.Author{{Log: author.String(), Person: "author"}}}
+	who := func(i int) identity.LogID { return identity.LogID{Author: identity.Key{2, byte(i)}} }
+	as := func(i int) inbox.Author { return inbox.Author{Log: who(i).String(), Person: fmt.Sprint("person ", i)} }
+	for i := range members {
+		g.Members = append(g.Members, as(i))
+	}
+	in, p := inbox.New(), newPlaces()
+	in.SetGroup(g)
+	idOf := func(seq uint64) ledger.ID { return ledger.ID{9, byte(seq), byte(seq >> 8)} }
+	there, looked := uint64(0), 0
+	at := func([8]byte, uint64) (ledger.ID, bool) { looked++; return ledger.ID{}, false }
+	held := func(_ [8]byte, seq uint64) (ledger.ID, bool) { looked++; return idOf(seq), true }
+	entry := func(i int, from uint64) opened {
+		var debts []debt
+		for seq := from; seq < from+messages; seq++ {
+			debts = append(debts, debt{owed: oweRead, log: author, seq: seq, id: idOf(seq)})
+		}
+		runs, _, _ := runsOf(debts)
+		raw, err := marshalReceipts(runs)
+		check(t, err)
+		return opened{log: who(i), seq: from, rec: &openedRecord{id: ledger.ID{8, byte(i), byte(from), byte(from >> 8)}, payload: raw}}
+	}
+	item := func(o *opened) inbox.Item {
+		i := slices.IndexFunc(g.Members, func(a inbox.Author) bool { return a.Log == o.log.String() })
+		return inbox.Item{Group: g.ID, From: g.Members[i], Received: time.UnixMilli(1)}
+	}
+	for i := range members {
+		o := entry(i, 0)
+		for range 2 { // twice says nothing more
+			p.tell(in, item(&o), o, map[bool]func([8]byte, uint64) (ledger.ID, bool){true: at, false: held}[i%2 == 0])
+		}
+	}
+	// One of them names what will never come.
+	for from := uint64(1000); from < 1000+2*maxEarlyOf; from += messages {
+		o := entry(0, from)
+		p.tell(in, item(&o), o, held)
+	}
+	if p.by[who(0)] != maxEarlyOf || !p.cut[who(0)] || len(p.cut) != 1 || len(p.room()) != 0 {
+		t.Errorf("%d places wait for one who names what never comes, and %d found no room", p.by[who(0)], len(p.cut))
+	}
+	before := looked
+	for ; there < messages; there++ {
+		in.Apply(inbox.Item{ID: inbox.EntryID(idOf(there)), Group: g.ID, HLC: there + 1, Seq: there, First: there, From: g.Members[0],
+			Priority: "routine", Received: time.UnixMilli(1), Message: message.Message{Content: &message.Text{Body: "x"}}})
+		for _, l := range p.put(author, there, idOf(there)) {
+			p.tellLate(in, item(l.from), l, idOf(there), at)
+		}
+	}
+	if more := looked - before; more > members {
+		t.Errorf("entries were looked up %d times for %d messages", more, messages)
+	}
+	for _, it := range in.Messages(g.ID, 0, 0) {
+		if len(it.Read) != members {
+			t.Fatalf("message %d is read by %d of %d", it.Seq, len(it.Read), members)
+		}
+	}
+}
+
+// TestReceiptsComeAfterTheirMessages: of a turn of the drain, whatever the order of the logs.
+func TestReceiptsComeAfterTheirMessages(t *testing.T) {
+	t.Parallel()
+	a := newWorld(t).enrol("Amal", orgHospital).start(t)
+	g := makeGroup(t, a)
+	id, err := parseGroupID(g)
+	check(t, err)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	o := mustReceipts(t, a, a, id, 1<<20, ledger.ID{1})
+	a.open.gathered.on = true
+	a.takeReceipts([]opened{o})
+	if a.open.places.held != 0 || len(a.open.gathered.these) != 1 {
+		t.Error("receipts were applied in the middle of a turn")
+	}
+	a.open.gathered.on = false
+	a.applyGathered()
+	if a.open.places.held != 1 || len(a.open.gathered.these) != 0 {
+		t.Error("receipts were not applied at its end")
+	}
+}
+
+// TestDebtsThatNobodyWaitsFor: what is owed in a group that was left goes, what was read stays read, and a debt that cannot be read
+// keeps nobody from unlocking.
+func TestDebtsThatNobodyWaitsFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	quiet := func(cfg *Config) { cfg.ReceiptDelay = time.Hour }
+	a := w.enrol("Amal", orgHospital).start(t, quiet)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a), quiet)
+	ready(t, 1, a, b)
+	sent, err := a.Broadcast(t.Context(), message.Message{Content: &message.Text{Body: "to everybody"}}, "urgent", "a test")
+	check(t, err)
+	eventually(t, "it is there", func() bool { _, ok := itemOf(t, b, sent); return ok })
+	check(t, b.MarkRead(BroadcastGroup))
+	id := ledger.ID(mustMessages(t, b, BroadcastGroup)[0].ID)
+	gone := debt{owed: oweRead, priority: ledger.Routine, log: a.self, seq: 1, id: id}
+	check(t, b.cfg.Vault.Commit(
+		vault.Change{Key: receiptKey(group.ID{5}, ledger.ID{1}), Value: []byte{oweRead}}, // as before debts said what they are for
+		vault.Change{Key: receiptKey(group.ID{}, id), Value: gone.marshal()}))
+	for range 2 {
+		check(t, b.Lock())
+		check(t, b.Unlock(t.Context(), []byte(passphrase)))
+		if it := mustMessages(t, b, BroadcastGroup)[0]; it.Unread {
+			t.Error("what was read is unread")
+		}
+		b.mu.Lock()
+		_, err = b.payReceipts(t.Context())
+		b.mu.Unlock()
+		check(t, err)
+		if k := owes(t, b); k != 0 {
+			t.Errorf("%d receipts are owed that nobody waits for", k)
 		}
 	}
 }

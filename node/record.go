@@ -27,6 +27,7 @@ const (
 	prefixCursor  = "cursor/"             // cursor/<log>: the next sequence number to drain
 	prefixWait    = "wait/"               // wait/<tag>/<log>/<seq>: sealed under an epoch we do not hold
 	prefixReceipt = "receipt/"            // receipt/<group>/<entry id>: a receipt that we owe
+	prefixRead    = "read/"               // read/<group>/<entry id>: read here, and owed to nobody
 	prefixAbsent  = "absent/"             // absent/<log>/<seq>: an entry that was passed before its body came
 )
 
@@ -53,6 +54,10 @@ func waitKey(tag group.Tag, log identity.LogID, seq uint64) string {
 
 func receiptKey(g group.ID, id ledger.ID) string {
 	return prefixReceipt + g.String() + "/" + id.String()
+}
+
+func readKey(g group.ID, id ledger.ID) string {
+	return prefixRead + g.String() + "/" + id.String()
 }
 
 // secretChange sets a value that can be erased: its key lies in the vault's

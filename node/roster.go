@@ -132,6 +132,7 @@ func (n *Node) LeaveGroup(ctx context.Context, groupID string) error {
 	if _, ok := n.open.keyring.Group(id); !ok {
 		return noGroup(id)
 	}
+	n.sendRest(ctx) // what cannot go now does not go any more
 	payload, err := n.open.keyring.LeaveOp(id)
 	if err != nil {
 		return invalid("%v", err)

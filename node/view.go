@@ -77,7 +77,13 @@ func (n *Node) problem(now time.Time) string {
 	if n.open == nil && now.After(n.ticketNotAfter()) {
 		return "This device has not been unlocked for more than 7 days, so neighbours refuse it: unlock it with its passphrase."
 	}
-	return n.storeProblem()
+	if s := n.storeProblem(); s != "" {
+		return s
+	}
+	if n.open != nil && n.open.restErr != nil {
+		return fmt.Sprintf("A message to a large group has not left for all of its members; it is tried again with each message and each hour: %v.", n.open.restErr)
+	}
+	return ""
 }
 
 // clockSlack is how far this device's clock may lie before an authority's
@@ -145,14 +151,14 @@ func (n *Node) verifiedWhen(c *identity.Credential, witnessed time.Time) bool {
 // refreshInbox shows every author as trust has them now. n.mu is held and the
 // device is unlocked.
 func (n *Node) refreshInbox() {
-	earlier := n.open.inbox
+	earlier, places := n.open.inbox, n.open.places
 	n.open.inbox = n.newInbox()
 	for _, v := range n.open.keyring.Groups() {
 		n.showGroup(v.ID)
 	}
 	if err := n.loadMessages(); err != nil {
 		n.log.Error("badges are shown as they were until the next unlock", "err", err)
-		n.open.inbox = earlier
+		n.open.inbox, n.open.places = earlier, places
 	}
 	n.due.addAll() // what was said a moment ago, and is not drained yet
 }
@@ -196,9 +202,7 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 		Forked: n.beyondFork(o.log, o.seq), AfterClosing: n.afterClosing(o.log, o.seq),
 	})
 	if o.msg.Shown() {
-		for _, r := range n.open.places.put(o.log, o.rec.first, o.rec.as) {
-			n.applyReceipts(r)
-		}
+		n.applyLate(o)
 	}
 	if change.Board || len(change.Delivery) > 0 { // an acknowledgement ends an alert
 		n.escalateSoon()
