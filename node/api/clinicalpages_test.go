@@ -82,7 +82,15 @@ func (b *tab) fill(selector, text string) {
 func (b *tab) press(selector string) {
 	b.t.Helper()
 	b.wait("there is "+selector, fmt.Sprintf(`document.querySelector(%[1]q)?.checkVisibility() && (document.querySelector(%[1]q).scrollIntoView({ block: 'center', behavior: 'instant' }), true)`, selector))
-	b.do("pressing "+selector, chromedp.Click(selector))
+	// What is drawn anew between being found and being pressed is looked for again.
+	var last error
+	eventually(b.t, func() string { return fmt.Sprintf("pressing %s: %v\n%s", selector, last, b.look()) }, func() bool {
+		last = chromedp.Do(b.ctx, chromedp.Click(selector))
+		if last != nil && !strings.Contains(last.Error(), "Could not find node with given id") {
+			b.t.Fatalf("pressing %s: %v\n%s", selector, last, b.look())
+		}
+		return last == nil
+	})
 }
 
 // choose picks an option of a list by its value.
