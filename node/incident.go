@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 
 	"tocsin/crypto/group"
 	"tocsin/crypto/identity"
+	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
 )
@@ -54,8 +56,8 @@ func (n *Node) ran(v *group.View) (out []string) {
 	return out
 }
 
-// prepare completes what is about to be said with what this device knows, and publishes the declaration that an incident carries.
-func (n *Node) prepare(ctx context.Context, id group.ID, m *message.Message, priority string) error {
+// prepare completes what is about to be said with what this device knows, and refuses an incident whose declaration would not be taken.
+func (n *Node) prepare(m *message.Message) error {
 	switch c := m.Content.(type) {
 	case *message.Decision:
 		entry := *c
@@ -63,30 +65,35 @@ func (n *Node) prepare(ctx context.Context, id group.ID, m *message.Message, pri
 		if self := n.cred.Person.String(); entry.Loggist == "" && entry.Decider != message.PersonAddress(self) {
 			entry.Loggist = message.PersonAddress(self)
 		}
-		return n.reads(func(in *inbox.Inbox) error {
-			entry.After = message.EntryID(in.LastDecision(inbox.GroupID(id)))
-			return nil
-		})
 	case *message.Incident:
 		if len(c.Statement) > 0 {
-			return n.declares(ctx, id, m, c, priority)
+			return n.declares(c)
 		}
 	}
 	return nil
 }
 
-// declares publishes the declaration of an incident's message, or its end, once the message itself is known to be in order.
-func (n *Node) declares(ctx context.Context, id group.ID, m *message.Message, c *message.Incident, priority string) error {
-	if _, _, err := n.encode(m, priority); err != nil {
-		return err
+// following has an entry of the decision log name the one before it. Other entries come in whenever n.mu is let go of, so that whatever may
+// wait is done first: until the entry is appended none can come between. n.mu is held.
+func (n *Node) following(ctx context.Context, id group.ID, m *message.Message, priority string) ([]byte, error) {
+	if err := n.prepareSend(ctx, id); err != nil {
+		return nil, err
 	}
-	n.mu.Lock()
-	err := n.fits(id, c, priority)
-	n.mu.Unlock()
-	if err != nil {
-		return err
+	if err := n.ensureEpoch(ctx, id, priority == ledger.Stat.String()); err != nil {
+		return nil, err
 	}
+	m.Content.(*message.Decision).After = message.EntryID(n.open.inbox.LastDecision(inbox.GroupID(id)))
+	_, payload, err := n.encode(m, priority)
+	return payload, err
+}
+
+// declares refuses the declaration of an incident's message, or its end, that would change nothing or is of another incident. Nothing of
+// trust changes yet: the message goes first, so that whatever is declared stands on a board with who declared it.
+func (n *Node) declares(c *message.Incident) error {
 	eff, err := n.reread(c.Statement)
+	if err == nil {
+		err = n.tries(c.Statement)
+	}
 	switch {
 	case err != nil:
 		return invalid("the declaration that goes with the incident is refused: %v", err)
@@ -94,9 +101,37 @@ func (n *Node) declares(ctx context.Context, id group.ID, m *message.Message, c 
 		return invalid("the statement that goes with the incident is no declaration: take the file that 'tocsin authority declare' or 'stand-down' wrote")
 	case eff.Incident.Declared != (c.State == message.IncidentDeclared):
 		return invalid("the statement says that the incident %s, and the message says %s: take the other file", declaredWords(eff.Incident), c.State)
+	case !strings.EqualFold(strings.TrimSpace(eff.Incident.Name), strings.TrimSpace(c.Name)):
+		return invalid("the statement is about the incident %q, and the message about %q: take the file of this incident, or name the incident as the statement does", eff.Incident.Name, c.Name)
 	}
-	_, err = n.PublishStatement(ctx, c.Statement)
+	return nil
+}
+
+// tries takes a statement beside all that are in force, in a store that is thrown away.
+func (n *Node) tries(raw []byte) error {
+	fresh, err := identity.NewTrustStore(n.trust.Genesis())
+	if err != nil {
+		return err
+	}
+	now := n.cfg.Clock.Now()
+	for _, st := range n.trust.Statements() {
+		if _, err := fresh.Take(st, now); err != nil {
+			n.log.Error("a statement in force is refused now", "err", err)
+		}
+	}
+	_, err = fresh.Take(raw, now)
 	return err
+}
+
+// declared carries the declaration of an incident's message, which was taken as it was shown, in this device's log. The message carries it,
+// too: what fails here is made up for at the next unlock, and is no failure of the message. n.mu is held.
+func (n *Node) declared(ctx context.Context, c message.Content) {
+	if i, ok := c.(*message.Incident); !ok || len(i.Statement) == 0 || n.writable() != nil {
+		return
+	}
+	if err := n.publishPending(context.WithoutCancel(ctx)); err != nil {
+		n.log.Warn("the declaration of an incident went with its message and stands in no log of its own yet", "err", err)
+	}
 }
 
 func declaredWords(i *identity.Incident) string {

@@ -1,10 +1,12 @@
 package node
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -66,6 +68,7 @@ func TestIncidentSwitchesGrace(t *testing.T) {
 		"a revocation":                  {a, incident(message.IncidentDeclared, w.revoke(9, orgHospital)), "no declaration"},
 		"the end, at the beginning":     {a, incident(message.IncidentDeclared, off), "stood down"},
 		"on standby":                    {a, incident(message.IncidentStandby, on), "standby"},
+		"of another incident":           {a, &message.Incident{Name: "Fire", Mode: message.Live, State: message.IncidentDeclared, Statement: on}, "is about the incident"},
 		"in an exercise":                {a, &message.Incident{Name: "Flood", Mode: message.Exercise, State: message.IncidentDeclared, Statement: on}, "exercise"},
 	} {
 		if _, err := c.by.Send(t.Context(), g, message.Message{Content: c.say}, "urgent"); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), c.want) {
@@ -74,6 +77,15 @@ func TestIncidentSwitchesGrace(t *testing.T) {
 		if d := c.by.Status().Declared; len(d) != 0 {
 			t.Fatalf("%s: trust has changed: %+v", name, d)
 		}
+	}
+	// The device is locked in the moment in which the message is about to go.
+	locks := whileMeeting{t.Context(), new(sync.Once), func() { check(t, a.Lock()) }}
+	if _, err := a.Send(locks, g, message.Message{Content: incident(message.IncidentDeclared, on)}, "urgent"); !errors.Is(err, ErrLocked) {
+		t.Fatalf("said by a locked device: %v", err)
+	}
+	check(t, a.Unlock(t.Context(), []byte(passphrase)))
+	if d := a.Status().Declared; len(d) != 0 || boardOf(t, a, g).Incident != nil {
+		t.Fatalf("trust has changed by a message that was never said: %+v", d)
 	}
 	declared := func(n *Node) bool { return len(n.Status().Declared) == 1 }
 	tell(t, a, g, incident(message.IncidentStandby, nil), "urgent")
@@ -319,5 +331,58 @@ func TestDecisionIsCompleted(t *testing.T) {
 	check(t, err)
 	if len(events) != 2 || !events[0].At.Before(events[0].Entered) {
 		t.Errorf("the timeline has %d events", len(events))
+	}
+}
+
+// whileMeeting calls once, when the device that sends waits for the comparison of logs, which comes after all that is known before the lock.
+type whileMeeting struct {
+	context.Context
+	once *sync.Once
+	call func()
+}
+
+func (m whileMeeting) Done() <-chan struct{} {
+	m.once.Do(m.call)
+	return m.Context.Done()
+}
+
+// TestDecisionFollowsTheLast: an entry of the decision log names the one before it as it is when it is sealed, not as it was when its writer
+// pressed the key: what came in between is not "not known to its device".
+func TestDecisionFollowsTheLast(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amara Okafor", orgHospital).start(t)
+	b := w.enrol("Ben Carter", orgHospital).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeIncident(t, a, b)
+	tell(t, a, g, &message.Incident{Name: "Flood", Mode: message.Exercise, State: message.IncidentDeclared}, "urgent")
+	eventually(t, "it is declared", func() bool { return boardOf(t, b, g).Incident != nil })
+	decision := func(by *Node, what string) *message.Decision {
+		return &message.Decision{Decision: what, Rationale: "The road is flooded", Options: []string{"Do nothing"}, At: time.Now(), Decider: message.PersonAddress(by.cred.Person.String())}
+	}
+	id, err := parseGroupID(g)
+	check(t, err)
+	last := func() (id2 string) {
+		check(t, a.reads(func(in *inbox.Inbox) error {
+			entry := in.LastDecision(inbox.GroupID(id))
+			id2 = hex.EncodeToString(entry[:])
+			return nil
+		}))
+		return id2
+	}
+	var between Sent
+	ctx := whileMeeting{t.Context(), new(sync.Once), func() {
+		s, err := b.Send(t.Context(), g, message.Message{Content: decision(b, "Close the north gate")}, "urgent")
+		check(t, err)
+		between = s
+		eventually(t, "it came in between", func() bool { return last() == s.ID })
+	}}
+	s, err := a.Send(ctx, g, message.Message{Content: decision(a, "Move bay 2")}, "urgent")
+	check(t, err)
+	it, err := a.message(s.ID)
+	check(t, err)
+	after := it.Message.Content.(*message.Decision).After
+	if got := hex.EncodeToString(after[:]); between.ID == "" || got != between.ID {
+		t.Errorf("it follows %s, want %s", got, between.ID)
 	}
 }

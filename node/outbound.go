@@ -34,7 +34,7 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err != nil {
 		return Sent{}, err
 	}
-	if err := n.prepare(ctx, id, &m, priority); err != nil {
+	if err := n.prepare(&m); err != nil {
 		return Sent{}, err
 	}
 	p, payload, err := n.encode(&m, priority)
@@ -51,10 +51,16 @@ func (n *Node) Send(ctx context.Context, groupID string, m message.Message, prio
 	if err := n.fits(id, m.Content, priority); err != nil {
 		return Sent{}, err
 	}
+	if _, ok := m.Content.(*message.Decision); ok {
+		if payload, err = n.following(ctx, id, &m, priority); err != nil {
+			return Sent{}, err
+		}
+	}
 	e, err := n.sendContent(ctx, id, m.Content, payload, p)
 	if err != nil {
 		return Sent{}, err
 	}
+	n.declared(ctx, m.Content)
 	sent := sentOf(e, m.Sent)
 	if n.open != nil {
 		sent.Nobody = n.unheld(id, m)
