@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"tocsin/crypto/group"
+	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
 )
@@ -37,8 +38,8 @@ func (n *Node) fits(id group.ID, content message.Content, priority string) error
 }
 
 // Acknowledge tells the members of its group that this reader has taken note of a
-// message: a receipt of the reader's own press, at the message's priority. id is
-// the entry's, in hexadecimal. Errors: [ErrLocked], [ErrNotFound], [ErrInvalid].
+// message: a receipt of the reader's own press, at the message's priority, but urgent for what is stat: what calls a locked device is to be
+// somebody's call, and not each answer to it. id is the entry's, in hexadecimal. Errors: [ErrLocked], [ErrNotFound], [ErrInvalid].
 func (n *Node) Acknowledge(ctx context.Context, id string) (Sent, error) {
 	it, err := n.message(id)
 	if err != nil {
@@ -51,7 +52,11 @@ func (n *Node) Acknowledge(ctx context.Context, id string) (Sent, error) {
 		return Sent{}, invalid("a message to everybody is not acknowledged; answer its author in a conversation")
 	}
 	receipt := message.NewReceipt(message.Acknowledged, []message.EntryID{message.EntryID(it.ID)}, n.cfg.Clock.Now())
-	return n.Send(ctx, hex.EncodeToString(it.Group[:]), receipt, it.Priority)
+	priority := it.Priority
+	if priority == ledger.Stat.String() {
+		priority = ledger.Urgent.String()
+	}
+	return n.Send(ctx, hex.EncodeToString(it.Group[:]), receipt, priority)
 }
 
 // message finds a shown message by its entry id.

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
 )
@@ -60,8 +61,11 @@ func TestEscalationInTwoPartitions(t *testing.T) {
 		eventually(t, "each half escalates by itself", sounds(n, 2))
 	}
 	check(t, c.SetOnline(true))
-	_, err := c.Acknowledge(t.Context(), alert.ID)
+	ack, err := c.Acknowledge(t.Context(), alert.ID)
 	check(t, err)
+	if e, err := c.logs.Entry(t.Context(), c.selfLog(), ack.Seq); err != nil || e.Header.Priority != ledger.Urgent { // or it would call every locked device
+		t.Errorf("the acknowledgement left as %v, %v", e.Header.Priority, err)
+	}
 	for _, n := range []*Node{a, b, c} {
 		eventually(t, "one acknowledged alert", func() bool {
 			alerts := boardOf(t, n, g).Alerts

@@ -2,6 +2,7 @@ package node
 
 import (
 	"sync/atomic"
+	"time"
 
 	"tocsin/ledger"
 )
@@ -31,8 +32,15 @@ func (k *knocks) waiting() int {
 	return int(k.stat.Load())
 }
 
+// knockAge is how old an entry may be, by its own time, to call for an unlock: what nobody has taken note of escalates, which is said anew,
+// and what comes on a stick days later calls nobody from the ward. Clocks that differ by less do no harm.
+const knockAge = time.Hour
+
 // knock takes note of an entry that was appended.
 func (n *Node) knock(h *ledger.Header) {
+	if n.cfg.Clock.Now().Sub(time.UnixMilli(int64(h.HLC>>16))) > knockAge {
+		return
+	}
 	if h.Priority != ledger.Stat || h.Kind != ledger.KindData || n.knocks.awake.Load() || h.Author == n.selfLog().Author {
 		return
 	}

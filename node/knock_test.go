@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"tocsin/ledger"
 	"tocsin/node/message"
 )
 
@@ -38,6 +39,12 @@ func TestKnockWhileLocked(t *testing.T) {
 			t.Errorf("the event says too much: %+v", e)
 		}
 		break
+	}
+	// What was said two hours ago, and comes now, does not call.
+	sent := time.Now().Add(-2 * time.Hour).UnixMilli()
+	b.knock(&ledger.Header{Kind: ledger.KindData, Priority: ledger.Stat, HLC: uint64(sent) << 16})
+	if n := b.Status().StatWaiting; n != 1 {
+		t.Errorf("one message calls, %d wait", n)
 	}
 	check(t, b.Unlock(t.Context(), []byte(passphrase)))
 	if n := b.Status().StatWaiting; n != 0 {
