@@ -422,7 +422,8 @@ const (
 	EndAll     End = 0 // all of it was sent
 	EndShort   End = 1 // not all of it is held there
 	EndLater   End = 2 // the session is full: the next one goes on
-	endHighest     = EndLater
+	EndBusy    End = 3 // bodies of this log are to be asked for again in a moment; others can be asked for now
+	endHighest     = EndBusy
 )
 
 // MarshalDone encodes struct { uint16 number; uint8 end; }.

@@ -16,6 +16,10 @@ import (
 // session may. The next session goes on where it ended.
 var ErrSessionLimit = errors.New("mesh: the synchronisation session has reached its limit")
 
+// ErrNothingYet ends one that brought nothing although there is something: it is to be had in
+// a moment. The next session follows soon, and after a wait that doubles while it is so.
+var ErrNothingYet = fmt.Errorf("%w without anything having come", ErrSessionLimit)
+
 // refusedError says that the other side of a session broke the rules.
 type refusedError struct {
 	reason string

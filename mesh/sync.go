@@ -233,6 +233,9 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 	switch {
 	case e.err == nil:
 		n.retry, n.fails = 0, 0
+	case errors.Is(e.err, ErrNothingYet):
+		n.retry = min(max(2*n.retry, syncRetryMin), s.interval)
+		next = jitter(n.retry)
 	case e.moved && !errors.As(e.err, new(*refusedError)):
 		// It was going well and was cut off, by a limit or by the network: go on.
 		n.retry, n.fails = 0, 0

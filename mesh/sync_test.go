@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -241,6 +242,12 @@ func TestSyncRetries(t *testing.T) {
 	s.ended(n, syncEvent{peer: "p", err: ErrSessionLimit, moved: true})
 	if d, _ := s.pulls.next(); n.retry != 0 || d > syncRetryMin {
 		t.Errorf("after progress: retry %v, next in %v", n.retry, d)
+	}
+	for want := syncRetryMin; want <= 16*syncRetryMin; want *= 2 {
+		s.ended(n, syncEvent{peer: "p", err: fmt.Errorf("node: %w", ErrNothingYet), moved: true})
+		if d, _ := s.pulls.next(); n.retry != want || n.fails != 0 || d < want*3/4 || d > want*5/4 {
+			t.Errorf("nothing to be had yet: retry %v, next in %v, not %v", n.retry, d, want)
+		}
 	}
 	n.again = true
 	s.ended(n, syncEvent{peer: "p"})

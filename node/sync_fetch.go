@@ -23,10 +23,14 @@ func (p *puller) ask(r ledger.Request) error {
 func (p *puller) fetch(ctx context.Context, requests []ledger.Request) error {
 	for len(requests) > 0 || len(p.wants) > 0 {
 		for len(requests) > 0 && len(p.wants) < maxWants && !p.later {
-			if err := p.ask(requests[0]); err != nil {
+			r := requests[0]
+			requests = requests[1:]
+			if r.Piece == ledger.PieceBody && r.Class >= ledger.ClassRoutine && p.busy[r.Log] {
+				continue // it would be put off like the range before
+			}
+			if err := p.ask(r); err != nil {
 				return err
 			}
-			requests = requests[1:]
 		}
 		if len(p.wants) == 0 {
 			break
@@ -117,7 +121,12 @@ func (p *puller) done(payload []byte) error {
 		return ledger.Breach(ledger.BrokenRange, "the end of a range that was not asked for")
 	}
 	delete(p.wants, number)
-	p.later = p.later || end == ledger.EndLater
+	switch end {
+	case ledger.EndLater:
+		p.later = true
+	case ledger.EndBusy:
+		p.busy[w.Log], p.skipped = true, true
+	}
 	if w.Got() == 0 && w.Piece&ledger.PieceHeader != 0 && end != ledger.EndLater {
 		if p.empty++; p.empty > maxEmpty {
 			return ledger.Breach(ledger.BrokenFrontier, "%d claims of it were empty", p.empty)

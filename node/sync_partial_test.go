@@ -60,6 +60,52 @@ func TestSyncPartialLog(t *testing.T) {
 	sameLogs(t, a, b)
 }
 
+// TestSyncGoesOnBesideABusyLog: bodies of a log that the other side is at are put off alone; those
+// of other logs come in the same session, and what was put off is asked for once, not range by range.
+func TestSyncGoesOnBesideABusyLog(t *testing.T) {
+	t.Parallel()
+	clock := stillClock{SystemClock(), time.Now()}
+	w := newWorld(t)
+	start := func(name, org string) *Node {
+		return w.enrol(name, org).start(t, alone, func(cfg *Config) { cfg.Clock = clock })
+	}
+	a, b, c := start("Amal", orgHospital), start("Ben", orgAmbulance), start("Chidi", orgHospital)
+	gb, gc := makeGroup(t, b), makeGroup(t, c)
+	for i := range maxWants { // each a range of its own, because others stand between
+		say(t, b, gb, fmt.Sprint("b ", i))
+		say(t, c, gc, fmt.Sprint("c ", i))
+	}
+	synced(t, b, c)
+	fetching := &puller{n: b}
+	b.sync.claim(fetching, b.self, b.cfg.Clock.Now())
+	lacks := func(id ledger.LogID) (n uint64) {
+		a.sync.bodies(func(x *ledger.Absence) {
+			for _, r := range x.Of(id) {
+				n += r.To - r.From
+			}
+		})
+		return n
+	}
+	_, pull, serve := meet(t, a, b, nil)
+	check(t, serve)
+	if !errors.Is(pull, mesh.ErrSessionLimit) || errors.Is(pull, mesh.ErrNothingYet) {
+		t.Errorf("a session that brought something and left something ended with %v", pull)
+	}
+	if n := lacks(c.self); n != 0 {
+		t.Errorf("%d bodies of a log that nobody is at are lacking", n)
+	}
+	if lacks(b.self) == 0 {
+		t.Fatal("nothing was put off")
+	}
+	if _, pull, _ = meet(t, a, b, nil); !errors.Is(pull, mesh.ErrNothingYet) {
+		t.Errorf("a session that could bring nothing ended with %v", pull)
+	}
+	b.sync.release(fetching)
+	synced(t, a, b)
+	synced(t, b, a)
+	sameLogs(t, a, b)
+}
+
 // stillClock shows one moment for ever; its waits pass as ever.
 type stillClock struct {
 	Clock

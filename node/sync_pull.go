@@ -40,6 +40,10 @@ type puller struct {
 	filled   int  // bodies that came
 	later    bool // the other side ended ranges because the session is full
 	more     bool // bodies are left that this session did not plan for
+	// skipped: something was left, because the other side or another session of ours is at
+	// its log; busy are the logs of which the other side said so.
+	skipped bool
+	busy    map[ledger.LogID]bool
 
 	gap   *collected // headers of a proved range that are gathered; nil while there is none
 	batch []item     // what came and is not stored yet, in order
@@ -55,7 +59,8 @@ type item struct {
 }
 
 func (n *Node) pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error {
-	p := &puller{n: n, from: from, s: s, inflow: ledger.NewInflow(), wants: make(map[uint16]*ledger.Expected)}
+	p := &puller{n: n, from: from, s: s, inflow: ledger.NewInflow(), wants: make(map[uint16]*ledger.Expected),
+		busy: make(map[ledger.LogID]bool)}
 	defer n.sync.release(p)
 	err := p.run(ctx)
 	if err != nil {
@@ -116,7 +121,10 @@ func (p *puller) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if p.later || p.more && p.filled > 0 {
+	switch moved := p.appended+p.filled > 0; {
+	case (p.later || p.skipped) && !moved:
+		return mesh.ErrNothingYet
+	case p.later || p.skipped || p.more && p.filled > 0:
 		return mesh.ErrSessionLimit
 	}
 	return nil
@@ -292,7 +300,7 @@ func (p *puller) bodies(ctx context.Context) error {
 	if err := p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now())); err != nil {
 		return err
 	}
-	if p.filled == 0 && !p.more && !p.later && !held && !skipped {
+	if p.filled == 0 && !p.more && !p.later && !held && !skipped && !p.skipped {
 		p.n.sync.askedInVain(p.from, p.n.cfg.Clock.Now())
 	}
 	return nil

@@ -51,7 +51,7 @@ type job struct {
 	ready []ledger.Item // read ahead, in order; owned by send
 	read  bool          // everything was read
 	short bool          // not all of it is held
-	later bool          // it is to be asked for again in a moment
+	busy  bool          // it is to be asked for again in a moment
 }
 
 func (n *Node) serve(ctx context.Context, to peer.ID, s mesh.SyncStream) error {
@@ -275,8 +275,10 @@ func (v *server) end(j *job) error {
 	v.mu.Unlock()
 	end := ledger.EndAll
 	switch {
-	case v.full() || j.later:
+	case v.full():
 		end = ledger.EndLater
+	case j.busy:
+		end = ledger.EndBusy
 	case j.short:
 		end = ledger.EndShort
 	}
@@ -353,9 +355,9 @@ func (v *server) readRising(ctx context.Context, j *job) error {
 // out.
 func (v *server) readFalling(ctx context.Context, j *job) error {
 	if j.Class >= ledger.ClassRoutine && v.n.sync.fetching(j.Log, v.n.cfg.Clock.Now()) {
-		// The client knows no more of the log than we do, whose end we do not know yet:
-		// what is urgent may be there.
-		j.read, j.later = true, true
+		// We do not know the end of the log yet, and it may be that the client does not: what
+		// is urgent may be there.
+		j.read, j.busy = true, true
 		return nil
 	}
 	head, _ := v.n.logs.Head(j.Log)
