@@ -156,7 +156,7 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 			n.events.publish(Event{Type: EventPeople})
 		}
 		n.arrived(e)
-		n.knock(&e.Header)
+		n.knock(e)
 		return mesh.Accept
 	case ledger.Filled, ledger.Restored:
 		n.arrived(e)
@@ -169,6 +169,9 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 		n.count(func(m *Metrics) { m.Known++ })
 	case ledger.Penned:
 		n.count(func(m *Metrics) { m.Penned++ })
+		if n.people.Known(e.Header.Author) {
+			n.knock(e)
+		}
 	case ledger.Forked:
 		n.count(func(m *Metrics) { m.Forked++ })
 		n.due.ring() // it may be our own log that was cloned

@@ -42,12 +42,60 @@ func TestKnockWhileLocked(t *testing.T) {
 	}
 	// What was said two hours ago, and comes now, does not call.
 	sent := time.Now().Add(-2 * time.Hour).UnixMilli()
-	b.knock(&ledger.Header{Kind: ledger.KindData, Priority: ledger.Stat, HLC: uint64(sent) << 16})
+	b.knock(&ledger.Entry{Header: ledger.Header{Kind: ledger.KindData, Priority: ledger.Stat, HLC: uint64(sent) << 16}})
 	if n := b.Status().StatWaiting; n != 1 {
 		t.Errorf("one message calls, %d wait", n)
 	}
 	check(t, b.Unlock(t.Context(), []byte(passphrase)))
 	if n := b.Status().StatWaiting; n != 0 {
 		t.Errorf("unlocked, %d wait", n)
+	}
+}
+
+// TestKnockAheadOfAGap: what is stat calls at once, whatever of its author is still on
+// the way, and once only, however often it comes; a stranger's does not.
+func TestKnockAheadOfAGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t)
+	stranger := newWorld(t).enrol("Mallory", orgHospital).start(t)
+	last := func(n *Node) (frames [][]byte) {
+		_, err := n.Send(t.Context(), makeGroup(t, n), message.NewText("fire", time.Time{}), "stat")
+		check(t, err)
+		head, _ := n.logs.Head(n.self)
+		for seq := range head.Next {
+			e, err := n.logs.Entry(t.Context(), n.self, seq)
+			check(t, err)
+			frames = append(frames, e.Frame())
+		}
+		return frames
+	}
+	of := func(frames [][]byte) (stat int) {
+		for i, f := range frames {
+			if e, err := ledger.ParseFrame(f); err == nil && e.Header.Priority == ledger.Stat && e.Header.Kind == ledger.KindData {
+				stat = i
+			}
+		}
+		return stat
+	}
+	check(t, a.Lock())
+	theirs := last(b)
+	at := of(theirs)
+	a.accept(t.Context(), theirs[:at-1]...)
+	foreign := last(stranger)
+	a.accept(t.Context(), foreign[of(foreign)])
+	if n := a.Status().StatWaiting; n != 0 {
+		t.Fatalf("%d wait for what a stranger said", n)
+	}
+	for range 2 {
+		a.accept(t.Context(), theirs[at])
+	}
+	if n := a.Status().StatWaiting; n != 1 {
+		t.Errorf("one entry came early, and twice: %d wait", n)
+	}
+	a.accept(t.Context(), theirs...)
+	if n := a.Status().StatWaiting; n != 1 {
+		t.Errorf("and in order: %d wait", n)
 	}
 }
