@@ -320,7 +320,7 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved, quiet bool, err er
 		s.pace(p).session(ses.measured())
 	}
 	if err != nil {
-		if !errors.Is(err, errYielded) {
+		if !errors.Is(err, errYielded) && !errors.Is(err, ErrNothingYet) {
 			s.counts.pullsFailed.Add(1)
 		}
 		s.log.Debug("pull ended early", "error", err)

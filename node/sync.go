@@ -78,8 +78,9 @@ type syncing struct {
 }
 
 type claim struct {
-	by *puller
-	at time.Time
+	by    *puller
+	begun time.Time
+	at    time.Time // when it was claimed last
 }
 
 // vain is what was absent when a neighbour had nothing of it, and when that was.
@@ -103,21 +104,21 @@ func (s *syncing) claim(p *puller, id ledger.LogID, now time.Time) bool {
 	if s.claimed(p, id, now) {
 		return false
 	}
-	s.claims[id] = claim{p, now}
+	c := s.claims[id]
+	if c.by != p {
+		c = claim{by: p, begun: now}
+	}
+	c.at = now
+	s.claims[id] = c
 	return true
 }
 
-// fetching reports whether any session has begun to fetch headers of a log just now.
-func (s *syncing) fetching(id ledger.LogID, now time.Time) bool {
+// fetching reports whether another session than p has begun to fetch headers of a log just
+// now.
+func (s *syncing) fetching(p *puller, id ledger.LogID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun(nil, id, now)
-}
-
-// begun reports whether another session than p has begun to fetch a log just now. s.mu
-// is held.
-func (s *syncing) begun(p *puller, id ledger.LogID, now time.Time) bool {
-	return s.claimed(p, id, now) && now.Sub(s.claims[id].at) < headersTime
+	return s.claimed(p, id, now) && now.Sub(s.claims[id].begun) < headersTime
 }
 
 // claimed reports whether another session than p fetches a log now. s.mu is held.

@@ -46,11 +46,31 @@ func TestSyncPartialLog(t *testing.T) {
 	}
 	b.sync.release(fetching)
 
-	// a does.
+	// a does. The body of what it knows to be urgent is fetched all the same, and the session is
+	// to be resumed.
+	_, err = b.Send(t.Context(), g, message.NewText("another", time.Time{}), "stat")
+	check(t, err)
+	head, _ := b.logs.Head(id)
+	check(t, b.logs.Entries(t.Context(), id, 0, head.Next, func(e *ledger.Entry) error {
+		a.acceptHeaders(t.Context(), e.HeaderFrame())
+		return nil
+	}))
 	fetching = &puller{n: a}
 	a.sync.claim(fetching, id, a.cfg.Clock.Now())
-	if bodies = synced(t, a, b).bodies(t); bodies != [ledger.Classes]int{} {
+	c, pull, serve = meet(t, a, b, nil)
+	check(t, serve)
+	if bodies = c.bodies(t); bodies[ledger.ClassUrgent] != 1 || bodies[ledger.ClassRoutine] != 0 {
 		t.Errorf("bodies by class while another session fetches headers: %v", bodies)
+	}
+	if !errors.Is(pull, mesh.ErrSessionLimit) || errors.Is(pull, mesh.ErrNothingYet) {
+		t.Errorf("the session ended with %v", pull)
+	}
+	if c, pull, _ = meet(t, a, b, nil); c.bodies(t) != [ledger.Classes]int{} || !errors.Is(pull, mesh.ErrNothingYet) {
+		t.Errorf("a session that had to leave everything: %v, bodies by class %v", pull, c.bodies(t))
+	}
+	say(t, b, g, "one more") // its header, too, is for the session that holds the log
+	if _, pull, _ = meet(t, a, b, nil); !errors.Is(pull, mesh.ErrNothingYet) {
+		t.Errorf("a session that had to leave headers: %v", pull)
 	}
 	a.sync.release(fetching)
 	if bodies = synced(t, a, b).bodies(t); bodies[ledger.ClassRoutine] < 2*headersFirst {

@@ -110,8 +110,9 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.lost(ctx); err != nil {
 		return err
 	}
-	// Where both lack the same bodies neither can help, unless headers came.
-	if p.appended > 0 || len(scopes) == 3 && !answers[2].Equal && n.sync.worthAsking(p.from, n.cfg.Clock.Now()) {
+	// Where both lack the same bodies neither can help, unless headers came, here or to
+	// another session.
+	if p.appended > 0 || (len(scopes) == 2 || !answers[2].Equal) && n.sync.worthAsking(p.from, n.cfg.Clock.Now()) {
 		if err := p.bodies(ctx); err != nil {
 			return err
 		}
@@ -203,6 +204,7 @@ func (p *puller) headers(ctx context.Context, theirs []ledger.Mark) error {
 			return err
 		}
 		if p.later || p.appended == before && (pass > 0 || !skipped) {
+			p.skipped = skipped // they may come to nothing there
 			return p.branches(ctx, theirs)
 		}
 	}
@@ -266,15 +268,8 @@ const maxPlan = 8192
 // bodies fetches absent bodies, the most urgent and newest first.
 func (p *puller) bodies(ctx context.Context) error {
 	var ranges []ledger.Want
-	skipped, now := false, p.n.cfg.Clock.Now()
 	p.n.sync.bodies(func(a *ledger.Absence) {
 		for _, id := range a.All() {
-			// While another session begins to fetch the headers of a log, those that are here are
-			// its oldest: what is urgent may be among the rest.
-			if p.n.sync.begun(p, id, now) {
-				skipped = true
-				continue
-			}
 			ranges = append(ranges, a.Of(id)...)
 		}
 	})
@@ -288,7 +283,7 @@ func (p *puller) bodies(ctx context.Context) error {
 			p.n.log.Error("absent bodies cannot be looked up", "log", w.Log, "err", err)
 			continue
 		}
-		absent = append(absent, found...)
+		absent = append(absent, p.notBegun(w.Log, found)...)
 	}
 	held := false
 	if p.n.Thrifty() {
@@ -300,10 +295,22 @@ func (p *puller) bodies(ctx context.Context) error {
 	if err := p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now())); err != nil {
 		return err
 	}
-	if p.filled == 0 && !p.more && !p.later && !held && !skipped && !p.skipped {
+	if p.filled == 0 && !p.more && !p.later && !held && !p.skipped {
 		p.n.sync.askedInVain(p.from, p.n.cfg.Clock.Now())
 	}
 	return nil
+}
+
+// notBegun leaves out what is routine while another session begins to fetch the headers of
+// the log: those that are here are its oldest, and what is urgent may be among the rest.
+func (p *puller) notBegun(id ledger.LogID, absent []*ledger.Entry) []*ledger.Entry {
+	now := p.n.cfg.Clock.Now()
+	if !p.n.sync.fetching(p, id, now) {
+		return absent
+	}
+	urgent := slices.DeleteFunc(absent, func(e *ledger.Entry) bool { return ledger.ClassOf(&e.Header, now) >= ledger.ClassRoutine })
+	p.skipped = p.skipped || len(urgent) < len(absent)
+	return urgent
 }
 
 // absent returns the entries of a range whose bodies are absent still, and takes

@@ -354,7 +354,7 @@ func (v *server) readRising(ctx context.Context, j *job) error {
 // readFalling reads bodies from the highest place down; absent ones are left
 // out.
 func (v *server) readFalling(ctx context.Context, j *job) error {
-	if j.Class >= ledger.ClassRoutine && v.n.sync.fetching(j.Log, v.n.cfg.Clock.Now()) {
+	if j.Class >= ledger.ClassRoutine && v.n.sync.fetching(nil, j.Log, v.n.cfg.Clock.Now()) {
 		// We do not know the end of the log yet, and it may be that the client does not: what
 		// is urgent may be there.
 		j.read, j.busy = true, true
