@@ -53,6 +53,8 @@ const (
 	// vainTime is how long a neighbour that had no body we lack is not asked for
 	// the same ones.
 	vainTime = 10 * time.Minute
+	// maxEmptyClaims bounds the claims remembered that brought nothing.
+	maxEmptyClaims = 1 << 14
 	// maxRations bounds the neighbours remembered for what they were sent.
 	maxRations = 512
 	// absentScan is how many entries one session looks through for bodies that
@@ -70,6 +72,7 @@ type syncing struct {
 	rations map[peer.ID]*ledger.Ration // of those we serve
 	absent  *ledger.Absence            // bodies to fetch
 	vain    map[peer.ID]vain           // neighbours who had none of them
+	empty   map[emptyClaim]time.Time   // claims that brought nothing, and when they ended
 
 	scanMu  sync.Mutex
 	scanLog ledger.LogID // guarded by scanMu, with the next two: how far scanAbsent is
@@ -89,20 +92,31 @@ type vain struct {
 	at   time.Time
 }
 
+// emptyClaim names a log and the neighbour that was to bring it.
+type emptyClaim struct {
+	from peer.ID
+	log  ledger.LogID
+}
+
 func newSyncing() *syncing {
 	return &syncing{
 		claims: make(map[ledger.LogID]claim), rations: make(map[peer.ID]*ledger.Ration),
 		absent: ledger.NewAbsence(), vain: make(map[peer.ID]vain),
+		empty: make(map[emptyClaim]time.Time),
 	}
 }
 
 // claim reports whether p may fetch a log now: no other session does, or the
-// one that does has taken its time.
+// one that does has taken its time. Where the neighbour of p brought nothing of the log when
+// it was claimed last, p may fetch it and keeps nobody else from it.
 func (s *syncing) claim(p *puller, id ledger.LogID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.claimed(p, id, now) {
 		return false
+	}
+	if at, ok := s.empty[emptyClaim{p.from, id}]; ok && now.Sub(at) < vainTime && !now.Before(at) {
+		return true
 	}
 	c := s.claims[id]
 	if c.by != p {
@@ -127,14 +141,30 @@ func (s *syncing) claimed(p *puller, id ledger.LogID, now time.Time) bool {
 	return taken && c.by != p && now.Sub(c.at) < claimTime && !now.Before(c.at)
 }
 
-// release gives back what p has claimed.
+// release gives back what p has claimed, and notes where that brought nothing.
 func (s *syncing) release(p *puller) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, c := range s.claims {
-		if c.by == p {
-			delete(s.claims, id)
+	for id, came := range p.came {
+		if came {
+			delete(s.empty, emptyClaim{p.from, id})
 		}
+	}
+	for id, c := range s.claims {
+		if c.by != p {
+			continue
+		}
+		delete(s.claims, id)
+		if came, asked := p.came[id]; !asked || came {
+			continue
+		}
+		for other := range s.empty {
+			if len(s.empty) < maxEmptyClaims {
+				break
+			}
+			delete(s.empty, other)
+		}
+		s.empty[emptyClaim{p.from, id}] = p.n.cfg.Clock.Now()
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 )
 
 func (p *puller) ask(r ledger.Request) error {
+	if p.came != nil && r.Piece&ledger.PieceHeader != 0 {
+		p.came[r.Log] = p.came[r.Log]
+	}
 	p.wants[p.number] = ledger.Expect(r)
 	err := p.s.Send(mesh.Frame{Type: frameWant, Class: uint8(r.Class), Payload: ledger.MarshalWant(p.number, r)})
 	p.number++
@@ -55,6 +58,9 @@ func (p *puller) take(ctx context.Context, f mesh.Frame) error {
 		}
 		if err := it.check(); err != nil {
 			return err
+		}
+		if p.items++; p.came != nil && it.want.Piece&ledger.PieceHeader != 0 {
+			p.came[it.want.Log] = true
 		}
 		p.batch, p.bytes = append(p.batch, it), p.bytes+it.size
 		if len(p.batch) >= pullBatch || p.bytes >= pullBatchBytes {
@@ -110,7 +116,8 @@ func (i *item) check() error {
 }
 
 // done ends a range. A range of which nothing came although it was claimed is
-// remembered; one or two may have been lost there, many are lies.
+// remembered; one or two may have been lost there, many are lies. A session that is full has
+// brought something.
 func (p *puller) done(payload []byte) error {
 	number, end, err := ledger.ParseDone(payload)
 	if err != nil {
@@ -127,7 +134,7 @@ func (p *puller) done(payload []byte) error {
 	case ledger.EndBusy:
 		p.busy[w.Log], p.skipped = true, true
 	}
-	if w.Got() == 0 && w.Piece&ledger.PieceHeader != 0 && end != ledger.EndLater {
+	if w.Got() == 0 && w.Piece&ledger.PieceHeader != 0 && (end != ledger.EndLater || p.items == 0) {
 		if p.empty++; p.empty > maxEmpty {
 			return ledger.Breach(ledger.BrokenFrontier, "%d claims of it were empty", p.empty)
 		}

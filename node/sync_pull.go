@@ -35,6 +35,7 @@ type puller struct {
 	number uint16
 	wants  map[uint16]*ledger.Expected
 	empty  int
+	items  int // that came
 
 	appended int  // entries that were new here
 	filled   int  // bodies that came
@@ -44,6 +45,9 @@ type puller struct {
 	// its log; busy are the logs of which the other side said so.
 	skipped bool
 	busy    map[ledger.LogID]bool
+	// came: of which logs entries were asked for, and whether any came; nil but while headers
+	// are fetched.
+	came map[ledger.LogID]bool
 
 	gap   *collected // headers of a proved range that are gathered; nil while there is none
 	batch []item     // what came and is not stored yet, in order
@@ -91,10 +95,12 @@ func (p *puller) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.came = make(map[ledger.LogID]bool)
 	if err := p.headers(ctx, headers); err != nil {
 		return err
 	}
 	n.sync.release(p) // all headers are here, so that anybody can tell what is urgent
+	p.came = nil
 	if err := p.evidence(ctx, headers); err != nil {
 		return err
 	}
@@ -110,6 +116,7 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.lost(ctx); err != nil {
 		return err
 	}
+	n.sync.release(p) // nobody may have what was lost: it holds up nothing
 	// Where both lack the same bodies neither can help, unless headers came, here or to
 	// another session.
 	if p.appended > 0 || (len(scopes) == 2 || !answers[2].Equal) && n.sync.worthAsking(p.from, n.cfg.Clock.Now()) {

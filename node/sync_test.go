@@ -399,41 +399,10 @@ func TestSyncEmptyClaims(t *testing.T) {
 	}
 	c, s := newWire()
 	wants := 0
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		answerer := ledger.NewAnswerer(liar)
-		for {
-			f, err := s.Receive()
-			if err != nil {
-				return
-			}
-			switch f.Type {
-			case frameRoots:
-				roots, err := ledger.ParseRoots(f.Payload)
-				if err != nil {
-					panic(err)
-				}
-				err = s.Send(mesh.Frame{Type: frameEqual, Payload: ledger.AnswerRoots(roots, func(ledger.Scope) *ledger.Tree { return liar })})
-				if err != nil {
-					return
-				}
-			case frameAsk:
-				if answerer.Answer(f.Payload, func(b []byte) error { return s.Send(mesh.Frame{Type: frameMarks, Payload: b}) }) != nil {
-					return
-				}
-			case frameWant:
-				wants++
-				number, _, err := ledger.ParseWant(f.Payload)
-				if err != nil {
-					panic(err)
-				}
-				if s.Send(mesh.Frame{Type: frameDone, Payload: ledger.MarshalDone(number, ledger.EndShort)}) != nil {
-					return
-				}
-			}
-		}
-	}()
+	done := lie(s, liar, func(number uint16) error {
+		wants++
+		return s.Send(mesh.Frame{Type: frameDone, Payload: ledger.MarshalDone(number, ledger.EndShort)})
+	})
 	err := a.Pull(t.Context(), b.mesh.ID(), c)
 	if ledger.Broken(err) != ledger.BrokenFrontier {
 		t.Fatalf("500 empty claims: %v", err)
@@ -444,6 +413,40 @@ func TestSyncEmptyClaims(t *testing.T) {
 		t.Errorf("%d ranges were asked of a liar", wants)
 	}
 	synced(t, a, b)
+}
+
+// lie serves what the marks of a tree say until the wire ends, with wanted called for each
+// range that is asked for; then the channel is closed.
+func lie(s *wire, tree *ledger.Tree, wanted func(number uint16) error) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		answerer := ledger.NewAnswerer(tree)
+		for {
+			f, err := s.Receive()
+			if err != nil {
+				return
+			}
+			switch f.Type {
+			case frameRoots:
+				var roots []ledger.ScopeRoot
+				if roots, err = ledger.ParseRoots(f.Payload); err == nil {
+					err = s.Send(mesh.Frame{Type: frameEqual, Payload: ledger.AnswerRoots(roots, func(ledger.Scope) *ledger.Tree { return tree })})
+				}
+			case frameAsk:
+				err = answerer.Answer(f.Payload, func(b []byte) error { return s.Send(mesh.Frame{Type: frameMarks, Payload: b}) })
+			case frameWant:
+				var number uint16
+				if number, _, err = ledger.ParseWant(f.Payload); err == nil {
+					err = wanted(number)
+				}
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return done
 }
 
 // TestSyncGreedyClients: who asks for too much, too often or for nothing that
