@@ -100,9 +100,10 @@ func (o *outbox) worst() *parcel {
 // is more than limit bytes. An urgent frame of the author has come: it goes first, and
 // cannot be read before what came ahead of it, which synchronisation brings in a
 // better order (headers, then urgent bodies, then the rest) unless gossip takes the
-// line. Parcels of several authors and of nobody stay.
+// line. Parcels of several authors and of nobody stay, and what the neighbour asked for:
+// that was promised, and gossipsub holds a broken promise against us.
 func (o *outbox) yield(author [32]byte, limit int) (out []*parcel) {
-	mine := func(p *parcel) bool { return p.Author == author && !p.control }
+	mine := func(p *parcel) bool { return p.Author == author && !p.control && !p.asked }
 	bytes := 0
 	for class := ClassUrgent + 1; class < classes; class++ {
 		for _, q := range o.queues[class] {

@@ -121,7 +121,8 @@ func (w *writer) overtake(p *parcel) {
 // author said later has passed over it, and counts what is written all the same. w.mu is
 // held.
 func (w *writer) left(p *parcel) bool {
-	if p.control || p.Class <= ClassUrgent || p.Author == ([32]byte{}) {
+	// What was asked for is a promise of ours, which gossipsub holds against us where we break it.
+	if p.control || p.asked || p.Class <= ClassUrgent || p.Author == ([32]byte{}) {
 		return false
 	}
 	seq, ok := w.post.passed.over(p.Label, w.post.clock.Now())

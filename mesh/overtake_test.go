@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
@@ -90,8 +91,8 @@ func TestOvertake(t *testing.T) {
 }
 
 // TestBacklogIsLeft: once an urgent frame of an author is known, little of what the
-// author had said before it is written to a neighbour, whether it waits, is handed on
-// or was asked for; the neighbour is nudged. What was said later, or by others, goes.
+// author had said before it is written to a neighbour, whether it waits or is handed
+// on; the neighbour is nudged. What was said later, or by others, goes.
 func TestBacklogIsLeft(t *testing.T) {
 	clock := &testClock{}
 	x := newOvertaking(t, clock)
@@ -129,6 +130,33 @@ func TestBacklogIsLeft(t *testing.T) {
 	defer x.mu.Unlock()
 	if uint64(x.owed) != left {
 		t.Errorf("owed %d times, left %d", x.owed, left)
+	}
+}
+
+// TestPromisesAreKept: what a neighbour asked for goes to it whatever passes over, when it
+// waits and when it comes; for gossipsub there counts each answer that does not come.
+func TestPromisesAreKept(t *testing.T) {
+	x := newOvertaking(t, &testClock{})
+	long := strings.Repeat("x", 1000)
+	answer := func(from int) {
+		rpc := publishing()
+		for i := range 20 {
+			rpc.Publish = append(rpc.Publish, publishing(fmt.Sprintf("routine A %d %s", from+i, long)).Publish...)
+		}
+		rpc.Control = &pb.ControlMessage{}
+		if _, err := x.w.Write(rpcBytes(t, rpc)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer(1)
+	poll(t, "a full window", func() bool { return x.s.written() >= windowMin })
+	x.said("urgent A 100")
+	answer(21)
+	x.s.drain(t, x.s.written()+x.queued("p"))
+	frames := x.s.frames(t)
+	routine := slices.DeleteFunc(slices.Clone(frames), func(f string) bool { return f[0] != 'r' })
+	if len(routine) != 40 || len(frames) != 41 {
+		t.Errorf("%d of 40 frames that were asked for were written", len(routine))
 	}
 }
 
