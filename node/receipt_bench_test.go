@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -106,10 +107,7 @@ func TestReceiptsTakeTheirShare(t *testing.T) {
 
 func BenchmarkReceiptBytes(b *testing.B) {
 	for _, members := range []int{10, 50, 200} {
-		for _, authors := range []int{10, members} {
-			if authors == members && members == 10 {
-				continue
-			}
+		for _, authors := range slices.Compact([]int{10, members}) {
 			b.Run(fmt.Sprintf("members=%d/authors=%d", members, authors), func(b *testing.B) {
 				for b.Loop() {
 					messages, receipts, entries := receiptTraffic(b, members, authors, 30)
