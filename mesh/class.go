@@ -30,9 +30,18 @@ type Label struct {
 	// zeros for nobody's.
 	Author [32]byte
 	// Seq is the place of the frame among those of its author, rising; 0 where that is
-	// not known.
-	Seq uint64
+	// not known. In each Life of the author it begins anew.
+	Seq  uint64
+	Life uint32
 }
+
+// speaker is who counts places.
+type speaker struct {
+	author [32]byte
+	life   uint32
+}
+
+func (l *Label) speaker() speaker { return speaker{l.Author, l.Life} }
 
 // labelOf asks Config.Classify; without it everything is routine.
 func (c *Config) labelOf(frame []byte) Label {

@@ -27,7 +27,7 @@ type passing struct {
 // most maxPassings authors each. The zero value is empty.
 type passings struct {
 	mu       sync.Mutex
-	now, old map[[32]byte]passing
+	now, old map[speaker]passing
 }
 
 // note remembers an urgent frame.
@@ -37,16 +37,16 @@ func (s *passings) note(l Label, at time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if before, ok := s.get(l.Author, at); ok && before.seq >= l.Seq {
+	if before, ok := s.get(l.speaker(), at); ok && before.seq >= l.Seq {
 		return
 	}
 	if len(s.now) >= maxPassings {
 		s.old, s.now = s.now, nil
 	}
 	if s.now == nil {
-		s.now = make(map[[32]byte]passing)
+		s.now = make(map[speaker]passing)
 	}
-	s.now[l.Author] = passing{l.Seq, at}
+	s.now[l.speaker()] = passing{l.Seq, at}
 }
 
 // over returns the place of the newest urgent frame of the author of l, where l was
@@ -54,15 +54,15 @@ func (s *passings) note(l Label, at time.Time) {
 func (s *passings) over(l Label, now time.Time) (seq uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p, ok := s.get(l.Author, now)
+	p, ok := s.get(l.speaker(), now)
 	return p.seq, ok && l.Seq < p.seq
 }
 
 // get returns what is remembered of an author. s.mu is held.
-func (s *passings) get(author [32]byte, now time.Time) (passing, bool) {
-	p, ok := s.now[author]
+func (s *passings) get(by speaker, now time.Time) (passing, bool) {
+	p, ok := s.now[by]
 	if !ok {
-		p, ok = s.old[author]
+		p, ok = s.old[by]
 	}
 	// Abs: a clock that was set back must not keep it for ever.
 	return p, ok && now.Sub(p.at).Abs() < passingTime
@@ -129,10 +129,10 @@ func (w *writer) left(p *parcel) bool {
 	if !ok {
 		return false
 	}
-	k := w.passed[p.Author]
+	k := w.passed[p.speaker()]
 	if k.seq != seq {
 		if len(w.passed) >= maxPassings || w.passed == nil {
-			w.passed = make(map[[32]byte]passedBytes)
+			w.passed = make(map[speaker]passedBytes)
 		}
 		k = passedBytes{seq: seq}
 	}
@@ -140,7 +140,7 @@ func (w *writer) left(p *parcel) bool {
 		return true
 	}
 	k.bytes += len(p.data)
-	w.passed[p.Author] = k
+	w.passed[p.speaker()] = k
 	return false
 }
 

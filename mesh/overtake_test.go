@@ -173,6 +173,13 @@ func TestPassings(t *testing.T) {
 			t.Errorf("place %d: %v", seq, ok)
 		}
 	}
+	if _, ok := s.over(Label{Author: author(1), Seq: 1, Life: 1}, at); ok {
+		t.Error("what an author says in a new life counts as said before what it said in the last")
+	}
+	s.note(Label{Author: author(1), Seq: 2, Life: 1}, at)
+	if seq, ok := s.over(Label{Author: author(1), Seq: 1, Life: 1}, at); !ok || seq != 2 {
+		t.Errorf("an urgent frame of a new life: %d %v", seq, ok)
+	}
 	for _, d := range []time.Duration{passingTime, -passingTime} {
 		if _, ok := s.over(Label{Author: author(1), Seq: 1}, at.Add(d)); ok {
 			t.Errorf("it is still remembered %v later", d)

@@ -154,7 +154,7 @@ type writer struct {
 	heldBytes int
 	window    window // what is under way
 	said      recent // urgent frames that were put into the box
-	passed    map[[32]byte]passedBytes
+	passed    map[speaker]passedBytes
 	err       error // the stream is broken or closed
 	urgent    chan struct{}
 	lazy      chan struct{}

@@ -75,9 +75,9 @@ func scanRPC(data []byte, label func(frame []byte) Label) *parcel {
 		p.ids = append(p.ids, frameID(sha256.Sum256(frame)))
 		l := label(frame)
 		if len(p.ids) == 1 {
-			p.Author, p.Seq = l.Author, l.Seq
+			p.Author, p.Seq, p.Life = l.Author, l.Seq, l.Life
 		} else if p.Author != l.Author {
-			p.Author, p.Seq = [32]byte{}, 0 // of several
+			p.Author, p.Seq, p.Life = [32]byte{}, 0, 0 // of several
 		}
 		if l.Class < p.Class || len(p.ids) == 1 {
 			p.Class, p.First = l.Class, l.First

@@ -20,7 +20,7 @@ func classify(frame []byte) mesh.Label {
 	if !ok {
 		return mesh.Label{Class: mesh.ClassBulk} // it will be refused
 	}
-	return mesh.Label{Class: uint8(g.Class()), First: g.Priority == ledger.Stat, Author: g.Author, Seq: g.Seq}
+	return mesh.Label{Class: uint8(g.Class()), First: g.Priority == ledger.Stat, Author: g.Author, Seq: g.Seq, Life: g.Log.Incarnation}
 }
 
 // hurry asks for a pull at once when an urgent entry came ahead of its

@@ -22,7 +22,7 @@ func TestClassify(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := classify(e.Frame())
-		if l.Class != mesh.ClassControl || l.Author != [32]byte(n.own.ID().Author) {
+		if l.Class != mesh.ClassControl || l.Author != [32]byte(n.own.ID().Author) || l.Seq != seq || l.Life != n.own.ID().Incarnation {
 			t.Errorf("entry %d of kind %v: %+v", seq, e.Header.Kind, l)
 		}
 	}
