@@ -12,7 +12,7 @@ import (
 // An urgent frame overtakes. gossipsub hands it on to the neighbours that are grafted in
 // the urgent topic, and a neighbour that is grafted in the routine topic only would hear
 // of it behind all that waits for it. So where routine frames wait for a neighbour, or
-// are under way to it, it is sent the urgent one too. And what its author had said before
+// a window of them is under way to it, it is sent the urgent one too. And what its author had said before
 // is left to synchronisation, but for a little: entries can be read in their order only,
 // so that in gossip the urgent one would be read last, while a pull brings headers first,
 // then what is urgent.
@@ -104,8 +104,7 @@ func (w *writer) overtake(p *parcel) {
 		return
 	}
 	w.passOver(p.Author)
-	late := w.heldBytes > 0 || w.box.waits(ClassRoutine) || w.window.under[laneOf(ClassRoutine)] > 0
-	if len(p.data) == 0 || !late || w.said.has(p.ids[0]) {
+	if len(p.data) == 0 || !w.late() || w.said.has(p.ids[0]) {
 		return
 	}
 	w.said.add(p.ids[0])
@@ -115,6 +114,18 @@ func (w *writer) overtake(p *parcel) {
 	if w.stow(&sent, limit) == nil {
 		ring(w.urgent)
 	}
+}
+
+// late reports whether a frame would come late to the neighbour behind routine ones: more
+// than a little waits, or a window of them is under way. Less is under way to nearly every
+// neighbour of a busy mesh, and would have each urgent frame sent to all by everybody.
+// w.mu is held.
+func (w *writer) late() bool {
+	waits := w.heldBytes
+	if w.box.waits(ClassRoutine) {
+		waits += w.box.bytes
+	}
+	return waits > passedOver || !w.window.open(ClassRoutine)
 }
 
 // left reports whether p is left to synchronisation, because an urgent frame that its

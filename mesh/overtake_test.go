@@ -61,6 +61,9 @@ func TestOvertake(t *testing.T) {
 	if n := x.queued("p"); n != 0 || x.s.written() != 0 {
 		t.Errorf("%d bytes wait and %d were written for a neighbour for which nothing waited", n, x.s.written())
 	}
+	say(t, x.w, "routine B 100")
+	poll(t, "the first", func() bool { return x.s.written() > 0 })
+	x.said("urgent A 1") // behind next to nothing
 	long := strings.Repeat("x", 1000)
 	bytes := 0
 	for i := range 30 {
@@ -85,7 +88,7 @@ func TestOvertake(t *testing.T) {
 	if at := slices.Index(frames, "urgent A 2"); at > windowMin/1000+2 {
 		t.Errorf("the urgent frame came as number %d", at)
 	}
-	if len(frames) != 32 || x.counts.stats().Dropped != [classes]uint64{} {
+	if len(frames) != 33 || x.counts.stats().Dropped != [classes]uint64{} {
 		t.Errorf("%d frames, dropped %v", len(frames), x.counts.stats().Dropped)
 	}
 }
