@@ -45,7 +45,7 @@ func (n *Node) drainOwn(b *batch, e *ledger.Entry) error {
 	if len(rec.payload) > 0 && rec.payload[0] == payloadHandover && !rec.flags.has(flagBroadcast) {
 		return nil // what was handed over is kept where it was first
 	}
-	if isReceipts(rec.payload) && !rec.flags.has(flagBroadcast) {
+	if rec.ofReceipts() {
 		return n.drainReceipts(b, e, rec)
 	}
 	return n.add(b, e, rec)

@@ -169,12 +169,9 @@ func (n *Node) loadCursor(key string, value []byte) error {
 	return nil
 }
 
-// loadMessages fills the inbox from the vault: first what was said, then the
-// receipts that name it by its place, then what this device has read.
-func (n *Node) loadMessages() error {
-	n.open.places = newPlaces()
-	var receipts []opened
-	err := n.cfg.Vault.Scan(prefixMessage, func(key string, value []byte) error {
+// scanOpened hands out what the vault keeps of opened entries under a prefix.
+func (n *Node) scanOpened(prefix string, each func(o opened) error) error {
+	return n.cfg.Vault.Scan(prefix, func(key string, value []byte) error {
 		log, seq, err := parseMessageKey(key)
 		if err != nil {
 			return err
@@ -183,15 +180,26 @@ func (n *Node) loadMessages() error {
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, key)
 		}
-		if isReceipts(rec.payload) && !rec.flags.has(flagBroadcast) {
-			receipts = append(receipts, opened{log: log, seq: seq, rec: rec})
+		return each(opened{log: log, seq: seq, rec: rec})
+	})
+}
+
+// loadMessages fills the inbox from the vault: first what was said, then the
+// receipts that name it by its place, then what this device has read.
+func (n *Node) loadMessages() error {
+	n.open.places = newPlaces()
+	var receipts []opened
+	err := n.scanOpened(prefixMessage, func(o opened) error {
+		if o.rec.ofReceipts() {
+			receipts = append(receipts, o)
 			return nil
 		}
-		msg, _, err := rec.message()
+		msg, _, err := o.rec.message()
 		if err != nil {
 			return nil // counted when it was opened; kept for the record
 		}
-		n.applyToInbox(opened{log, seq, rec, msg})
+		o.msg = msg
+		n.applyToInbox(o)
 		return nil
 	})
 	if err != nil {

@@ -202,7 +202,7 @@ func (n *Node) saysReceipts(log identity.LogID, seq uint64) bool {
 		return false
 	}
 	rec, err := parseOpenedRecord(raw)
-	return err == nil && isReceipts(rec.payload) && !rec.flags.has(flagBroadcast)
+	return err == nil && rec.ofReceipts()
 }
 
 // paperWanted reads ids of messages, which must be here.

@@ -424,17 +424,9 @@ func (n *Node) applyGathered() {
 // applyKept applies all receipts of a log that are kept.
 func (n *Node) applyKept(log identity.LogID) error {
 	var all []opened
-	err := n.cfg.Vault.Scan(fmt.Sprintf("%s%s/", prefixMessage, log), func(key string, value []byte) error {
-		_, seq, err := parseMessageKey(key)
-		if err != nil {
-			return err
-		}
-		rec, err := parseOpenedRecord(value)
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, key)
-		}
-		if isReceipts(rec.payload) && !rec.flags.has(flagBroadcast) {
-			all = append(all, opened{log: log, seq: seq, rec: rec})
+	err := n.scanOpened(fmt.Sprintf("%s%s/", prefixMessage, log), func(o opened) error {
+		if o.rec.ofReceipts() {
+			all = append(all, o)
 		}
 		return nil
 	})

@@ -163,6 +163,9 @@ func (f recordFlags) has(want recordFlags) bool { return f&want == want }
 
 const openedRecordVersion = 3
 
+// ofReceipts reports whether it holds receipts, which come in groups only.
+func (r *openedRecord) ofReceipts() bool { return isReceipts(r.payload) && !r.flags.has(flagBroadcast) }
+
 func (r *openedRecord) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(openedRecordVersion)
