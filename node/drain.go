@@ -228,7 +228,8 @@ func (n *Node) drainLeft(ctx context.Context, w *work) error {
 		w.allFilled = false
 		errs = append(errs, n.drainAbsent(ctx))
 	}
-	for key := range w.filled {
+	// In the order of their logs: the pages of an announce stand together there.
+	for _, key := range slices.SortedFunc(maps.Keys(w.filled), dueKey.compare) {
 		if n.open == nil || ctx.Err() != nil {
 			errs = append(errs, ctx.Err())
 			break

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"maps"
 	"sync"
 
@@ -51,6 +52,8 @@ type dueKey struct {
 	log identity.LogID
 	seq uint64
 }
+
+func (k dueKey) compare(o dueKey) int { return cmp.Or(k.log.Compare(o.log), cmp.Compare(k.seq, o.seq)) }
 
 const (
 	// maxRecentBytes bounds the entries held for the drain. A locked node fills it

@@ -142,6 +142,33 @@ func TestPartialsCrowdOut(t *testing.T) {
 	}
 }
 
+// Pages of many announces may come in any order, as bodies do after a long absence:
+// none is lost.
+func TestPagesInAnyOrder(t *testing.T) {
+	ds, id := meet(t, 2, start)
+	var all []*Announce
+	for range 60 {
+		all = append(all, ds[0].announce(id, start))
+	}
+	for _, state := range []bool{true, false} {
+		for i, a := range all {
+			page := a.Pages[0]
+			if state {
+				page = a.Pages[len(a.Pages)-1]
+			}
+			l, changes, err := ds[1].k.LearnEpoch(Place{Log: ds[0].log, Seq: uint64(i)}, [32]byte{}, page, start)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Complete == state {
+				t.Fatalf("announce %d, state %v: %+v", i, state, l)
+			}
+			ds[1].apply(changes)
+		}
+	}
+	ds[1].checkDisk()
+}
+
 // Once every wrap was tried in vain, the state that came before is let go.
 func TestForeignState(t *testing.T) {
 	ds, id := meet(t, 2, start)

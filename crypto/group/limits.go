@@ -106,9 +106,10 @@ const (
 	MaxHanded = 64
 
 	// MaxPartialsPerLog bounds the announces of one log of which some pages
-	// are missing. Pages of one announce stand together in a log, so one is
-	// the normal number.
-	MaxPartialsPerLog = 4
+	// are missing. Pages of one announce stand together in a log, but bodies come
+	// in any order: after a long absence each announce of a month may lack one. What
+	// is crowded out is lost for good, so it is two a day for as long as they are kept.
+	MaxPartialsPerLog = 70
 	// MaxWaitingPerLog bounds the announces of one log that are whole and wait: two
 	// a day for as long as they are kept.
 	MaxWaitingPerLog = 70
