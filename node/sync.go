@@ -62,7 +62,7 @@ const (
 	absentScan = 4096
 	// headersFirst is from how many missing entries on headers are fetched before
 	// bodies, so that what is urgent need not wait for what is long past.
-	headersFirst = 8
+	headersFirst = 64
 )
 
 // syncing is what sessions share.

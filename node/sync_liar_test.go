@@ -60,10 +60,15 @@ func TestSyncIdleClaims(t *testing.T) {
 	}()
 	<-asked
 	bodies := synced(t, a, b).bodies(t)
-	if bodies[ledger.ClassUrgent] == 0 || bodies[ledger.ClassRoutine] < 2*headersFirst {
+	if bodies[ledger.ClassUrgent] == 0 || bodies[ledger.ClassRoutine] < headersFirst {
 		t.Errorf("bodies by class from the honest neighbour: %v", bodies)
 	}
 	head, _ := a.logs.Head(b.self)
+	for seq := range head.Next { // the newest came whole
+		if e, err := a.logs.Entry(t.Context(), b.self, seq); err != nil || e.Absent {
+			t.Fatalf("entry %d has no body (%v)", seq, err)
+		}
+	}
 	if ours, _ := b.logs.Head(b.self); head.Next != ours.Next {
 		t.Errorf("%d of %d entries came", head.Next, ours.Next)
 	}
