@@ -121,16 +121,23 @@ func TestIncidentAloneChangesNoTrust(t *testing.T) {
 	}
 }
 
+// exercising makes two devices and an exercise that is declared on both.
+func exercising(t *testing.T) (a, b *Node, g string) {
+	t.Helper()
+	w := newWorld(t)
+	a = w.enrol("Amara Okafor", orgHospital).start(t)
+	b = w.enrol("Ben Carter", orgHospital).start(t, knows(a))
+	ready(t, 1, a, b)
+	g = makeIncident(t, a, b)
+	tell(t, a, g, &message.Incident{Name: "Flood", Mode: message.Exercise, State: message.IncidentDeclared}, "urgent")
+	eventually(t, "it is declared", func() bool { i := boardOf(t, b, g).Incident; return i != nil && i.Exercise() })
+	return a, b, g
+}
+
 // TestIncidentOutlivesWhoMadeIt: the incident stays what it was when its maker leaves the group to others.
 func TestIncidentOutlivesWhoMadeIt(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	a := w.enrol("Amara Okafor", orgHospital).start(t)
-	b := w.enrol("Ben Carter", orgHospital).start(t, knows(a))
-	ready(t, 1, a, b)
-	g := makeIncident(t, a, b)
-	tell(t, a, g, &message.Incident{Name: "Flood", Mode: message.Exercise, State: message.IncidentDeclared}, "urgent")
-	eventually(t, "it is declared", func() bool { i := boardOf(t, b, g).Incident; return i != nil && i.Exercise() })
+	a, b, g := exercising(t)
 	check(t, a.SetRole(t.Context(), g, "Ben Carter", "admin"))
 	check(t, a.LeaveGroup(t.Context(), g))
 	eventually(t, "the maker has left", func() bool {
@@ -350,13 +357,7 @@ func (m whileMeeting) Done() <-chan struct{} {
 // pressed the key: what came in between is not "not known to its device".
 func TestDecisionFollowsTheLast(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	a := w.enrol("Amara Okafor", orgHospital).start(t)
-	b := w.enrol("Ben Carter", orgHospital).start(t, knows(a))
-	ready(t, 1, a, b)
-	g := makeIncident(t, a, b)
-	tell(t, a, g, &message.Incident{Name: "Flood", Mode: message.Exercise, State: message.IncidentDeclared}, "urgent")
-	eventually(t, "it is declared", func() bool { return boardOf(t, b, g).Incident != nil })
+	a, b, g := exercising(t)
 	decision := func(by *Node, what string) *message.Decision {
 		return &message.Decision{Decision: what, Rationale: "The road is flooded", Options: []string{"Do nothing"}, At: time.Now(), Decider: message.PersonAddress(by.cred.Person.String())}
 	}
