@@ -24,10 +24,10 @@ func token(t testing.TB, n *Node) string {
 	return r.Token
 }
 
-// locked waits until n is.
-func locked(t testing.TB, n *Node) {
+// locked lets time pass until n has locked itself.
+func locked(t testing.TB, clock *testClock, n *Node) {
 	t.Helper()
-	eventually(t, "it is locked", func() bool { return n.Status().Locked })
+	clock.pass(t, "it is locked", 10*time.Second, func() bool { return n.Status().Locked })
 }
 
 func TestIdleDeviceLocksItself(t *testing.T) {
@@ -43,18 +43,15 @@ func TestIdleDeviceLocksItself(t *testing.T) {
 		a.Touch()
 	}
 	clock.step(defaultIdleLock + time.Second)
-	locked(t, a)
+	locked(t, &clock, a)
 	if s := a.Status(); !s.HasPIN || !s.PINReady || s.PINAttempts != 10 || s.IdleLockSeconds != 300 {
 		t.Errorf("status of an idle device: %+v", s)
 	}
 	check(t, a.UnlockPIN(t.Context(), []byte(testPIN)))
-	a.idle.last.Store(clock.Now().Add(time.Hour).UnixNano()) // the clock was set back by an hour
-	eventually(t, "it notices", func() bool {
-		clock.step(time.Minute)
-		return !time.Unix(0, a.idle.last.Load()).After(clock.Now())
-	})
+	a.idle.last.Store(clock.Now().Add(24 * time.Hour).UnixNano()) // the clock was set back by a day
+	clock.pass(t, "it notices", time.Minute, func() bool { return !time.Unix(0, a.idle.last.Load()).After(clock.Now()) })
 	clock.step(defaultIdleLock + time.Second)
-	locked(t, a)
+	locked(t, &clock, a)
 }
 
 func TestIdleLockCanBeOff(t *testing.T) {
@@ -87,10 +84,7 @@ func TestLeaseEndLocksAnIsolatedDevice(t *testing.T) {
 		t.Fatalf("a day before the end of the lease: %+v", s)
 	}
 	clock.step(25 * time.Hour)
-	eventually(t, "the lease ends", func() bool {
-		clock.step(time.Hour) // the loop may have begun to wait just as the clock was stepped
-		return a.Status().LeaseEnded
-	})
+	clock.pass(t, "the lease ends", time.Minute, func() bool { return a.Status().LeaseEnded })
 	if s := a.Status(); s.PINReady || s.HasPIN {
 		t.Errorf("the PIN can still be tried: %+v", s)
 	}

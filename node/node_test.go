@@ -273,10 +273,24 @@ func (c *testClock) ring() {
 	})
 }
 
-// step lets d pass at once.
+// step lets d pass at once. A loop may have read the clock before it and begin to
+// wait only after it: it waits d too long then, so that who waits for what a loop
+// does lets time [testClock.pass].
 func (c *testClock) step(d time.Duration) {
 	c.by.Add(int64(d))
 	c.ring()
+}
+
+// pass lets time go by, each at a time, until cond holds.
+func (c *testClock) pass(t testing.TB, what string, each time.Duration, cond func() bool) {
+	t.Helper()
+	eventually(t, what, func() bool {
+		if cond() {
+			return true
+		}
+		c.step(each)
+		return false
+	})
 }
 
 // TestLockedWhileWaitingForAnEpoch: a device may be locked while a send of its
