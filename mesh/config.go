@@ -87,6 +87,9 @@ type Unsafe struct {
 	NoAdmission bool
 	// NoSync starts no pull and sends no nudge. Others are still served.
 	NoSync bool
+	// NoConduct holds nothing against anybody: no neighbour is blamed, scored down or
+	// cut off for what it sends.
+	NoConduct bool
 }
 
 // Remembered is where a device was in an earlier run.

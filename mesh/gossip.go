@@ -203,6 +203,9 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 		// Its lines hold the start of every frame.
 		pubsub.WithRPCLogger(slog.New(slog.DiscardHandler)),
 	)
+	if cfg.Unsafe.NoConduct {
+		options = append(options, pardoned(g.names[:]))
+	}
 	ps, err := pubsub.NewGossipSub(ctx, gossipHost{Host: h, post: o}, append(options, cfg.GossipOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("mesh: gossip: %w", err)

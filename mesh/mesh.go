@@ -93,7 +93,8 @@ func New(ctx context.Context, cfg Config) (*Mesh, error) {
 	}
 	if cfg.Unsafe != (Unsafe{}) {
 		cfg.Logger.Warn("UNSAFE test hooks are on; this device must not be used for anything real",
-			"no_admission", cfg.Unsafe.NoAdmission, "no_sync", cfg.Unsafe.NoSync)
+			"no_admission", cfg.Unsafe.NoAdmission, "no_sync", cfg.Unsafe.NoSync,
+			"no_conduct", cfg.Unsafe.NoConduct)
 	}
 	m := &Mesh{log: cfg.Logger, clock: cfg.Clock, counts: newCounters(), change: cfg.PeerChange}
 	d, err := newDesk(&cfg, self, m.counts)

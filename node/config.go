@@ -112,6 +112,7 @@ type Unsafe struct {
 	NoSeal       bool // payloads leave in the clear
 	NoRules      bool // what does not fit what stands is sent all the same
 	NoEscalation bool // this device raises no step of an alert
+	NoConduct    bool // no neighbour is cut off for what it sends
 }
 
 const (

@@ -216,7 +216,7 @@ func (n *Node) startMesh() error {
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,
 		PeerChange:  func(peer.ID, bool) { n.events.publish(Event{Type: EventPeers}) },
 		HostOptions: n.cfg.HostOptions, SyncInterval: n.cfg.SyncInterval,
-		Unsafe: mesh.Unsafe{NoAdmission: n.cfg.Unsafe.NoAdmission, NoSync: n.cfg.Unsafe.NoSync},
+		Unsafe: mesh.Unsafe{NoAdmission: n.cfg.Unsafe.NoAdmission, NoSync: n.cfg.Unsafe.NoSync, NoConduct: n.cfg.Unsafe.NoConduct},
 	})
 	if err != nil {
 		return fmt.Errorf("node: joining the mesh: %w", err)
