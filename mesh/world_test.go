@@ -330,7 +330,7 @@ func (s *frameStore) awaitFrame(t testing.TB, frame string) {
 
 // patience is how long a test waits for what must happen. It is a bound for
 // failures, not a measure of speed.
-const patience = 60 * time.Second
+const patience = 4 * time.Minute
 
 // poll waits until ok holds, asking again and again. It is for what has no event.
 func poll(t testing.TB, what string, ok func() bool) {

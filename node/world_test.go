@@ -25,7 +25,7 @@ import (
 
 // patience is how long a test waits for something that must happen. It is a
 // bound on a hang, not a measure of speed.
-const patience = time.Minute
+const patience = 4 * time.Minute
 
 // world is a mesh of two organisations under one trust bundle, from which
 // tests enrol machines. All parts are real.

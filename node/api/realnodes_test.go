@@ -21,7 +21,7 @@ import (
 const machinePassphrase = "abacus bishop candle drawer engine falcon"
 
 // patience bounds how long a test waits for something that must happen; it is no measure of speed.
-const patience = 90 * time.Second
+const patience = 4 * time.Minute
 
 // machine is a real node with its API: real keys and credentials, a real mesh on loopback, logs in memory.
 type machine struct {
