@@ -99,7 +99,7 @@ func (a *app) root() *cobra.Command {
 		a.upCommand(), a.openCommand(), a.statusCommand(), a.peersCommand(), a.lowBandwidthCommand(), a.peopleCommand(),
 		a.groupsCommand(), a.sendCommand(), a.kindsCommand(), a.ackCommand(), a.boardCommand(), a.searchCommand(), a.calloutCommand(), a.taskCommand(),
 		a.alertCommand(), a.decisionCommand(), a.incidentCommand(), a.roleCommand(), a.cardsCommand(), a.timelineCommand(), a.attachCommand(), a.attachmentsCommand(),
-		a.broadcastCommand(), a.watchCommand(), a.eraseCommand(), a.logCommand(), a.bundleCommand(), a.verifyCommand(),
+		a.broadcastCommand(), a.watchCommand(), a.eraseCommand(), a.logCommand(), a.bundleCommand(), a.verifyCommand(), a.recordCommand(),
 		a.verifyPersonCommand(), a.sponsorCommand(), a.statementCommand(),
 		a.lockCommand(), a.unlockCommand(), a.pinCommand(), a.passphraseCommand(), a.keyrollCommand(), a.wipeCommand(), a.configCommand(), a.doctorCommand(),
 		a.guideCommand(), a.versionCommand(), a.completionCommand(),

@@ -85,7 +85,7 @@ func (c *config) check(s setting) error {
 
 // absolute fixes relative paths to the working directory.
 func (c *config) absolute() error {
-	for _, key := range []string{keyData, keyPassphrase, keyLogFile} {
+	for _, key := range append([]string{keyData, keyPassphrase, keyLogFile}, recordFiles()...) {
 		v := c.values[key]
 		if c.text(key) == "" {
 			if key == keyData {

@@ -70,7 +70,7 @@ func asFailure(err error) *failure {
 
 // packagePrefix is what errors of our packages begin with. It helps whoever
 // reads the source, and nobody who reads the message.
-const packagePrefix = `(^|: |\n)(?:identity|vault|group|ledger|badgerstore|mesh|node|api|message|inbox): `
+const packagePrefix = `(^|: |\n)(?:identity|vault|group|ledger|badgerstore|mesh|node|api|message|inbox|record): `
 
 func plainWords(err error) string {
 	return regexp.MustCompile(packagePrefix).ReplaceAllString(err.Error(), "$1")

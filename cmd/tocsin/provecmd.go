@@ -68,17 +68,26 @@ func (a *app) verifyCommand() *cobra.Command {
 	var trust string
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Check a proof that 'tocsin log prove' wrote",
+		Short: "Check a proof that 'tocsin log prove' wrote, or a whole incident that was exported",
 		Long: `Check a proof: the signatures, the place in the log, the witnesses and what the
 message says. It needs no node and no passphrase, only the mesh's authorities: those of
 this device, or the file that --trust names. Without Tocsin: 'tocsin guide
-verify-without-tocsin'.`,
-		Example: "  tocsin verify handover.tocsin-proof --trust trust.pem",
+verify-without-tocsin'.
+
+FILE may also be a whole incident in FHIR's JSON: as 'tocsin record export' wrote it, or as
+an endpoint returned it ('tocsin record fetch'). Every proof in it is checked, and every
+resource is held against what its author signed.`,
+		Example: "  tocsin verify handover.tocsin-proof --trust trust.pem\n  tocsin verify incident.json --trust trust.pem",
 		Args:    args(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			store, err := a.verifyingTrust(trust)
 			if err != nil {
 				return err
+			}
+			if whole, err := isPackage(args[0]); err != nil {
+				return err
+			} else if whole {
+				return a.verifyPackage(args[0], store)
 			}
 			file, err := a.readInput(args[0], "proof", maxProof)
 			if err != nil {

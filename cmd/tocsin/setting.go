@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -101,7 +102,7 @@ func settings() []setting {
 			fixed("info"), each(checkLevel)},
 		{keyLogFile, "log-file", "append the log to this `file` instead of standard error", textKind, upOnly,
 			fixed(), nil},
-	}, append(attachmentSettings(), carrySettings()...)...)
+	}, slices.Concat(attachmentSettings(), carrySettings(), recordSettings())...)
 }
 
 func fixed(items ...string) func(environment) ([]string, error) {

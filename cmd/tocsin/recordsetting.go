@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"tocsin/node/record"
+)
+
+// The settings of the medical record's endpoint.
+const (
+	keyRecordURL         = "record.url"
+	keyRecordToken       = "record.token_file"
+	keyRecordCA          = "record.ca"
+	keyRecordCertificate = "record.certificate"
+	keyRecordKey         = "record.key"
+)
+
+// recordTimeout bounds one request to the endpoint.
+const recordTimeout = 2 * time.Minute
+
+func recordSettings() []setting {
+	file := func(key, flag, usage string) setting {
+		return setting{key, flag, usage, textKind, upOnly, fixed(), nil}
+	}
+	return []setting{
+		{keyRecordURL, "record-url", "FHIR R4 `endpoint` of the medical record, such as https://record.nhs.example/fhir/R4", textKind, upOnly,
+			fixed(), each(checkRecordURL)},
+		file(keyRecordToken, "record-token-file", "`file` with the bearer token for the record, of mode 0600; it is read before each request"),
+		file(keyRecordCA, "record-ca", "`file` with the authorities to believe of the record's endpoint, in PEM; without it those of this machine"),
+		file(keyRecordCertificate, "record-certificate", "`file` with our certificate for the record, in PEM, where it asks for one"),
+		file(keyRecordKey, "record-key", "`file` with the key of that certificate, in PEM"),
+	}
+}
+
+// recordFiles are those of the settings that name a file.
+func recordFiles() []string {
+	return []string{keyRecordToken, keyRecordCA, keyRecordCertificate, keyRecordKey}
+}
+
+func checkRecordURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	if err := record.CheckURL(s); err != nil {
+		return fail(exitInput, "Write an address such as https://record.nhs.example/fhir/R4.", "%w", err)
+	}
+	return nil
+}
+
+// addRecordFlags gives a command that talks to the record by itself the flags of its endpoint.
+func (a *app) addRecordFlags(flags *pflag.FlagSet) {
+	for _, s := range recordSettings() {
+		flags.VarPF(a.flags[s.key], s.flag, "", s.usage)
+	}
+}
+
+// recordEndpoint is where the record is, and how it is reached.
+type recordEndpoint struct {
+	url   string
+	http  *http.Client
+	token func() (string, error) // nil for none
+}
+
+// recordEndpoint reads the settings of the endpoint.
+func (a *app) recordEndpoint(c *config) (*recordEndpoint, error) {
+	e := &recordEndpoint{url: strings.TrimSuffix(c.text(keyRecordURL), "/")}
+	if e.url == "" {
+		return nil, fail(exitUsage, "Give it with --record-url, or as url under [record] in the configuration file.", "where the medical record is was not said")
+	}
+	var err error
+	if e.http, err = record.NewHTTP(c.recordTLS(), recordTimeout); err != nil {
+		code := exitInput
+		if errors.Is(err, os.ErrNotExist) {
+			code = exitNotFound
+		}
+		return nil, fail(code, "Check the files under [record] in the configuration.", "%w", err)
+	}
+	if path := c.text(keyRecordToken); path != "" {
+		e.token = record.TokenFile(path)
+	}
+	return e, nil
+}
+
+func (c *config) recordTLS() record.TLS {
+	return record.TLS{CA: c.text(keyRecordCA), Certificate: c.text(keyRecordCertificate), Key: c.text(keyRecordKey)}
+}

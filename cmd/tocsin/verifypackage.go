@@ -1,0 +1,124 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"tocsin/crypto/identity"
+	"tocsin/node/record"
+)
+
+// maxPackage bounds a package that verify reads: the largest that is exported has 150 MB.
+const maxPackage = 1 << 30
+
+// packageReport is the JSON of verify for a package.
+type packageReport struct {
+	Messages int `json:"messages"`
+	Proved   int `json:"proved"`
+	Bare     int `json:"without_proof"`
+	// Returned: it is no document as it was exported, but what an endpoint returned.
+	Returned bool     `json:"returned"`
+	Faults   []string `json:"faults"`
+}
+
+// isPackage reports whether a file is JSON, which no proof is.
+func isPackage(path string) (bool, error) {
+	if path == "-" {
+		return false, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, nil // whoever reads it says why it cannot be read
+	}
+	defer f.Close()
+	head := make([]byte, 512)
+	n, err := io.ReadFull(f, head)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return false, fail(exitInput, "Check the file and its disk.", "%s cannot be read: %w", path, err)
+	}
+	for _, c := range head[:n] {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c == '{', nil
+		}
+	}
+	return false, nil
+}
+
+// verifyPackage checks an incident that was exported, or what an endpoint returned of it: every proof, every resource against what was proved, and
+// every file against what its message says.
+func (a *app) verifyPackage(path string, trust *identity.TrustStore) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return fail(exitInput, "Check the path and its permissions.", "the package cannot be read: %w", err)
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || info.Size() > maxPackage {
+		return errors.Join(err, fail(exitInput, "Export the incident in parts.", "%s is larger than %s", path, size(maxPackage)))
+	}
+	report, err := checkPackage(f, trust)
+	if err != nil {
+		return fail(exitVerify, "Ask whoever gave it to you for the file again.", "%s is no package that can be read: %w", path, err)
+	}
+	if err := a.emit(report, func() { a.sayPackage(path, report) }); err != nil {
+		return err
+	}
+	switch {
+	case len(report.Faults) > 0:
+		return fail(exitVerify, "Do not rely on it; ask whoever gave it to you for the file again.", "%s does not verify: %s", path, plural(len(report.Faults), "fault"))
+	case report.Messages == 0:
+		return fail(exitVerify, "Check that it is the right file.", "%s holds no message of Tocsin: it proves nothing", path)
+	}
+	return nil
+}
+
+func checkPackage(f io.ReadSeeker, trust *identity.TrustStore) (packageReport, error) {
+	out := packageReport{Faults: []string{}}
+	faults, err := record.Check(f)
+	if err != nil {
+		return out, err
+	}
+	out.Returned = slices.ContainsFunc(faults, func(x record.Fault) bool { return x.Rule == record.RuleDocument && x.Where == "the Bundle" })
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return out, err
+	}
+	rep, err := record.VerifyPackage(f, trust)
+	if err != nil && len(faults) == 0 {
+		return out, err
+	}
+	out.Messages, out.Proved, out.Bare = rep.Messages, rep.Proved, rep.Bare
+	for _, x := range append(rep.Faults, faults...) {
+		if out.Returned && ofEndpoint(x.Rule) {
+			continue
+		}
+		if s := x.String(); !slices.Contains(out.Faults, s) {
+			out.Faults = append(out.Faults, s)
+		}
+	}
+	return out, nil
+}
+
+// ofEndpoint are the rules that an endpoint need not keep: it names resources as it likes, and writes and removes narratives.
+func ofEndpoint(rule string) bool {
+	return slices.Contains([]string{record.RuleDocument, record.RuleFullURL, record.RuleReference, record.RuleNarrative, record.RuleProvenance, record.RuleRequest}, rule)
+}
+
+func (a *app) sayPackage(path string, r packageReport) {
+	what := "as it was exported"
+	if r.Returned {
+		what = "as an endpoint returned it"
+	}
+	a.say("%s: %s, %s.", path, plural(r.Messages, "message"), what)
+	a.say("%d proved: signed by a clinician of this mesh, witnessed, and the resource says what was signed.", r.Proved)
+	if r.Bare > 0 {
+		a.say("%d without a proof: too few witnesses had signed when it was written. Nothing is shown of %s.", r.Bare, map[bool]string{true: "it", false: "them"}[r.Bare == 1])
+	}
+	for _, f := range r.Faults {
+		a.say("%s %s", a.style().red("FAULT"), printable(f))
+	}
+	if len(r.Faults) == 0 && r.Messages > 0 {
+		a.say("%s", a.style().bold(fmt.Sprintf("No fault was found in %s.", plural(r.Messages, "message"))))
+	}
+}
