@@ -54,6 +54,10 @@ func goldenConversation(writer, reader string) []golden {
 		{message.KindRole, "", "urgent", map[string][]string{"role": {"loggist"}, "action": {"take"}, "until": {time.Now().Add(8 * time.Hour).UTC().Format(time.RFC3339)}}, ""},
 		{message.KindRetract, "", "routine", map[string][]string{"entry": {"@text"}, "reason": {"Wrong group, Dotterel"}}, "dotterel"},
 		{message.KindTransferred, "", "routine", map[string][]string{"entries": {"@text"}, "record": {"Spoonbill EHR"}, "receipt": {"T-2026-17"}}, "spoonbill"},
+		{message.KindHold, "", "routine", map[string][]string{"basis": {"legal"}, "reason": {"Claim of Mr Wigeon"}}, "wigeon"},
+		{message.KindHoldEnd, "", "routine", map[string][]string{"hold": {"@hold"}, "reason": {"Pochard settled"}}, "pochard"},
+		{message.KindErase, "", "routine", map[string][]string{"entries": {"@retract"}, "reason": {"Garganey was another"}}, "garganey"},
+		{message.KindDisclosed, "", "routine", map[string][]string{"basis": {"court"}, "reference": {"Shoveler 17/26"}, "entries": {"@text"}}, "shoveler"},
 	}
 }
 
@@ -317,7 +321,7 @@ func (g *goldenTalk) receipts(t *testing.T) {
 // made: what only devices make cannot be sent with a form.
 func (g *goldenTalk) made(t *testing.T) {
 	t.Helper()
-	for _, k := range []string{"escalation", "transferred", "attachment"} {
+	for _, k := range []string{"escalation", "transferred", "attachment", "hold-end", "erase", "disclosed"} {
 		code, text := g.outcome(t.Context(), g.reader, "send", "Bus crash A6", "--kind", k)
 		if code != exitInput {
 			t.Errorf("send --kind %s: exit code %d: %s", k, code, text)

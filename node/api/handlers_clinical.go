@@ -34,7 +34,7 @@ func (m SendText) content(s *Server) (message.Message, error) {
 		return out, invalid("there is no kind of message called %q; GET /v1/kinds lists them", m.Kind)
 	case m.Text != "" || m.ReplyTo != "":
 		return out, invalid("a message of kind %s says everything in its fields; leave text and reply_to out", m.Kind)
-	case m.Kind == string(message.KindEscalation) || m.Kind == string(message.KindTransferred):
+	case message.Kind(m.Kind).Made() && m.Kind != string(message.KindReceipt):
 		return out, invalid("messages of kind %s are made by devices", m.Kind)
 	case m.Kind == string(message.KindAttachment):
 		return out, invalid("send the file itself to /v1/groups/{id}/attachments")

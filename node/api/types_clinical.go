@@ -175,11 +175,7 @@ type (
 )
 
 func kindOf(k message.Kind) Kind {
-	out := Kind{Kind: string(k), Name: k.Name(), Fields: []Field{}, For: k.Addressable()}
-	switch k {
-	case message.KindReceipt, message.KindEscalation, message.KindTransferred:
-		out.Made = true
-	}
+	out := Kind{Kind: string(k), Name: k.Name(), Fields: []Field{}, For: k.Addressable(), Made: k.Made()}
 	for _, f := range message.New(k).Fields() {
 		field := Field{Name: f.Name, Label: f.Label, Help: f.Help, Required: f.Required, Input: string(f.Input())}
 		for _, c := range f.Choices() {

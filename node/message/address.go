@@ -51,7 +51,7 @@ const MaxFor = 8
 func (k Kind) Addressable() bool {
 	switch k {
 	case KindReceipt, KindCallOutAnswer, KindCallOutClose, KindTask, KindTaskUpdate, KindAlert, KindAlertCancel, KindEscalation, KindRole,
-		KindRetract, KindTransferred:
+		KindRetract, KindTransferred, KindHold, KindHoldEnd, KindErase, KindDisclosed:
 		return false
 	}
 	return true

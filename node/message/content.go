@@ -33,6 +33,10 @@ const (
 	KindRole          Kind = "role"
 	KindRetract       Kind = "retract"
 	KindTransferred   Kind = "transferred"
+	KindHold          Kind = "hold"
+	KindHoldEnd       Kind = "hold-end"
+	KindErase         Kind = "erase"
+	KindDisclosed     Kind = "disclosed"
 )
 
 // Content is what a message says: a pointer to one of the types of this package.
@@ -94,6 +98,14 @@ func New(k Kind) Content {
 		return new(Retract)
 	case KindTransferred:
 		return new(Transferred)
+	case KindHold:
+		return new(Hold)
+	case KindHoldEnd:
+		return new(HoldEnd)
+	case KindErase:
+		return new(Erase)
+	case KindDisclosed:
+		return new(Disclosed)
 	}
 	return nil
 }
@@ -102,7 +114,7 @@ func New(k Kind) Content {
 func Kinds() []Kind {
 	return []Kind{KindText, KindReceipt, KindAttachment, KindMETHANE, KindSBAR, KindATMIST, KindCasualty, KindCallOut, KindCallOutAnswer,
 		KindCallOutClose, KindTask, KindTaskUpdate, KindAlert, KindAlertCancel, KindEscalation, KindDecision, KindBriefing,
-		KindIncident, KindRole, KindRetract, KindTransferred}
+		KindIncident, KindRole, KindRetract, KindTransferred, KindHold, KindHoldEnd, KindErase, KindDisclosed}
 }
 
 // words for people, by kind.
@@ -111,7 +123,7 @@ var names = map[Kind]string{
 	KindCasualty: "Casualty", KindCallOut: "Call-out", KindCallOutAnswer: "Answer to a call-out", KindCallOutClose: "End of a call-out",
 	KindTask: "Task", KindTaskUpdate: "Task update", KindAlert: "Alert", KindAlertCancel: "Alert cancelled", KindEscalation: "Escalation",
 	KindDecision: "Decision", KindBriefing: "IIMARCH briefing", KindIncident: "Incident", KindRole: "Role", KindRetract: "Retraction",
-	KindTransferred: "Transferred to the record",
+	KindTransferred: "Transferred to the record", KindHold: "Hold", KindHoldEnd: "End of a hold", KindErase: "Order to erase", KindDisclosed: "Export",
 }
 
 // Name is what people call the kind; of an unknown one "a message of a newer kind".
@@ -120,6 +132,15 @@ func (k Kind) Name() string {
 		return name
 	}
 	return NewerKind
+}
+
+// Made reports whether messages of the kind are made by devices, or in one act with what they report: no form sends one.
+func (k Kind) Made() bool {
+	switch k {
+	case KindReceipt, KindEscalation, KindTransferred, KindHoldEnd, KindErase, KindDisclosed:
+		return true
+	}
+	return false
 }
 
 // Shown reports whether messages of the kind stand in a conversation. Receipts and answers to a call-out do not: they

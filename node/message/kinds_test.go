@@ -39,6 +39,10 @@ func samples() []Content {
 		&Role{Role: "medical-registrar", Action: RoleHandOver, To: amal},
 		&Retract{Entry: id(2), Reason: w},
 		&Transferred{Entries: []EntryID{id(1), id(2)}, Record: w, Receipt: w},
+		&Hold{Basis: HoldLegal, Reason: w},
+		&HoldEnd{Hold: id(2), Reason: w},
+		&Erase{Entries: []EntryID{id(1), id(2)}, Reason: w},
+		&Disclosed{Basis: DisclosedSubjectAccess, Reference: w, Entries: []EntryID{id(1), id(2)}, Sums: []string{strings.Repeat("0a", 32)}},
 	}
 }
 

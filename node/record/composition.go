@@ -21,6 +21,7 @@ var chapters = []struct {
 	{"tasks", "Tasks", []message.Kind{message.KindTask, message.KindTaskUpdate}},
 	{"messages", "Messages", nil}, // everything else
 	{"evidence", "Delivery, reading and transfer", []message.Kind{message.KindReceipt, message.KindTransferred}},
+	{"keeping", "Holds, erasure and exports", []message.Kind{message.KindHold, message.KindHoldEnd, message.KindErase, message.KindDisclosed}},
 }
 
 // chapterOf is the place in chapters of a kind.

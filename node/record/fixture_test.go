@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -171,6 +172,10 @@ func scenes(t testing.TB, a, b *writer) []Item {
 	say(b, &message.Receipt{State: message.Acknowledged, Entries: []message.EntryID{alert}}, ledger.Routine)
 	say(b, &message.Receipt{State: message.Read, Entries: sorted(first, text)}, ledger.Routine)
 	say(a, &message.Transferred{Entries: []message.EntryID{first}, Record: "https://record.nhs.example/fhir", Receipt: "Communication/1/_history/1"}, ledger.Routine)
+	hold := say(b, &message.Hold{Basis: message.HoldInquiry, Reason: "Public inquiry: keep everything"}, ledger.Routine)
+	say(b, &message.HoldEnd{Hold: hold, Reason: "The inquiry has reported"}, ledger.Routine)
+	say(a, &message.Erase{Entries: []message.EntryID{wrong}, Reason: "About a person who asked for it"}, ledger.Routine)
+	say(a, &message.Disclosed{Basis: message.DisclosedSubjectAccess, Reference: "SAR-2026-041", Entries: sorted(first, text), Sums: []string{strings.Repeat("0a", 32)}}, ledger.Routine)
 	return all
 }
 

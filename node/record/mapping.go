@@ -23,7 +23,7 @@ func firstKind(c message.Content) string {
 		return "Task"
 	case *message.Attachment:
 		return "DocumentReference"
-	case *message.Receipt, *message.Transferred:
+	case *message.Receipt, *message.Transferred, *message.Disclosed:
 		return "AuditEvent"
 	case *message.Role:
 		if c.Action == message.RoleTake {
@@ -57,6 +57,8 @@ func (x *Export) unit(it *item) ([]Entry, error) {
 	case *message.Transferred:
 		return x.audits(it, "transfer", c.Entries, lifecycle("transmit", "Transmit Record Lifecycle Event"),
 			"stand in the medical record "+c.Record+", which calls them "+c.Receipt), nil
+	case *message.Disclosed:
+		return x.audits(it, "disclosure", c.Entries, lifecycle("disclose", "Disclose Record Lifecycle Event"), "were exported"), nil
 	case *message.Role:
 		if c.Action == message.RoleTake {
 			out = append(out, x.duty(it, c))
@@ -196,6 +198,12 @@ func (x *Export) pointers(r *Communication, c message.Content) {
 		r.BasedOn = refs(n.reference(c.Task, "Moves the task on"))
 	case *message.Retract:
 		r.About = refs(n.reference(c.Entry, "Retracts the message"))
+	case *message.HoldEnd:
+		r.BasedOn = refs(n.reference(c.Hold, "Ends the hold"))
+	case *message.Erase:
+		for _, id := range c.Entries {
+			r.About = append(r.About, *n.reference(id, "Orders to erase the message"))
+		}
 	case *message.Role:
 		if c.To != "" {
 			r.Recipient = []Reference{x.addressRef(c.To)}

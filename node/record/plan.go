@@ -110,7 +110,7 @@ func (p *planner) message(it *item, seen map[ledger.ID]bool) {
 	switch it.Message.Content.(type) {
 	case *message.Attachment:
 		size = 5
-	case *message.Receipt, *message.Transferred:
+	case *message.Receipt, *message.Transferred, *message.Disclosed:
 		size = 1
 	}
 	p.add(&unit{id: it.id, size: size, make: func() ([]Entry, error) { return p.x.unit(it) }},
