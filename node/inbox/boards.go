@@ -22,7 +22,7 @@ type boards struct {
 func acts(k message.Kind) bool {
 	switch k {
 	case message.KindAlertCancel, message.KindEscalation, message.KindCallOutClose, message.KindTaskUpdate, message.KindIncident,
-		message.KindRole, message.KindRetract:
+		message.KindRole, message.KindRetract, message.KindTransferred, message.KindHoldEnd, message.KindErase:
 		return true
 	}
 	return false
@@ -41,6 +41,8 @@ func Acting(c message.Content) (EntryID, bool) {
 		return EntryID(c.Task), true
 	case *message.Retract:
 		return EntryID(c.Entry), true
+	case *message.HoldEnd:
+		return EntryID(c.Hold), true
 	}
 	return EntryID{}, false
 }
@@ -79,12 +81,20 @@ func (b *boards) add(it Item) {
 
 // retracted is why the author of a message has withdrawn it, "" while it stands.
 func (b *boards) retracted(it *Item) string {
-	for i := range b.retracts[it.ID] {
-		if r := &b.retracts[it.ID][i]; samePerson(r.From, it.From) && !discarded(r) {
-			return r.Message.Content.(*message.Retract).Reason
-		}
+	if r := b.retraction(it); r != nil {
+		return r.Message.Content.(*message.Retract).Reason
 	}
 	return ""
+}
+
+// retraction is the message by which the author of one has withdrawn it, nil while it stands.
+func (b *boards) retraction(it *Item) *Item {
+	for i := range b.retracts[it.ID] {
+		if r := &b.retracts[it.ID][i]; samePerson(r.From, it.From) && !discarded(r) {
+			return r
+		}
+	}
+	return nil
 }
 
 // discarded reports whether a message counts for nothing on a board, though it stands in the conversation with its flag: its author

@@ -60,6 +60,10 @@ func (in *Inbox) Check(s Saying) error {
 		return pointsAt[*message.METHANE](in, c, EntryID(m.Supersedes), "an earlier M/ETHANE report")
 	case *message.Decision:
 		return in.checkDecision(c, s, m)
+	case *message.HoldEnd:
+		return in.checkHoldEnd(c, s, m)
+	case *message.Erase:
+		return in.checkErase(c, s, m)
 	}
 	return nil
 }
@@ -241,6 +245,8 @@ func (in *Inbox) checkRetract(c *conversation, s Saying, m *message.Retract) err
 		return refuse("an entry of the decision log is not retracted; correct it with a new one that points at it")
 	case it.Message.Kind() == message.KindIncident:
 		return refuse("an incident is not retracted; stand it down or cancel it")
+	case it.Message.Kind() == message.KindHold:
+		return refuse("a hold is not retracted; end it")
 	}
 	return nil
 }
