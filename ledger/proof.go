@@ -11,8 +11,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"tocsin/crypto/identity"
 )
 
@@ -108,10 +106,11 @@ func (p *Proof) Marshal() ([]byte, error) {
 }
 
 func (p *Proof) file(policy, proof []byte) ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteString(proofFirstLine + "\n")
+	b := make([]byte, 0, p.fileSize(policy, proof))
+	b = append(b, proofFirstLine+"\n"...)
 	line := func(name string, value []byte) {
-		fmt.Fprintf(&b, "%s %s\n", name, base64.StdEncoding.EncodeToString(value))
+		b = append(append(b, name...), ' ')
+		b = append(base64.StdEncoding.AppendEncode(b, value), '\n')
 	}
 	line(lineHeader, p.Header)
 	line(lineSignature, p.Signature[:])
@@ -128,87 +127,138 @@ func (p *Proof) file(policy, proof []byte) ([]byte, error) {
 	}
 	line(linePolicy, policy)
 	line(lineProof, proof)
-	if b.Len() > MaxProofFile {
-		return nil, fmt.Errorf("ledger: a proof of %d bytes is longer than %d", b.Len(), MaxProofFile)
+	if len(b) > MaxProofFile {
+		return nil, fmt.Errorf("ledger: a proof of %d bytes is longer than %d", len(b), MaxProofFile)
 	}
-	return b.Bytes(), nil
+	return b, nil
+}
+
+// fileSize is about the length of the file.
+func (p *Proof) fileSize(policy, proof []byte) int {
+	n := len(p.Header) + SignatureSize + len(p.Opening) + len(p.Payload) + len(p.Body) + len(p.Credential) + len(policy) + len(proof)
+	for _, w := range p.Witnesses {
+		n += len(w)
+	}
+	return n/3*4 + 32*(len(p.Witnesses)+10)
 }
 
 // ParseProof reads a file as [Proof.Marshal] writes it and refuses every other
 // spelling. It checks the signatures of checkpoint and witnesses, which have to
 // be read; [VerifyProof] checks all the rest. Errors match [ErrProof].
-func ParseProof(file []byte) (*Proof, error) {
+func ParseProof(file []byte) (*Proof, error) { return parseProof(file, nil) }
+
+// parseProof is ParseProof with what is known from earlier proofs, which may be nil.
+func parseProof(file []byte, known *knownParts) (*Proof, error) {
 	p := &Proof{}
-	policyText, proofText, err := p.readFile(file)
+	policyText, proofText, err := p.readFile(file, known)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.readTlogProof(proofText); err != nil {
-		return nil, err
-	}
-	q, err := parsePolicy(p.Mesh, p.Checkpoint.Log, policyText)
+	policy, err := p.readTlogProof(proofText, known)
 	if err != nil {
 		return nil, err
 	}
-	if err := q.check(p.Cosigned); err != nil {
-		return nil, err
-	}
-	again, err := p.Marshal()
-	if err != nil {
-		return nil, proofError("%v", err)
-	}
-	if !bytes.Equal(again, file) {
-		return nil, proofError("the file is not in the one form that is allowed: a line is changed, repeated or out of order, or holds more than is needed")
+	if policyText != policy {
+		return nil, p.refusePolicy(policyText)
 	}
 	return p, nil
 }
 
-// readFile fills the fields that have a line of their own. Order and repetition
-// are checked by writing the file again.
-func (p *Proof) readFile(file []byte) (policyText, proofText string, err error) {
+// refusePolicy says what is wrong with a policy that is not the one of p.
+func (p *Proof) refusePolicy(text string) error {
+	q, err := parsePolicy(p.Mesh, p.Checkpoint.Log, text)
+	if err != nil {
+		return err
+	}
+	if err := q.check(p.Cosigned); err != nil {
+		return err
+	}
+	return proofError("the policy does not name every witness who signed")
+}
+
+// readFile fills the fields that have a line of their own. It accepts the one
+// form only: every line in its place, in canonical base64.
+func (p *Proof) readFile(file []byte, known *knownParts) (policyText, proofText string, err error) {
 	if len(file) > MaxProofFile {
 		return "", "", proofError("a file of %d bytes is longer than %d", len(file), MaxProofFile)
 	}
-	rest, ok := strings.CutPrefix(string(file), proofFirstLine+"\n")
+	rest, ok := bytes.CutPrefix(file, []byte(proofFirstLine+"\n"))
 	if !ok {
 		return "", "", proofError("the first line is not %q: this is no proof of Tocsin, or one of a newer version", proofFirstLine)
 	}
-	for line := range strings.Lines(rest) {
-		name, text, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
-		value, err := base64.StdEncoding.Strict().DecodeString(text)
-		if !ok || err != nil {
-			return "", "", proofError("a line is not a name, a space and base64")
+	l := &proofLines{rest: rest, known: known}
+	p.Header = l.must(lineHeader)
+	signature := l.must(lineSignature)
+	p.Opening, _ = l.next(lineOpening)
+	p.Payload, _ = l.next(linePayload)
+	p.Body, _ = l.next(lineBody)
+	p.Credential = l.must(lineCredential)
+	for value, ok := l.next(lineWitness); ok; value, ok = l.next(lineWitness) {
+		if len(p.Witnesses) >= MaxProofWitnesses {
+			return "", "", proofError("more than %d witnesses", MaxProofWitnesses)
 		}
-		switch name {
-		case lineHeader:
-			p.Header = value
-		case lineSignature:
-			if len(value) != SignatureSize {
-				return "", "", proofError("a signature of %d bytes", len(value))
-			}
-			p.Signature = [SignatureSize]byte(value)
-		case lineOpening:
-			p.Opening = value
-		case linePayload:
-			p.Payload = value
-		case lineBody:
-			p.Body = value
-		case lineCredential:
-			p.Credential = value
-		case lineWitness:
-			if len(p.Witnesses) >= MaxProofWitnesses {
-				return "", "", proofError("more than %d witnesses", MaxProofWitnesses)
-			}
-			p.Witnesses = append(p.Witnesses, value)
-		case linePolicy:
-			policyText = string(value)
-		case lineProof:
-			proofText = string(value)
-		default:
-			return "", "", proofError("a line is named %q, which this version does not know", name)
-		}
+		p.Witnesses = append(p.Witnesses, value)
 	}
-	return policyText, proofText, p.checkContent()
+	policy, proof := l.must(linePolicy), l.must(lineProof)
+	if err := l.end(); err != nil {
+		return "", "", err
+	}
+	if len(signature) != SignatureSize {
+		return "", "", proofError("a signature of %d bytes", len(signature))
+	}
+	p.Signature = [SignatureSize]byte(signature)
+	return string(policy), string(proof), p.checkContent()
+}
+
+// proofBase64 refuses the second spellings of a last character.
+var proofBase64 = base64.StdEncoding.Strict()
+
+// proofLines reads the lines of a proof one by one. The first fault stays.
+type proofLines struct {
+	rest  []byte
+	known *knownParts
+	err   error
+}
+
+// next returns the value of the next line, never nil, if it has that name.
+func (l *proofLines) next(name string) ([]byte, bool) {
+	text, ok := bytes.CutPrefix(l.rest, []byte(name))
+	if !ok || l.err != nil || len(text) == 0 || text[0] != ' ' {
+		return nil, false
+	}
+	text, rest, ok := bytes.Cut(text[1:], []byte("\n"))
+	if value, known := l.known.line(text); ok && known {
+		l.rest = rest
+		return value, true
+	}
+	value := make([]byte, proofBase64.DecodedLen(len(text)))
+	n, err := proofBase64.Decode(value, text)
+	if !ok || err != nil || proofBase64.EncodedLen(n) != len(text) { // the decoder skips carriage returns
+		l.err = proofError("its line %q is not a name, a space, base64 and a line feed", name)
+		return nil, false
+	}
+	l.rest = rest
+	if name == lineCredential || name == lineWitness || name == linePolicy { // the others differ from proof to proof
+		l.known.keepLine(text, value[:n])
+	}
+	return value[:n], true
+}
+
+// must is next for a line that has to be there.
+func (l *proofLines) must(name string) []byte {
+	value, ok := l.next(name)
+	if !ok && l.err == nil {
+		l.err = proofError("there is no line %q where there has to be one: a line is changed, repeated or out of order", name)
+	}
+	return value
+}
+
+// end returns the first fault; something that follows the last line is one.
+func (l *proofLines) end() error {
+	if l.err == nil && len(l.rest) > 0 {
+		l.err = proofError("something follows its last line: a line is repeated or out of order, or it holds more than this version knows")
+	}
+	return l.err
 }
 
 // checkContent refuses combinations of lines that mean nothing.
@@ -226,44 +276,65 @@ func (p *Proof) checkContent() error {
 	return nil
 }
 
-// readTlogProof reads the C2SP proof: mesh, path, checkpoint, cosignatures.
-func (p *Proof) readTlogProof(text string) error {
-	head, checkpoint, ok := strings.Cut(text, "\n\n")
+// readTlogProof reads the C2SP proof, in its one spelling: path, and what
+// [Proof.readNote] reads. It returns the policy of the checkpoint and its
+// witnesses.
+func (p *Proof) readTlogProof(text string, known *knownParts) (policy string, err error) {
+	head, note, ok := strings.Cut(text, "\n\n")
 	lines := strings.Split(head, "\n")
 	if !ok || len(lines) < 2 || lines[0] != tlogProofHeader {
-		return proofError("its proof line does not hold a C2SP tlog-proof")
+		return "", proofError("its proof line does not hold a C2SP tlog-proof")
 	}
 	h, err := ParseHeader(p.Header)
 	if err != nil {
-		return proofError("%v", err)
+		return "", proofError("%v", err)
 	}
 	if index, ok := strings.CutPrefix(lines[1], "index "); !ok || index != strconv.FormatUint(h.Seq, 10) {
-		return proofError("the inclusion proof is not of entry %d", h.Seq)
+		return "", proofError("the inclusion proof is not of entry %d", h.Seq)
 	}
 	if len(lines)-2 > 64 {
-		return proofError("a path of %d steps", len(lines)-2)
+		return "", proofError("a path of %d steps", len(lines)-2)
 	}
 	for _, line := range lines[2:] {
-		node, err := tlog.ParseHash(line)
-		if err != nil {
-			return proofError("a step of the path cannot be read")
+		var node [33]byte // one more: the decoder asks for room for the padding
+		n, err := proofBase64.Decode(node[:], []byte(line))
+		if err != nil || n != len(Hash{}) || len(line) != proofBase64.EncodedLen(n) {
+			return "", proofError("a step of the path cannot be read")
 		}
-		p.Path = append(p.Path, node)
+		p.Path = append(p.Path, Hash(node[:n]))
 	}
-	origin, _, _ := strings.Cut(checkpoint, "\n")
+	return p.readNote(note, known)
+}
+
+// readNote reads the note of a proof: mesh, checkpoint and cosignatures.
+func (p *Proof) readNote(note string, known *knownParts) (policy string, err error) {
+	n, err := known.note(note)
+	if err != nil {
+		return "", err
+	}
+	p.Mesh, p.Checkpoint, p.Cosigned = n.mesh, n.checkpoint, slices.Clone(n.cosigned)
+	return n.policy, nil
+}
+
+// readNote reads a note of any mesh and checks every signature in it. Errors
+// match [ErrProof].
+func readNote(text string) (*knownNote, error) {
+	origin, _, _ := strings.Cut(text, "\n")
 	words := strings.Split(origin, "/")
 	if len(words) < 2 {
-		return proofError("the checkpoint has no origin")
+		return nil, proofError("the checkpoint has no origin")
 	}
 	mesh, err := hex.DecodeString(words[1])
-	if err != nil || len(mesh) != len(p.Mesh) {
-		return proofError("the checkpoint names no mesh")
+	if err != nil || len(mesh) != len(identity.MeshID{}) {
+		return nil, proofError("the checkpoint names no mesh")
 	}
-	p.Mesh = identity.MeshID(mesh)
-	if p.Checkpoint, p.Cosigned, err = ParseCheckpoint(p.Mesh, []byte(checkpoint)); err != nil {
-		return fmt.Errorf("%w: %w", ErrProof, err)
+	n := &knownNote{mesh: identity.MeshID(mesh)}
+	if n.checkpoint, n.cosigned, err = ParseCheckpoint(n.mesh, []byte(text)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProof, err)
 	}
-	return nil
+	p := Proof{Mesh: n.mesh, Checkpoint: n.checkpoint, Cosigned: n.cosigned}
+	n.policy = p.Policy()
+	return n, nil
 }
 
 // Commitment returns SHA-256("tocsin/commit/v1\0" ‖ opening ‖ payload), which

@@ -38,6 +38,13 @@ const (
 	// MaxProofFile bounds an exported proof: payload, credentials and proof, in
 	// base64.
 	MaxProofFile = 1 << 20
+	// MaxKnownNotes and MaxKnownCredentials bound what a [ProofChecker] remembers.
+	// A note is at most a checkpoint and [MaxProofWitnesses] cosignatures, about
+	// 5 KiB; whoever makes a package can put any number of either into it.
+	MaxKnownNotes       = 1024
+	MaxKnownCredentials = 4096
+	maxKnownLines       = 2048
+	maxKnownLine        = 8 << 10 // bytes of base64
 	// OpeningSize is the length of an opening, the random number that hides a
 	// payload in its commitment.
 	OpeningSize = 32

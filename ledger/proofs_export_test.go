@@ -36,3 +36,6 @@ var (
 	MarshalLogTestimony = (*LogTestimony).marshal
 	ParseLogTestimony   = parseLogTestimony
 )
+
+// KnownNotes is how many notes a checker remembers.
+func KnownNotes(c *ProofChecker) int { return len(c.parts.notes) }

@@ -481,6 +481,24 @@ func FuzzProof(f *testing.F) {
 	})
 }
 
+// FuzzProofChecker: a checker that has seen the honest proof takes what
+// VerifyProof takes, and nothing else.
+func FuzzProofChecker(f *testing.F) {
+	file, trust := readGolden(f)
+	f.Add(file)
+	f.Add(bytes.Replace(file, []byte("policy "), []byte("witness "), 1))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := ledger.NewProofChecker(trust)
+		if _, _, err := c.Check(file); err != nil {
+			t.Fatal(err)
+		}
+		_, alone := ledger.VerifyProof(b, trust)
+		if _, _, err := c.Check(b); (err == nil) != (alone == nil) {
+			t.Fatalf("the checker says %v, VerifyProof %v", err, alone)
+		}
+	})
+}
+
 func FuzzCheckpointNote(f *testing.F) {
 	file, trust := readGolden(f)
 	_, msg, _ := strings.Cut(string(field(f, file, "proof")), "\n\n")

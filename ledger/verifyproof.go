@@ -44,22 +44,34 @@ type Witnessed struct {
 // cosignatures of at least [DefaultWitnesses] persons other than the author, and
 // every credential. Errors match [ErrProof].
 func VerifyProof(file []byte, trust Trust) (*ProofReport, error) {
-	p, err := ParseProof(file)
-	if err != nil {
-		return nil, err
-	}
-	r, err := p.Verify(trust)
-	if err != nil {
-		return nil, err
-	}
-	if len(r.Witnesses) < DefaultWitnesses {
-		return nil, proofError("%d witness has signed; %d are needed", len(r.Witnesses), DefaultWitnesses)
-	}
-	return r, nil
+	_, r, err := (&ProofChecker{trust: trust}).Check(file)
+	return r, err
 }
 
 // Verify checks p as [VerifyProof] does, with as many witnesses as p names.
 func (p *Proof) Verify(trust Trust) (*ProofReport, error) {
+	if err := p.verifyNote(); err != nil {
+		return nil, err
+	}
+	return p.verifyRest(trust)
+}
+
+// verifyNote checks the signatures that [ParseProof] has checked of a proof that
+// was read: the author's on the checkpoint, and the witnesses'.
+func (p *Proof) verifyNote() error {
+	if err := p.Checkpoint.Verify(p.Mesh); err != nil {
+		return fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	for _, c := range p.Cosigned {
+		if err := c.verifyCosignature(p.Mesh); err != nil {
+			return fmt.Errorf("%w: %w", ErrProof, err)
+		}
+	}
+	return nil
+}
+
+// verifyRest checks everything but the signatures of the note.
+func (p *Proof) verifyRest(trust Trust) (*ProofReport, error) {
 	if p.Mesh != trust.MeshID() {
 		return nil, proofError("it is of another mesh, %x: check it against that mesh's trust bundle", p.Mesh[:])
 	}
@@ -107,14 +119,11 @@ func (p *Proof) verifyContent(e *Entry, r *ProofReport) error {
 	return nil
 }
 
-// verifyPlace checks that the entry is in the tree of the checkpoint, and the
-// checkpoint the author's.
+// verifyPlace checks that the entry is in the tree of the checkpoint, which is
+// of the same log. Whose signature that has, [Proof.verifyNote] checks.
 func (p *Proof) verifyPlace(e *Entry) error {
 	if p.Checkpoint.Log != e.Header.Log() {
 		return proofError("the checkpoint is of another log")
-	}
-	if err := p.Checkpoint.Verify(p.Mesh); err != nil {
-		return fmt.Errorf("%w: %w", ErrProof, err)
 	}
 	err := tlog.CheckRecord(p.Path, int64(p.Checkpoint.Size), p.Checkpoint.Root, int64(e.Header.Seq), Hash(e.id))
 	if err != nil {
@@ -123,7 +132,7 @@ func (p *Proof) verifyPlace(e *Entry) error {
 	return nil
 }
 
-// verifyWitnesses checks each cosignature and whose it is.
+// verifyWitnesses checks what each cosignature is of and whose it is.
 func (p *Proof) verifyWitnesses(trust Trust, r *ProofReport) error {
 	if len(p.Witnesses) != len(p.Cosigned) || len(p.Cosigned) == 0 {
 		return proofError("%d cosignatures and %d credentials of witnesses", len(p.Cosigned), len(p.Witnesses))
@@ -132,9 +141,6 @@ func (p *Proof) verifyWitnesses(trust Trust, r *ProofReport) error {
 	for i, c := range p.Cosigned {
 		if !c.Checkpoint.Same(p.Checkpoint) {
 			return proofError("a cosignature is of another checkpoint")
-		}
-		if err := c.verifyCosignature(p.Mesh); err != nil {
-			return fmt.Errorf("%w: %w", ErrProof, err)
 		}
 		who, err := trust.ReadCredential(p.Witnesses[i])
 		if err != nil {
