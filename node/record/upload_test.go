@@ -495,7 +495,7 @@ func readBack(t *testing.T, endpoint string, x *Export) string {
 // proofsIn are the proof files of a Bundle, by entry.
 func proofsIn(t *testing.T, bundle string) map[string][]byte {
 	t.Helper()
-	k := keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte)}
+	k := newKeep()
 	must(t, readBundle(strings.NewReader(bundle), func(string, any) {}, k.entry))
 	out := make(map[string][]byte)
 	for url, id := range k.names {

@@ -1,7 +1,8 @@
 package record
 
 import (
-	"crypto/sha256"
+	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -31,21 +32,30 @@ type keep struct {
 	firsts map[string]object // entry id → resource
 	names  map[string]string // fullUrl or Type/id of a Binary → entry id, from the document of a proof
 	data   map[string][]byte // fullUrl or Type/id of a Binary → proof
+	faults []Fault
+}
+
+func newKeep() *keep {
+	return &keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte)}
 }
 
 // VerifyPackage reads what was exported, or what an endpoint returned of it, and holds every proof against the authorities of the
 // mesh, and every resource against what was proved: one that says anything else than its author signed is a fault. The error is that of r.
 func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 	var rep PackageReport
-	k := keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte)}
+	k := newKeep()
 	if err := readBundle(r, func(string, any) {}, k.entry); err != nil {
 		return rep, err
 	}
-	trust = &remembered{Trust: trust, read: make(map[[32]byte]*identity.Credential)}
+	rep.Faults = k.faults
 	proofs := make(map[string][]byte, len(k.names))
 	for url, id := range k.names {
+		if _, twice := proofs[id]; twice {
+			rep.Faults = append(rep.Faults, Fault{RuleIdentifier, "message " + id, "two documents say that they are its proof"})
+		}
 		proofs[id] = k.data[url]
 	}
+	checker := ledger.NewProofChecker(trust) // for this package only: authorities change between two
 	for id, first := range k.firsts {
 		rep.Messages++
 		file, ok := proofs[id]
@@ -54,7 +64,7 @@ func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 			continue
 		}
 		delete(proofs, id)
-		reasoned, err := verifyOne(id, first, file, trust)
+		reasoned, err := verifyOne(id, first, file, checker)
 		if err != nil {
 			rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, err.Error()})
 			continue
@@ -67,55 +77,78 @@ func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 	for id := range proofs {
 		rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, "its proof is there and it is not"})
 	}
-	slices.SortFunc(rep.Faults, func(a, b Fault) int { return strings.Compare(a.Where, b.Where) })
+	slices.SortFunc(rep.Faults, func(a, b Fault) int {
+		return cmp.Or(strings.Compare(a.Where, b.Where), strings.Compare(a.What, b.What))
+	})
 	return rep, nil
 }
 
+// entry takes one entry of the package. Most of a package is not looked into any further than its first level.
 func (k *keep) entry(raw json.RawMessage) error {
-	var e object
-	if err := json.Unmarshal(raw, &e); err != nil {
+	e := members(raw)
+	r := members(e["resource"])
+	kind := plainString(r["resourceType"])
+	if kind == "Binary" {
+		k.binary(plainString(e["fullUrl"]), plainString(r["id"]), r["data"])
+		return nil
+	}
+	ids := make(object)
+	if err := decodeInto(ids, r, "identifier"); err != nil {
 		return err
 	}
-	r := sub(e, "resource")
-	kind := str(r, "resourceType")
-	for _, id := range list(r, "identifier") {
+	for _, id := range list(ids, "identifier") {
 		system, value := str(id, "system"), str(id, "value")
 		if system == SystemEntry {
-			k.firsts[value] = r
+			if _, twice := k.firsts[value]; twice {
+				k.faults = append(k.faults, Fault{RuleIdentifier, "message " + value, "two resources say that they are it"})
+				continue
+			}
+			var first object
+			if err := json.Unmarshal(e["resource"], &first); err != nil {
+				return err
+			}
+			k.firsts[value] = first
 		}
 		if entry, ok := strings.CutSuffix(value, "-proof"); ok && system == SystemPart && kind == "DocumentReference" {
-			for _, c := range list(r, "content") {
+			if err := decodeInto(ids, r, "content"); err != nil {
+				return err
+			}
+			for _, c := range list(ids, "content") {
 				k.names[str(sub(c, "attachment"), "url")] = entry
 			}
 		}
 	}
-	if kind != "Binary" {
-		return nil
-	}
-	data, err := base64.StdEncoding.DecodeString(str(r, "data"))
-	if err != nil || !strings.HasPrefix(string(data[:min(len(data), 16)]), "tocsin-proof/") {
-		return nil // another file, or none: a document that names it has no proof then
-	}
-	k.data[str(e, "fullUrl")] = data
-	k.data["Binary/"+str(r, "id")] = data
 	return nil
 }
 
+// binary keeps the file of a proof. Another file, or none, is left out: a document that names it has no proof then.
+func (k *keep) binary(fullURL, id string, value []byte) {
+	text := bytes.Trim(value, `"`)
+	if bytes.IndexByte(text, '\\') >= 0 {
+		text = []byte(plainString(value)) // nobody writes base64 so, but it says the same
+	}
+	if !bytes.HasPrefix(text, []byte(proofBegins)) {
+		return
+	}
+	data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(data, text)
+	if err != nil {
+		return
+	}
+	k.data[fullURL], k.data["Binary/"+id] = data[:n], data[:n]
+}
+
+// proofBegins is how the data of every proof begins: "tocsin-proof" in base64, which has no remainder.
+const proofBegins = "dG9jc2luLXByb29m"
+
 // verifyOne holds one resource against its proof.
-func verifyOne(id string, first object, file []byte, trust ledger.Trust) (reasoned bool, err error) {
+func verifyOne(id string, first object, file []byte, checker *ledger.ProofChecker) (reasoned bool, err error) {
 	if file == nil {
 		return false, fmt.Errorf("the file of its proof is missing")
 	}
-	p, err := ledger.ParseProof(file)
+	p, rep, err := checker.Check(file)
 	if err != nil {
 		return false, err
-	}
-	rep, err := p.Verify(trust)
-	if err != nil {
-		return false, err
-	}
-	if len(rep.Witnesses) < ledger.DefaultWitnesses {
-		return false, fmt.Errorf("%d witnesses have signed for it, %d are needed", len(rep.Witnesses), ledger.DefaultWitnesses)
 	}
 	if rep.ID.String() != id {
 		return false, fmt.Errorf("the proof is of entry %s", rep.ID)
@@ -181,26 +214,4 @@ func sameTime(kind string, first object, said time.Time) error {
 		return fmt.Errorf("the resource has another time than was signed: %s differs", name)
 	}
 	return nil
-}
-
-// remembered reads each credential once: the proofs of an incident repeat those of a few people.
-type remembered struct {
-	ledger.Trust
-	read map[[32]byte]*identity.Credential
-}
-
-// maxRemembered bounds what is remembered: a package can name anybody.
-const maxRemembered = 4096
-
-// ReadCredential implements ledger.Trust. What was refused is read again.
-func (r *remembered) ReadCredential(raw []byte) (*identity.Credential, error) {
-	sum := sha256.Sum256(raw)
-	if c, ok := r.read[sum]; ok {
-		return c, nil
-	}
-	c, err := r.Trust.ReadCredential(raw)
-	if err == nil && len(r.read) < maxRemembered {
-		r.read[sum] = c
-	}
-	return c, err
 }
