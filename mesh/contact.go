@@ -42,6 +42,9 @@ type contact struct {
 	relay bool // carries for others
 	good  bool // was connected, in this run or an earlier one
 	up    bool
+	// told is what it told of itself before its connection was known of here: the two
+	// come by different ways. nil once it was taken.
+	told *findEvent
 	// hearing says that it was last connected only to hear of its wipe order.
 	hearing bool
 	busy    bool // queued or being dialled

@@ -265,12 +265,8 @@ func (f *finder) handle(e findEvent) {
 	case findListed:
 		f.learn(e.peer, f.dialable(e.addrs), foundDirectory, nil)
 	case findKnown:
-		if c := f.learn(e.peer, f.dialable(e.addrs), foundCaller, nil); c != nil && c.up {
-			if e.at != nil && len(f.dialable([]ma.Multiaddr{e.at})) > 0 && c.prove(e.at) {
-				f.changed = true
-			}
-			c.relay = c.relay || e.relays
-			f.considerRelay(e.peer, c)
+		if c := f.learn(e.peer, f.dialable(e.addrs), foundCaller, nil); c != nil {
+			f.known(e.peer, c, &e)
 		}
 	case findUp:
 		f.up(e.peer, e.hearing)

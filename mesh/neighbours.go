@@ -8,6 +8,7 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
 )
 
 // This file is what the finder does about devices that are connected: whom it has
@@ -42,8 +43,26 @@ func (f *finder) up(p peer.ID, hearing bool) {
 	}
 	f.tasks.set(task{toExchange, p}, jitter(exchangeSoon))
 	f.tasks.set(task{toUpgrade, p}, jitter(upgradeMin))
+	if c.told != nil {
+		f.known(p, c, c.told)
+	}
 	f.noteOrigins()
 	f.considerDirectory()
+}
+
+// known takes what a neighbour told of itself when it was connected; of one whose
+// connection is not known of yet it is kept until then.
+func (f *finder) known(p peer.ID, c *contact, e *findEvent) {
+	if !c.up {
+		c.told = e
+		return
+	}
+	c.told = nil
+	if e.at != nil && len(f.dialable([]ma.Multiaddr{e.at})) > 0 && c.prove(e.at) {
+		f.changed = true
+	}
+	c.relay = c.relay || e.relays
+	f.considerRelay(p, c)
 }
 
 // hushed is told of a neighbour that may only hear of its wipe order: nothing is asked

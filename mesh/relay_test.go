@@ -185,6 +185,25 @@ func TestCircuitAddr(t *testing.T) {
 	}
 }
 
+// A relay is asked whether it is known to be connected before it tells what it is, or after.
+func TestRelayToldBeforeItIsUp(t *testing.T) {
+	p, met := testPeerID(t, 1), addr(t, "/ip4/10.0.0.1/tcp/1")
+	known, up := findEvent{kind: findKnown, peer: p, at: met, relays: true}, findEvent{kind: findUp, peer: p}
+	for _, order := range [][]findEvent{{up, known}, {known, up}, {known, up, {kind: findDown, peer: p}, known, up}} {
+		f := heardBook(t)
+		f.learn(p, []ma.Multiaddr{met}, foundVia, func(c *contact) { c.via = true })
+		for _, e := range order {
+			f.handle(e)
+		}
+		if due := f.tasks.advance(reserveMin); !slices.Contains(due, task{toReserve, p}) || !f.book[p].relay {
+			t.Errorf("%d events: the relay is not asked; due are %v", len(order), due)
+		}
+		if c := f.book[p]; c.proved == nil || !c.proved.Equal(met) || c.told != nil {
+			t.Errorf("%d events: reached at %v", len(order), c.proved)
+		}
+	}
+}
+
 // Few relays are asked, those of the configuration always; a relay asks none.
 func TestConsiderRelay(t *testing.T) {
 	f := heardBook(t)

@@ -348,6 +348,9 @@ func poll(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// logTail is how much of a station's log is shown when its test fails.
+const logTail = 4 << 10
+
 // logBuffer keeps the log of a station.
 type logBuffer struct {
 	mu   sync.Mutex
@@ -432,6 +435,9 @@ func (w *world) startAs(t testing.TB, dev *device, c carrier, change func(*Confi
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
+		}
+		if text := s.log.String(); t.Failed() {
+			t.Logf("the log of %s ends:\n%s", s.ID(), text[max(0, len(text)-logTail):])
 		}
 	})
 	return s
