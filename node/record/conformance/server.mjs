@@ -1,5 +1,6 @@
 // A FHIR endpoint for tests: Medplum's router and memory behind node:http, every resource validated before it is stored.
-// node server.mjs DIRECTORY-WITH-NODE_MODULES; it prints its address and ends when its input does.
+// node server.mjs DIRECTORY-WITH-NODE_MODULES; it prints its address and ends when its input does. Beside that address, …/fhir, every
+// …/NAME/fhir is an endpoint of its own, empty at first, so that tests need one process only.
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 const load = createRequire(process.argv[2] + '/');
@@ -12,15 +13,22 @@ class Repository extends MemoryRepository {
   createResource(r, o) { core.validateResource(r); return super.createResource(r, o); }
   updateResource(r, o) { core.validateResource(r); return super.updateResource(r, o); }
 }
-const router = new FhirRouter(), repo = new Repository();
-const server = createServer(async (req, res) => {
+const router = new FhirRouter(), repositories = new Map();
+function repository(name) {
+  if (!repositories.has(name)) repositories.set(name, new Repository());
+  return repositories.get(name);
+}
+async function answer(req, res) {
   let text = '';
   for await (const part of req) text += part;
-  const url = '/' + req.url.replace(/^\/fhir\/?/, '');
-  const ask = { method: req.method, url, pathname: '', params: {}, query: {}, headers: req.headers, body: text ? JSON.parse(text) : undefined };
-  const [outcome, resource] = await router.handleRequest(ask, repo);
+  const [, name = '', rest] = /^(?:\/([a-z0-9-]+))?\/fhir\/?(.*)$/.exec(req.url) ?? [];
+  if (rest === undefined) return res.writeHead(404).end();
+  const ask = { method: req.method, url: '/' + rest, pathname: '', params: {}, query: {}, headers: req.headers, body: text ? JSON.parse(text) : undefined };
+  const [outcome, resource] = await router.handleRequest(ask, repository(name));
   res.writeHead(core.getStatus(outcome), { 'content-type': 'application/fhir+json' });
   res.end(JSON.stringify(resource ?? outcome));
-});
+}
+// A request that is cut off on its way, or is no JSON, ends itself and nothing else.
+const server = createServer((req, res) => answer(req, res).catch(() => res.destroy()));
 server.listen(0, '127.0.0.1', () => console.log(`http://127.0.0.1:${server.address().port}/fhir`));
 process.stdin.resume().on('end', () => process.exit(0));
