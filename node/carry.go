@@ -427,6 +427,6 @@ func (n *Node) countRange(ctx context.Context, id identity.LogID, from, to uint6
 			missing = append(missing, e.Header.Seq)
 		}
 	}
-	n.sync.bodies(func(a *ledger.Absence) { a.Add(id, missing...) })
+	n.sawAbsent(ctx, id, missing)
 	return err
 }

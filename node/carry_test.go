@@ -251,12 +251,12 @@ func TestCarryEvicts(t *testing.T) {
 	asked := func() bool {
 		e, err := a.logs.Entry(t.Context(), id, urgent)
 		check(t, err)
-		return a.sync.absent.Has(id, urgent) || a.worthFetching(t.Context(), e)
+		return isAbsent(a, id, urgent) || a.worthFetching(t.Context(), e)
 	}
 	if asked() {
 		t.Fatal("what was given up is asked for again")
 	}
-	a.sync = newSyncing() // as after a restart
+	forgetAbsent(a) // as after a restart
 	check(t, a.scanAbsent(t.Context()))
 	if asked() {
 		t.Fatal("what was given up is asked for again after a restart")

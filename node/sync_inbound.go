@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"tocsin/ledger"
 	"tocsin/mesh"
@@ -127,7 +128,7 @@ func (n *Node) scanAbsent(ctx context.Context) error {
 				seqs = append(seqs, e.Header.Seq)
 			}
 		}
-		s.bodies(func(a *ledger.Absence) { a.Add(head.Log, seqs...) })
+		n.sawAbsent(ctx, head.Log, seqs)
 		left -= min(left, max(to-s.scanSeq, 1))
 		s.scanSeq = to
 		if to == head.Next {
@@ -135,6 +136,23 @@ func (n *Node) scanAbsent(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// sawAbsent notes bodies that were absent when their log was read. One that came
+// between that and now was taken out before it is noted here, so that they are
+// looked at once more: else it would count as missing until a session looks.
+func (n *Node) sawAbsent(ctx context.Context, id ledger.LogID, seqs []uint64) {
+	n.sync.bodies(func(a *ledger.Absence) {
+		seqs = slices.DeleteFunc(seqs, func(seq uint64) bool { return a.Has(id, seq) })
+		a.Add(id, seqs...)
+	})
+	var came []uint64
+	for _, seq := range seqs {
+		if e, err := n.logs.Entry(ctx, id, seq); err == nil && !e.Absent {
+			came = append(came, seq)
+		}
+	}
+	n.sync.bodies(func(a *ledger.Absence) { a.Remove(id, came...) })
 }
 
 // after returns the log id that follows id in order.

@@ -131,6 +131,26 @@ func synced(t testing.TB, client, server *Node) *wire {
 	return c
 }
 
+// absentOf is which bodies of a log a node knows to be absent.
+func absentOf(n *Node, id ledger.LogID) (w []ledger.Want) {
+	n.sync.bodies(func(a *ledger.Absence) { w = a.Of(id) })
+	return w
+}
+
+func isAbsent(n *Node, id ledger.LogID, seq uint64) (is bool) {
+	n.sync.bodies(func(a *ledger.Absence) { is = a.Has(id, seq) })
+	return is
+}
+
+// forgetAbsent has a node know no more of absent bodies than after a restart.
+func forgetAbsent(n *Node) {
+	s := n.sync
+	s.scanMu.Lock()
+	defer s.scanMu.Unlock()
+	s.scanLog, s.scanSeq, s.scanned = ledger.LogID{}, 0, false
+	s.bodies(func(*ledger.Absence) { s.absent = ledger.NewAbsence() })
+}
+
 func sameLogs(t testing.TB, a, b *Node) {
 	t.Helper()
 	if a.logs.Tree().Root() != b.logs.Tree().Root() {
@@ -256,10 +276,10 @@ func TestSyncErased(t *testing.T) {
 		t.Fatal("what follows an erased body did not come")
 	}
 	// After a restart it is known again what is absent.
-	held := a.sync.absent.Of(b.self)
-	a.sync = newSyncing()
+	held := absentOf(a, b.self)
+	forgetAbsent(a)
 	check(t, a.scanAbsent(t.Context()))
-	if got := a.sync.absent.Of(b.self); len(got) != 1 || !slices.Equal(got, held) {
+	if got := absentOf(a, b.self); len(got) != 1 || !slices.Equal(got, held) {
 		t.Fatalf("absent after a restart %v, before it %v", got, held)
 	}
 	synced(t, a, b) // asks again, in vain
@@ -277,6 +297,25 @@ func TestSyncErased(t *testing.T) {
 	synced(t, b, c)
 	if e, err = b.logs.Entry(t.Context(), b.self, s.Seq); err != nil || !e.Erased {
 		t.Fatalf("an erased body came back: %v", err)
+	}
+}
+
+// TestBodyThatCameMeanwhileIsNotAbsent: a log is read while a session brings what it lacks. Who read the log notes nothing as
+// absent that is there by then.
+func TestBodyThatCameMeanwhileIsNotAbsent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.enrol("Amal", orgHospital).start(t, alone), w.enrol("Ben", orgAmbulance).start(t, alone)
+	g := makeGroup(t, b)
+	erased, kept := say(t, b, g, "to be erased"), say(t, b, g, "stays")
+	if n, err := b.logs.Erase(t.Context(), b.self, erased.Seq); err != nil || n != 1 {
+		t.Fatalf("erased %d: %v", n, err)
+	}
+	synced(t, a, b)
+	forgetAbsent(a)
+	a.sawAbsent(t.Context(), b.self, []uint64{erased.Seq, kept.Seq})
+	if !isAbsent(a, b.self, erased.Seq) || isAbsent(a, b.self, kept.Seq) {
+		t.Errorf("absent are %v; place %d is, %d came", absentOf(a, b.self), erased.Seq, kept.Seq)
 	}
 }
 
