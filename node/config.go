@@ -88,6 +88,12 @@ type Config struct {
 	// Carry bounds the bodies that are kept for others, in bytes; zero fields are
 	// those of [ledger.DefaultQuota].
 	Carry ledger.Quota
+	// Record is where messages are handed over to; nil where no record is set.
+	Record *RecordEndpoint
+	// Custodian is the organisation that keeps the record, a host name as credentials have it, and CustodianODS its code; empty is this person's.
+	Custodian, CustodianODS string
+	// Retention is how long the organisation keeps messages, where a group says nothing else.
+	Retention RetentionPolicy
 	// HostOptions are passed to libp2p after our own; a simulator passes its
 	// transports here.
 	HostOptions []libp2p.Option

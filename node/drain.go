@@ -455,6 +455,7 @@ func (n *Node) present(o opened) {
 	n.events.publish(e)
 	n.recall(o.rec.group, change)
 	n.heedDeclaration(o)
+	n.heedKeeping(o)
 }
 
 func cursorValue(next uint64) []byte { return fmt.Appendf(nil, "%016x", next) }

@@ -56,11 +56,13 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 	if err := n.spend(token); err != nil {
 		return Erased{}, err
 	}
-	var changes []vault.Change
-	var gone []inbox.EntryID
 	if err := n.actsOnStanding(ids); err != nil {
 		return Erased{}, err
 	}
+	if n.held(g) {
+		return Erased{}, fmt.Errorf("%w: %w", ErrInvalid, errHeld)
+	}
+	var items []inbox.Item
 	for _, s := range ids {
 		id, err := ledger.ParseID(s)
 		if err != nil {
@@ -70,25 +72,92 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 		if !ok || it.Group != inbox.GroupID(g) {
 			return Erased{}, fmt.Errorf("%w: no message %s in this group", ErrNotFound, s)
 		}
-		more, err := n.eraseChanges(ctx, id, it)
-		if err != nil {
-			return Erased{}, err
+		items = append(items, it)
+	}
+	early := n.untransferred(g, items)
+	if err := n.eraseItems(ctx, items, goneByHand); err != nil {
+		return Erased{}, err
+	}
+	out := Erased{Messages: len(items), Words: erasedWords(len(items))}
+	if early > 0 {
+		out.Words += fmt.Sprintf(" %d of them did not stand in the record yet: the queue says so.", early)
+	}
+	return out, nil
+}
+
+// untransferred counts those of the messages of a conversation that are not in the record, and should be. n.mu is held and the device is unlocked.
+func (n *Node) untransferred(g group.ID, items []inbox.Item) (count int) {
+	c, ok := n.open.inbox.Conversation(inbox.GroupID(g))
+	if !ok {
+		return 0
+	}
+	t := n.track(&c)
+	for _, it := range items {
+		if state := t.state(ledger.ID(it.ID)); queued(it.Message.Kind()) && state != TransferDone && state != TransferExercise {
+			count++
 		}
-		changes, gone = append(changes, more...), append(gone, it.ID)
 	}
-	if err := n.cfg.Vault.Commit(changes...); err != nil {
-		return Erased{}, fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	return count
+}
+
+// erasing are messages that go in one commit: each with all that was kept of it, or not at all.
+type erasing struct {
+	changes []vault.Change
+	items   []inbox.Item
+	marks   map[ledger.ID]*gone
+}
+
+// eraseItems destroys messages on this device, and notes when and why they went. n.mu is held and the device is unlocked.
+func (n *Node) eraseItems(ctx context.Context, items []inbox.Item, why goneWhy) error {
+	now := n.cfg.Clock.Now()
+	e := &erasing{marks: make(map[ledger.ID]*gone)}
+	for _, it := range items {
+		id := ledger.ID(it.ID)
+		changes, err := n.eraseChanges(ctx, id, it)
+		if err != nil {
+			return err
+		}
+		mark := &gone{group: group.ID(it.Group), at: now, why: why}
+		raw, err := mark.marshal()
+		if err != nil {
+			return fmt.Errorf("node: the mark of an erased message: %w", err)
+		}
+		changes = append(changes, vault.Change{Key: reviewKey(id)}, vault.Change{Key: goneKey(id), Value: raw})
+		if len(e.changes)+len(changes) > vault.MaxChanges {
+			if err := n.eraseBatch(e); err != nil {
+				return err
+			}
+			e = &erasing{marks: make(map[ledger.ID]*gone)}
+		}
+		e.changes, e.items, e.marks[id] = append(e.changes, changes...), append(e.items, it), mark
 	}
-	n.cfg.Step("erase:vault")
-	n.open.inbox.Erase(gone...)
-	n.forgetAttachments(gone)
-	for _, id := range gone {
-		n.events.publish(Event{Type: EventErased, Group: groupID, ID: ledger.ID(id).String()})
+	if err := n.eraseBatch(e); err != nil {
+		return err
 	}
 	if err := n.eraseBodies(ctx); err != nil {
-		return Erased{}, fmt.Errorf("%w: the messages are gone from the vault, and their sealed bodies will go with the next unlock: %w", ErrReadOnly, err)
+		return fmt.Errorf("%w: the messages are gone from the vault, and their sealed bodies will go with the next unlock: %w", ErrReadOnly, err)
 	}
-	return Erased{Messages: len(gone), Words: erasedWords(len(gone))}, nil
+	return nil
+}
+
+// eraseBatch does the vault's part, and shows the messages no more.
+func (n *Node) eraseBatch(e *erasing) error {
+	if err := n.cfg.Vault.Commit(e.changes...); err != nil {
+		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
+	}
+	n.cfg.Step("erase:vault")
+	ids := make([]inbox.EntryID, len(e.items))
+	for i, it := range e.items {
+		ids[i] = it.ID
+		n.open.queue.gone[ledger.ID(it.ID)] = e.marks[ledger.ID(it.ID)]
+		delete(n.open.queue.reviews, ledger.ID(it.ID))
+	}
+	n.open.inbox.Erase(ids...)
+	n.forgetAttachments(ids)
+	for _, it := range e.items {
+		n.events.publish(Event{Type: EventErased, Group: group.ID(it.Group).String(), ID: ledger.ID(it.ID).String()})
+	}
+	return nil
 }
 
 // actsOnStanding refuses to erase what ends or moves a message that stays: an

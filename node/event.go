@@ -24,6 +24,7 @@ const (
 	EventThrift     EventType = "thrift"     // low-bandwidth mode was switched on or off: the status has changed
 	EventStat       EventType = "stat"       // something urgent came while the device is locked
 	EventWiped      EventType = "wiped"      // this device has wiped itself
+	EventTransfer   EventType = "transfer"   // the way of a conversation's messages into the record, or an upload of them, moved
 	EventGap        EventType = "gap"        // this subscriber was too slow and missed events: reload
 )
 

@@ -37,6 +37,8 @@ type session struct {
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
 	trialEnd  time.Time                                 // when the next sponsored credential ends; zero for none
 
+	queue *queue // what is known of the way of messages into the record
+
 	forksDrained bool // the evidence of forks was looked at since the unlock
 
 	// restored: this vault is older than the log beside it, which is therefore not
@@ -123,6 +125,8 @@ func (n *Node) startSession(ctx context.Context) error {
 		return nil
 	}
 	n.attached.sweep()
+	n.resumeTransfers()
+	n.transfers.retainSoon()
 	return nil
 }
 
@@ -147,6 +151,9 @@ func (n *Node) reload() error {
 	}
 	if s.restored, err = n.wasRestored(); err != nil {
 		return err
+	}
+	if s.queue, err = n.loadQueue(); err != nil {
+		return fmt.Errorf("node: what is known of the record: %w", err)
 	}
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),
@@ -251,7 +258,11 @@ func (n *Node) upkeepLoop() {
 		n.attached.tidy()
 		n.mu.Lock()
 		err := n.upkeep(n.ctx, upkeepInterval)
+		if n.open != nil {
+			n.resumeTransfers()
+		}
 		n.mu.Unlock()
+		n.transfers.retainSoon()
 		if err != nil && n.ctx.Err() == nil {
 			n.log.Error("hourly upkeep failed; it is tried again in an hour", "err", err)
 		}
@@ -398,6 +409,7 @@ func (n *Node) closeSession() {
 		clear(n.open.keys.MeshKey[:])
 	}
 	n.open = nil
+	n.transfers.stopAll()
 	n.knocks.begin()
 	if n.cfg.Vault != nil {
 		n.cfg.Vault.Lock()

@@ -56,6 +56,8 @@ type Node struct {
 	pulled sync.Once
 	joined chan struct{} // closed once mesh is set: neighbours may call before New returns
 
+	transfers *transfers // uploads to the record
+
 	idle   idle
 	knocks knocks        // what came stat while locked
 	lease  lease         // guarded by mu
@@ -102,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.keeper.ring()
 	for _, loop := range []func(){
 		n.witnessLoop, n.checkLoop, n.carryLoop, n.scrubLoop, n.thriftLoop, n.trustLoop, n.drainLoop, n.receiptLoop,
-		n.escalateLoop, n.upkeepLoop, n.lockLoop,
+		n.escalateLoop, n.upkeepLoop, n.lockLoop, n.transferLoop,
 	} {
 		n.wg.Add(1)
 		go loop()
@@ -148,7 +150,7 @@ func prepare(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
 		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(),
 		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), owedNow: make(chan struct{}, 1), paces: newPaces(), alerts: make(chan struct{}, 1),
-		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing),
+		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing), transfers: newTransfers(),
 	}
 	n.due.handOn = n.handOn
 	if err := n.loadTrust(); err != nil {

@@ -59,6 +59,8 @@ type Status struct {
 	StatWaiting int `json:"stat_waiting,omitempty"`
 	// Exercises is how many conversations here are of an exercise that is not over; 0 while locked.
 	Exercises int `json:"exercises,omitempty"`
+	// Transfer is how many messages are on their way into the record, by state; nil while locked.
+	Transfer *TransferCounts `json:"transfer,omitempty"`
 	// Forks is how many logs are forked: [Node.Forks].
 	Forks int `json:"forks,omitempty"`
 	// Refused counts refused connections by reason.

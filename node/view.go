@@ -40,6 +40,7 @@ func (n *Node) Status() Status {
 	if n.open != nil {
 		s.Waiting = n.open.waiting
 		s.Exercises = n.open.inbox.Exercises()
+		s.Transfer = n.transferCounts()
 	}
 	s.LeaseEnded = n.lease.ended && !s.TicketNotAfter.IsZero()
 	if n.wipe != nil {
