@@ -88,6 +88,9 @@ func line(p *plot.Plot, name string, c color.Color, at plotter.XYs) error {
 
 // latencyPlot is the share of messages that had arrived after so many seconds.
 func (r *Result) latencyPlot() (template.HTML, error) {
+	if r.Scale != nil {
+		return r.scaleLatency()
+	}
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = "seconds after sending", "share of messages, %"
 	p.Add(plotter.NewGrid())
@@ -130,6 +133,7 @@ func (r *Result) coveragePlot() (template.HTML, error) {
 			come[slot(d.Sent+d.Took)]++
 		}
 	}
+	r.Scale.cover(slot, sent, come)
 	var a, b plotter.XYs
 	x, y := 0, 0
 	for i := range sent {
@@ -180,6 +184,9 @@ func (r *Result) meshPlot() (template.HTML, error) {
 
 // trafficPlot is, over time, what each device sent a second.
 func (r *Result) trafficPlot() (template.HTML, error) {
+	if r.Scale != nil {
+		return "", nil // the model has messages only
+	}
 	p := r.newPlot("kB a second and device")
 	var at plotter.XYs
 	for i := 1; i < len(r.Samples); i++ {

@@ -160,7 +160,7 @@ func (r *Result) WriteHTML(w io.Writer, command string) error {
 		return err
 	}
 	p := page{Result: r, Sentence: r.sentence(), Colour: string(r.Verdict), Command: command, Weak: r.weaknesses(),
-		Figures: r.figures(), Limits: limitsOfModel(r.scenario), Told: r.scenario.Explain()}
+		Figures: r.figures(), Limits: limitsOfModel(r.scenario, r.Scale), Told: r.scenario.Explain()}
 	for _, f := range []struct {
 		title, words string
 		draw         func() (template.HTML, error)
@@ -169,6 +169,7 @@ func (r *Result) WriteHTML(w io.Writer, command string) error {
 		{"What was sent and what arrived", "The gap is what was under way, or waited for a way. Faults are shaded.", r.coveragePlot},
 		{"The mesh", "How many devices ran, and how many neighbours each had in the mean.", r.meshPlot},
 		{"Traffic", "What each device sent, with all that its network added.", r.trafficPlot},
+		{"The model beside real nodes", "How long messages take on a calm day: as the model says for so many devices, and as runs of real nodes were.", r.fitPlot},
 	} {
 		svg, err := f.draw()
 		if err != nil {
@@ -229,13 +230,21 @@ func (r *Result) weaknesses() (out []weakness) {
 func (r *Result) figures() (out []row) {
 	add := func(name, format string, args ...any) { out = append(out, row{name, fmt.Sprintf(format, args...)}) }
 	add("Devices", "%d", r.Devices)
-	add("Messages sent", "%d, to %d readers in all", r.Messages, len(r.Deliveries))
+	readers := len(r.Deliveries)
+	if r.Scale != nil {
+		readers = r.Scale.Readers
+	}
+	add("Messages sent", "%d, to %d readers in all", r.Messages, readers)
 	for _, m := range []string{"delivery", "p50", "p90", "p99", "heal", "memory", "traffic", "neighbours"} {
 		value := "nothing to measure"
-		if v, ok := measures[m].of(r, Expect{}); ok {
+		if v, ok := r.measure(m, Expect{}); ok {
 			value = inUnit(v, measures[m].unit)
 		}
 		out = append(out, row{strings.ToUpper(m[:1]) + m[1:] + " — " + measures[m].words, value})
+	}
+	if r.Scale != nil {
+		add("Events of the model", "%d, for %d packets with messages, %d of which their receivers had already", r.Scale.Events, r.Scale.Packets, r.Scale.Duplicates)
+		return out
 	}
 	n := r.Network
 	add("Packets", "%d sent, %d lost by the line, %d cut, %d dropped by full queues, %d twice, %d spoilt, %d replayed",
@@ -244,7 +253,10 @@ func (r *Result) figures() (out []row) {
 }
 
 // limitsOfModel is what a run does not show.
-func limitsOfModel(s *Scenario) []string {
+func limitsOfModel(s *Scenario, scale *Scale) []string {
+	if scale != nil {
+		return limitsOfScale()
+	}
 	return []string{
 		"The program is the real one: nodes, mesh, ledger and cryptography, over QUIC. The network is a model: TCP, Wi-Fi, radio and the machine's own network stack are not in it.",
 		fmt.Sprintf("A processor is modelled as %s for each packet received, one after the other. What a device computes of itself costs no time, so a busy device looks faster than it is.", s.Mesh.CPU),

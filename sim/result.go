@@ -60,6 +60,10 @@ type Result struct {
 	Verdict    Verdict
 	Why        string // one sentence
 
+	// Scale is set where the scale model ran in place of real nodes: then there are no
+	// Deliveries, and no invariant was checked.
+	Scale *Scale
+
 	scenario *Scenario
 }
 

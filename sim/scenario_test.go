@@ -43,7 +43,7 @@ func TestBadScenarios(t *testing.T) {
 		{"title: Four devices", "titel: Four devices", `3:1] unknown field "titel"`},
 		{"duration: 1m", "duration: soon", "no length of time"},
 		{"duration: 1m", "duration: -1m", "test.yaml:4:11: a story takes more than 0"},
-		{"devices: 2}\n    - {name: b, devices: 2}", "devices: 501}", "more than the 500"},
+		{"devices: 2}\n    - {name: b, devices: 2}", "devices: 1000001}", "more than the 1000000"},
 		{"name: b,", "name: a,", "test.yaml:9:14: two sites are called a"},
 		{"members: [all]", "members: [c]", `test.yaml:11:32: there is no site "c"`},
 		{"members: [all]", "members: [a/3]", `"a/3" is no device of a`},

@@ -21,14 +21,8 @@ type runFlags struct {
 	seed    uint64
 	control bool
 	log     string
+	anyway  bool
 }
-
-// What a run costs, for the sentence before it starts: measured with the scenarios of the
-// library on two shared cores.
-const (
-	secondsPerDevice = 0.35 // of processor time, for each device and minute of story
-	mibPerDevice     = 8
-)
 
 func (a *app) runCommand() *cobra.Command {
 	var f runFlags
@@ -43,6 +37,7 @@ func (a *app) runCommand() *cobra.Command {
 	c.Flags().StringVarP(&f.out, "output", "o", "", "folder for the report (required)")
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "the seed, in place of the scenario's")
 	c.Flags().BoolVar(&f.control, "control", false, "switch off the defence that the scenario names; the run must then fail")
+	c.Flags().BoolVar(&f.anyway, "anyway", false, "run although there seems to be too little memory")
 	c.Flags().StringVar(&f.log, "log", "", "file for what the devices log")
 	return c
 }
@@ -66,24 +61,16 @@ func (a *app) run(name string, f runFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	dir, err := scratch()
-	if err != nil {
+	if err := affordable(s, f.anyway); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-
-	o := sim.Options{Dir: dir, Seed: f.seed, Logger: logger, Stopped: a.stopped.Load, Progress: a.progress(s)}
+	o := sim.Options{Seed: f.seed, Logger: logger, Stopped: a.stopped.Load, Progress: a.progress(s)}
 	if f.control {
 		o.Without = s.Control
 	}
 	began := time.Now()
-	var res *sim.Result
-	err = sim.Bubble(func(ctx context.Context) error {
-		var err error
-		res, err = s.Run(ctx, o)
-		return err
-	})
-	if err != nil && !(errors.Is(err, sim.ErrStopped) && res != nil) {
+	res, err := rehearse(s, o)
+	if err != nil {
 		return err
 	}
 	if err := res.Write(f.out, f.command(name, res.Seed)); err != nil {
@@ -91,6 +78,28 @@ func (a *app) run(name string, f runFlags) (err error) {
 	}
 	a.code = res.Verdict.ExitCode()
 	return a.conclude(res, f.out, time.Since(began))
+}
+
+// rehearse runs a scenario, with real nodes in a folder of their own or on the scale model. A run
+// that was stopped is no error: its result is partial.
+func rehearse(s *sim.Scenario, o sim.Options) (res *sim.Result, err error) {
+	if s.Scaled() {
+		res, err = s.RunModel(context.Background(), o)
+	} else {
+		if o.Dir, err = scratch(); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(o.Dir)) }()
+		err = sim.Bubble(func(ctx context.Context) error {
+			var err error
+			res, err = s.Run(ctx, o)
+			return err
+		})
+	}
+	if errors.Is(err, sim.ErrStopped) && res != nil {
+		err = nil
+	}
+	return res, err
 }
 
 // command is how the run is repeated.
@@ -127,9 +136,7 @@ func (a *app) progress(s *sim.Scenario) func(done, total time.Duration, doing st
 	if a.json {
 		return nil
 	}
-	cpu := secondsPerDevice * float64(s.Devices()) * (s.Duration + s.Heal).Minutes()
-	fmt.Fprintf(a.err, "%d real devices, %s of story: roughly %s on two cores, %d MiB of memory.\n", s.Devices(), s.Duration,
-		(time.Duration(cpu) * time.Second / 2).Round(10*time.Second), mibPerDevice*s.Devices())
+	fmt.Fprintln(a.err, costWords(s))
 	var before time.Duration // of the processor, before the story began
 	last, what := time.Duration(-1), ""
 	return func(done, total time.Duration, doing string) {

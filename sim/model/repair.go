@@ -297,7 +297,7 @@ func (r *run) pull(e *event) {
 			r.hold(e.node, i)
 			r.show(e.node, i, at)
 			r.res.Packets++
-			r.carried += uint64(r.s.Messages[i].Bytes)
+			r.res.Bytes += uint64(r.s.Messages[i].Bytes)
 			gained = true
 		}
 	}

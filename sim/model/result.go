@@ -17,8 +17,8 @@ type Result struct {
 	Events     uint64 // that the wheel handed out
 	Packets    uint64 // with messages
 	Duplicates uint64 // of those that their receiver had already
-	Bytes      uint64
-	Stopped    bool // before its end
+	Bytes      uint64 // of those packets
+	Stopped    bool   // before its end
 }
 
 // Told is what became of one message of Spec.Messages. One of a device that was off, or

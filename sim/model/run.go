@@ -34,7 +34,6 @@ type run struct {
 	faults  []*fault
 	active  []*fault // faults of the network in force
 	changed Link     // what link returns, while faults stand
-	carried uint64   // bytes of messages
 	warm    uint64   // keeps the compiler from leaving out what only warms the cache
 	agenda  []todo
 	res     *Result
@@ -275,7 +274,7 @@ func (r *run) transmit(from, to uint32, i int, at int64) int64 {
 		l, cut = r.link(l, from, to)
 	}
 	r.res.Packets++
-	r.carried += uint64(bytes)
+	r.res.Bytes += uint64(bytes)
 	wire := wireTime(l.Rate, bytes)
 	if wire > 0 {
 		d := &r.devices[from]
@@ -315,21 +314,13 @@ func wireTime(rate int64, bytes int) int64 {
 
 // sample looks at the mesh.
 func (r *run) sample() {
-	p := Sample{At: time.Duration(r.now), Running: r.running, Packets: r.res.Packets}
+	p := Sample{At: time.Duration(r.now), Running: r.running, Packets: r.res.Packets, Bytes: r.res.Bytes}
 	for d := range r.devices {
 		if !r.devices[d].off {
 			p.Neighbours += int(r.devices[d].n)
 		}
 	}
-	p.Bytes = r.bytes()
 	r.res.Samples = append(r.res.Samples, p)
-}
-
-// bytes is about what all have sent so far: messages, what goes with them, and what is
-// always said.
-func (r *run) bytes() uint64 {
-	p := &r.s.Params
-	return r.carried + uint64(p.Extra*float64(r.res.Packets)+p.Idle*float64(r.running)*time.Duration(r.now).Seconds())
 }
 
 // agree reports whether every message that somebody running holds is held by all.
@@ -344,7 +335,6 @@ func (r *run) agree() bool {
 
 // finish counts who was to read what.
 func (r *run) finish() {
-	r.res.Bytes = r.bytes()
 	for d := range r.devices {
 		if r.devices[d].lost {
 			r.res.Lost++

@@ -68,18 +68,10 @@ type Params struct {
 	Work float64
 	// Show is from when a device has a message to when it shows it.
 	Show time.Duration
-	// Lag is the share of packets that come LagBy later, for whatever the program
-	// does besides.
-	Lag   float64
-	LagBy time.Duration
 	// Contact is how long it takes at most until two that were apart know of each other
 	// again; Session how long fetching takes beyond the bytes; Nudge after how long
 	// neighbours fetch in turn; Regraft how long somebody without a word stays a neighbour.
 	Contact, Session, Nudge, Regraft time.Duration
-	// Idle is bytes a second that a device sends when nothing is said; Extra the bytes
-	// sent for each packet with a message beside its own.
-	Idle  float64
-	Extra float64
 }
 
 // Spec is all that a run is made of.

@@ -1,0 +1,44 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"tocsin/sim/model"
+)
+
+// point is a run of real nodes that the scale model is held against.
+type point struct {
+	devices  int
+	p50, p99 time.Duration
+}
+
+// frameBytes is the packet that a text of so many bytes travels in: the entry, its signature, the sealing
+// and its padding (a text of 200 bytes took 1,1 kB).
+func frameBytes(text int) int { return 900 + text }
+
+// fitted are the parameters that runs of real nodes gave: see Calibration. Contact, Session,
+// Nudge and Regraft are the program's own waits (mesh/limits.go).
+func fitted() model.Params {
+	return model.Params{
+		Degree: 4, Work: 2, Show: 500 * time.Microsecond,
+		Contact: 1500 * time.Millisecond, Session: 50 * time.Millisecond, Nudge: time.Second, Regraft: 10 * time.Second,
+	}
+}
+
+// points are runs of Calibration with real nodes.
+var points = []point{}
+
+// Calibration is the calm day on which the scale model was fitted, for so many devices: what
+// it says of real nodes and of the model is drawn on one plot.
+func Calibration(devices int) *Scenario {
+	text := fmt.Sprintf("a ward of %d", devices)
+	s := &Scenario{
+		Version: 1, Name: "calibration", Title: "Calm day: " + text, Duration: time.Minute, Heal: 30 * time.Second,
+		Mesh:     MeshSpec{Sites: []Site{{Name: "ward", Devices: devices}}},
+		Groups:   []GroupSpec{{Name: "incident", Members: []string{"all"}}},
+		Workload: []Work{{Group: "incident", PerHour: 4000 / float64(devices)}},
+	}
+	s.fill()
+	return s
+}
