@@ -3,7 +3,9 @@ package record
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,6 +26,9 @@ type PackageReport struct {
 	Proved   int // of them, those whose proof holds and whose resource says what was proved
 	Bare     int // of them, those without a proof
 	Reasons  int // of the proved ones, those to everybody, whose payload holds a reason that is not compared
+	Files    int // files that are in the package and whose bytes are what a document says, proofs included
+	// Exercise: every message in it is labelled as exercise (HTEST). Where some are and some are not, [Check] finds it.
+	Exercise bool
 	Faults   []Fault
 }
 
@@ -32,11 +37,15 @@ type keep struct {
 	firsts map[string]object // entry id → resource
 	names  map[string]string // fullUrl or Type/id of a Binary → entry id, from the document of a proof
 	data   map[string][]byte // fullUrl or Type/id of a Binary → proof
+	files  map[string]string // fullUrl or Type/id of a Binary → the SHA-256 that a document says its bytes have, in hexadecimal
+	sums   map[string]string // likewise → what they have
+	live   bool              // a message is not labelled as exercise
 	faults []Fault
 }
 
 func newKeep() *keep {
-	return &keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte)}
+	return &keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte),
+		files: make(map[string]string), sums: make(map[string]string)}
 }
 
 // VerifyPackage reads what was exported, or what an endpoint returned of it, and holds every proof against the authorities of the
@@ -47,7 +56,8 @@ func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 	if err := readBundle(r, func(string, any) {}, k.entry); err != nil {
 		return rep, err
 	}
-	rep.Faults = k.faults
+	k.compare(&rep)
+	rep.Faults, rep.Exercise = k.faults, len(k.firsts) > 0 && !k.live
 	proofs := make(map[string][]byte, len(k.names))
 	for url, id := range k.names {
 		if _, twice := proofs[id]; twice {
@@ -96,6 +106,7 @@ func (k *keep) entry(raw json.RawMessage) error {
 	if err := decodeInto(ids, r, "identifier"); err != nil {
 		return err
 	}
+	proved := "" // the entry that the document is the proof of
 	for _, id := range list(ids, "identifier") {
 		system, value := str(id, "system"), str(id, "value")
 		if system == SystemEntry {
@@ -108,34 +119,75 @@ func (k *keep) entry(raw json.RawMessage) error {
 				return err
 			}
 			k.firsts[value] = first
+			k.live = k.live || !marked(sub(first, "meta"))
 		}
 		if entry, ok := strings.CutSuffix(value, "-proof"); ok && system == SystemPart && kind == "DocumentReference" {
-			if err := decodeInto(ids, r, "content"); err != nil {
-				return err
-			}
-			for _, c := range list(ids, "content") {
-				k.names[str(sub(c, "attachment"), "url")] = entry
+			proved = entry
+		}
+	}
+	if kind != "DocumentReference" {
+		return nil
+	}
+	if err := decodeInto(ids, r, "content"); err != nil {
+		return err
+	}
+	for _, c := range list(ids, "content") {
+		at := sub(c, "attachment")
+		url := str(at, "url")
+		if url == "" {
+			continue // the file is not in the package, and it says so
+		}
+		if proved != "" {
+			k.names[url] = proved
+		}
+		for _, x := range list(at, "extension") {
+			if str(x, "url") == extSHA256 {
+				k.files[url] = str(x, "valueString")
 			}
 		}
 	}
 	return nil
 }
 
-// binary keeps the file of a proof. Another file, or none, is left out: a document that names it has no proof then.
+// compare holds the bytes of every file against what its document says.
+func (k *keep) compare(rep *PackageReport) {
+	for url, want := range k.files {
+		switch got, ok := k.sums[url]; {
+		case ok && got == want:
+			rep.Files++
+		case ok:
+			k.faults = append(k.faults, Fault{RuleContent, url, "its bytes are not those that its document was written for"})
+		}
+	}
+}
+
+// binary notes the SHA-256 of a file, and keeps it if it is a proof. What is no base64 is no file: a document that names it has no proof
+// then.
 func (k *keep) binary(fullURL, id string, value []byte) {
 	text := bytes.Trim(value, `"`)
 	if bytes.IndexByte(text, '\\') >= 0 {
 		text = []byte(plainString(value)) // nobody writes base64 so, but it says the same
 	}
-	if !bytes.HasPrefix(text, []byte(proofBegins)) {
+	var file bytes.Buffer
+	sum := sha256.New()
+	to := io.Writer(sum)
+	if bytes.HasPrefix(text, []byte(proofBegins)) {
+		file.Grow(base64.StdEncoding.DecodedLen(len(text)))
+		to = io.MultiWriter(sum, &file)
+	}
+	if _, err := io.Copy(to, base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text))); err != nil {
+		k.faults = append(k.faults, Fault{RuleContent, "Binary " + id, "its data is no base64"})
 		return
 	}
-	data := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Decode(data, text)
-	if err != nil {
-		return
+	for _, name := range []string{fullURL, "Binary/" + id} {
+		if had, twice := k.sums[name]; twice && had != hex.EncodeToString(sum.Sum(nil)) && name != "" && name != "Binary/" {
+			k.faults = append(k.faults, Fault{RuleFullURL, name, "two files of one name differ"})
+		}
+		k.sums[name] = hex.EncodeToString(sum.Sum(nil))
+		if file.Len() > 0 {
+			k.data[name] = file.Bytes()
+		}
 	}
-	k.data[fullURL], k.data["Binary/"+id] = data[:n], data[:n]
 }
 
 // proofBegins is how the data of every proof begins: "tocsin-proof" in base64, which has no remainder.

@@ -2,10 +2,13 @@ package record
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
+
+	"tocsin/node/message"
 )
 
 // honest is a package of the scene with its proofs, and its world.
@@ -89,4 +92,69 @@ func FuzzMembers(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The bytes of a file are held against its document, by whichever name the package calls it: its own, or the endpoint's.
+func TestPackageFiles(t *testing.T) {
+	w, doc := honest(t)
+	sum := base64.StdEncoding.EncodeToString(file)
+	if strings.Count(doc, sum) != 1 {
+		t.Fatal("the file is not in the package once")
+	}
+	other := append([]byte{file[0] ^ 1}, file[1:]...)
+	rep, err := VerifyPackage(strings.NewReader(doc), w.trust)
+	must(t, err)
+	if len(rep.Faults) > 0 || rep.Files != rep.Proved+1 || rep.Exercise {
+		t.Fatalf("the control: %+v", rep)
+	}
+	var binary struct{ FullURL, ID string }
+	must(t, readBundle(strings.NewReader(doc), func(string, any) {}, func(raw json.RawMessage) error {
+		if strings.Contains(string(raw), sum) {
+			e := members(raw)
+			binary.FullURL, binary.ID = plainString(e["fullUrl"]), plainString(members(e["resource"])["id"])
+		}
+		return nil
+	}))
+	returned := strings.ReplaceAll(doc, `"url":"`+binary.FullURL+`"`, `"url":"Binary/`+binary.ID+`"`)
+	returned = strings.ReplaceAll(returned, `"fullUrl":"`+binary.FullURL+`",`, "")
+	for name, honest := range map[string]string{"as exported": doc, "as an endpoint returns it": returned} {
+		for what, altered := range map[string]string{
+			"another file": strings.Replace(honest, sum, base64.StdEncoding.EncodeToString(other), 1),
+			"no base64":    strings.Replace(honest, sum, "=="+sum, 1),
+			"nothing":      strings.Replace(honest, sum, "", 1),
+		} {
+			rep, err := VerifyPackage(strings.NewReader(altered), w.trust)
+			must(t, err)
+			if len(rep.Faults) != 1 || rep.Faults[0].Rule != RuleContent {
+				t.Errorf("%s, %s: %+v", name, what, rep.Faults)
+			}
+		}
+		rep, err := VerifyPackage(strings.NewReader(honest), w.trust)
+		must(t, err)
+		if len(rep.Faults) > 0 {
+			t.Errorf("%s: %+v", name, rep.Faults)
+		}
+	}
+}
+
+// A package says whether it is an exercise, and one live message in it makes it none.
+func TestPackageExercise(t *testing.T) {
+	in := incident(scene(t)...)
+	in.Mode = message.Exercise
+	x, err := New(in, files())
+	must(t, err)
+	var doc bytes.Buffer
+	_, err = x.Document(&doc)
+	must(t, err)
+	trust := newWorld(t).trust
+	rep, err := VerifyPackage(bytes.NewReader(doc.Bytes()), trust)
+	must(t, err)
+	if !rep.Exercise {
+		t.Error("an exercise is not said to be one")
+	}
+	at := strings.Index(doc.String(), `"resourceType":"Communication"`)
+	live := doc.String()[:at] + strings.Replace(doc.String()[at:], `"code":"HTEST"`, `"code":"HREAL"`, 1)
+	if rep, err = VerifyPackage(strings.NewReader(live), trust); err != nil || rep.Exercise {
+		t.Errorf("one message is live, and all are said to be an exercise: %v", err)
+	}
 }
