@@ -9,13 +9,16 @@ import (
 	"io"
 	"maps"
 	mathrand "math/rand/v2"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"go.uber.org/fx"
 
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
@@ -32,6 +35,8 @@ type adversaryKind struct {
 	words              string // what it does, for people
 	outsider           bool   // no authority of the mesh has admitted it
 	rate, share, delay bool
+	turn, victims      bool
+	partner            bool // the authority of the partner organisation has admitted it
 }
 
 var adversaryKinds = map[string]adversaryKind{
@@ -40,6 +45,10 @@ var adversaryKinds = map[string]adversaryKind{
 	"selective": {words: "admitted devices that hand on only a share of what they get, and answer nobody who synchronises", share: true},
 	"delaying":  {words: "admitted devices that hand everything on late, and answer nobody who synchronises", delay: true},
 	"forger":    {words: "admitted devices that flood the mesh with entries whose signatures are wrong", rate: true},
+	"covert":    {words: "admitted devices that hand everything on, until all of them fall silent at one moment; they answer nobody who synchronises", turn: true},
+	"eclipse":   {words: "admitted devices that stand round a few and name nobody else to them, hand nothing on and answer nobody who synchronises", victims: true},
+	"intruder":  {words: "devices admitted with the stolen key of the partner organisation's authority, which hand nothing on and answer nobody", partner: true},
+	"spammer":   {words: "admitted devices that flood others with gossip's control messages", rate: true, victims: true},
 	"replayer":  {words: "admitted devices that flood the mesh with entries that everybody has had", rate: true},
 }
 
@@ -48,10 +57,14 @@ func adversaryNames() []string { return slices.Sorted(maps.Keys(adversaryKinds))
 // hostile is one hostile device at work.
 type hostile struct {
 	spec     Adversary
+	line     int // of the scenario's adversaries, from 0
 	outsider bool
 	peer     peer.ID
+	host     host.Host // under mesh, for what no mesh would do
+	address  string    // where others dial it
 	mesh     *mesh.Mesh
 	clock    node.Clock
+	turn     time.Time // when it falls silent; zero is never
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
 	stopped  sync.Once
@@ -66,39 +79,64 @@ type hostile struct {
 // heldFrames is how many entries a hostile device keeps to make others from.
 const heldFrames = 256
 
-// hostiles starts the adversaries of one line.
-func (r *runner) hostiles(ctx context.Context, a Adversary) error {
+// hostiles starts the adversaries of one line of the scenario.
+func (r *runner) hostiles(ctx context.Context, line int) error {
+	a := r.s.Adversaries[line]
+	var band []*hostile
 	for range a.Count {
-		h, err := r.startHostile(a)
+		h, err := r.startHostile(line)
 		if err != nil {
 			return fmt.Errorf("sim: starting a %s adversary: %w", a.Kind, err)
 		}
 		r.enemies = append(r.enemies, h)
+		band = append(band, h)
 		r.due(a.Until, func(context.Context) error { return h.stop() })
+	}
+	if a.Kind == "eclipse" {
+		return r.surround(ctx, a, band)
 	}
 	return nil
 }
 
-// startHostile puts one hostile device on the mesh. It knows the address of everybody.
-func (r *runner) startHostile(a Adversary) (*hostile, error) {
-	w, kind := r.world, adversaryKinds[a.Kind]
-	index := len(w.devices) + len(r.enemies)
+// startHostile puts one hostile device of a line of the scenario on the mesh.
+func (r *runner) startHostile(line int) (*hostile, error) {
+	w, a := r.world, r.s.Adversaries[line]
+	kind := adversaryKinds[a.Kind]
 	site := a.Site
 	if site == "" {
 		site = r.s.Mesh.Sites[0].Name
 	}
 	by, bundle := w.authority, w.bundle
-	if kind.outsider {
+	switch {
+	case kind.partner:
+		by = w.partner
+	case kind.outsider:
 		var err error
 		if by, bundle, err = w.impostor(); err != nil {
 			return nil, err
 		}
 	}
+	index := w.place()
 	name := fmt.Sprintf("%s %d", a.Kind, index)
 	e, err := w.enrol(by, bundle, index, name)
 	if err != nil {
 		return nil, err
 	}
+	var known []string
+	for _, i := range r.s.pick(a.Victims) {
+		known = append(known, w.devices[i].addr())
+	}
+	h, err := r.putHostile(a, e, address(index), name, site, known)
+	if err == nil {
+		h.line = line
+	}
+	return h, err
+}
+
+// putHostile puts a hostile device with somebody's papers at an address. It knows
+// whom it is told of.
+func (r *runner) putHostile(a Adversary, e enrolled, ip netip.Addr, name, site string, known []string) (*hostile, error) {
+	w, kind := r.world, adversaryKinds[a.Kind]
 	trust, err := identity.NewTrustStore(w.bundle) // a bundle is no secret
 	if err != nil {
 		return nil, err
@@ -110,17 +148,18 @@ func (r *runner) startHostile(a Adversary) (*hostile, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h := &hostile{
-		spec: a, outsider: kind.outsider, peer: e.relay.PeerID(), clock: w.clock, cancel: cancel,
-		rng: mathrand.New(mathrand.NewPCG(r.rng.Uint64(), 3)),
+		spec: a, line: -1, outsider: kind.outsider, peer: e.relay.PeerID(), clock: w.clock, cancel: cancel,
+		address: listenOn(ip) + "/p2p/" + e.relay.PeerID().String(),
+		rng:     mathrand.New(mathrand.NewPCG(r.rng.Uint64(), 3)),
 	}
-	var known []string
-	for _, d := range w.devices {
-		known = append(known, d.addr())
+	if a.Turn > 0 {
+		h.turn = r.begun.Add(a.Turn)
 	}
 	h.mesh, err = mesh.New(ctx, mesh.Config{
 		Transport: e.relay.Transport, Trust: trust, Chain: e.admission, Ticket: func() []byte { return ticket },
 		Clock: w.clock, Logger: w.logger, Receiver: h, Syncer: h,
-		Listen: []string{listenOn(address(index))}, Static: known, HostOptions: []libp2p.Option{w.socket(name, site)},
+		Listen: []string{listenOn(ip)}, Static: known,
+		HostOptions: []libp2p.Option{w.socket(name, site), libp2p.WithFxOption(fx.Populate(&h.host))},
 		// An outsider lets everybody in: it is the others who must refuse.
 		Unsafe: mesh.Unsafe{NoAdmission: kind.outsider, NoSync: true},
 	})
@@ -128,7 +167,16 @@ func (r *runner) startHostile(a Adversary) (*hostile, error) {
 		cancel()
 		return nil, err
 	}
-	if kind.rate {
+	switch {
+	case a.Kind == "spammer":
+		topic := mesh.UrgentTopic(w.bundle.MeshID())
+		for _, i := range r.s.pick(a.Victims) {
+			victim := w.devices[i].cfg.Relay.PeerID()
+			h.work.Go(func() { h.spam(ctx, victim, topic) })
+		}
+	case a.Kind == "eclipse":
+		h.host.RemoveStreamHandler(mesh.PeersProtocol) // whom it meets hears of nobody
+	case kind.rate:
 		h.work.Go(func() { h.flood(ctx) })
 	}
 	if kind.outsider {
@@ -139,7 +187,7 @@ func (r *runner) startHostile(a Adversary) (*hostile, error) {
 
 // impostor makes an authority that nobody trusts, with a bundle of its own.
 func (w *World) impostor() (*identity.Authority, *identity.Bundle, error) {
-	issued := w.start.Add(-settle)
+	issued := w.clock.Now().Add(-2 * settle)
 	a, err := identity.NewAuthority(organisation, "Rehearsal authority", issued, 90*24*time.Hour, rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -167,9 +215,14 @@ func (h *hostile) Receive(ctx context.Context, _ peer.ID, frame []byte) mesh.Ver
 	luck := h.rng.Float64()
 	h.mu.Unlock()
 	switch h.spec.Kind {
-	case "silent":
+	case "silent", "eclipse", "intruder":
 		h.bit.Add(1)
 		return mesh.Ignore
+	case "covert":
+		if !h.clock.Now().Before(h.turn) {
+			h.bit.Add(1)
+			return mesh.Ignore
+		}
 	case "selective":
 		if luck >= h.spec.Share {
 			h.bit.Add(1)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -74,13 +75,19 @@ func joined(defences []Defence) string {
 	return strings.Join(out, " and ")
 }
 
-// Words says what a defence is.
-func (d Defence) Words() string {
-	if d == DefenceAdmission {
-		return "admission of neighbours by credential"
-	}
-	return "synchronisation between neighbours"
+// defenceWords say what defences are; what is none is not in it.
+var defenceWords = map[Defence]string{
+	DefenceSync:       "synchronisation between neighbours",
+	DefenceAdmission:  "admission of neighbours by credential",
+	DefenceConduct:    "cutting off neighbours for what they send",
+	DefenceRevocation: "word of what the authority takes back",
+	DefencePriority:   "urgency",
+	DefenceSticks:     "what is carried on sticks",
+	DefenceRegistrar:  "an issuer that the mesh trusts",
 }
+
+// Words says what a defence is.
+func (d Defence) Words() string { return defenceWords[d] }
 
 func minutes(d time.Duration) string { return fmt.Sprintf("%.4g", d.Minutes()) }
 
@@ -157,7 +164,11 @@ func (e *Event) Words() string {
 		}
 		return fmt.Sprintf("%s is worse: %s", between, e.Degrade.Link.Words())
 	case e.Crash != nil:
-		return fmt.Sprintf("%s crash and start again afterwards", list(e.Crash.Devices))
+		words := fmt.Sprintf("%s crash and start again afterwards", list(e.Crash.Devices))
+		if e.Crash.Forget {
+			words += ", without what they remembered of each other's addresses"
+		}
+		return words
 	case e.Ransomware != nil:
 		return fmt.Sprintf("ransomware takes up to %s of %s, one every %s, for good",
 			percent(e.Ransomware.Share), list(e.Ransomware.Devices), e.Ransomware.Every)
@@ -174,6 +185,41 @@ func (e *Event) Words() string {
 	case e.Revoke != nil:
 		return fmt.Sprintf("the credentials of %s are taken back; the devices keep sending", list(e.Revoke.Devices))
 	}
+	return e.otherWords(list)
+}
+
+// otherWords are those of what is not of the network, nor of devices that only stop.
+func (e *Event) otherWords(list func([]string) string) string {
+	switch {
+	case e.Clone != nil:
+		return fmt.Sprintf("the disks of %s are copied; copies and originals both write", list(e.Clone.Devices))
+	case e.Betray != nil && e.Betray.Into == liesCross:
+		return fmt.Sprintf("%s go over to the enemy and say what others said as their own, in other groups", list(e.Betray.Devices))
+	case e.Betray != nil:
+		return fmt.Sprintf("%s go over to the enemy and sign two entries at each place of their logs", list(e.Betray.Devices))
+	case e.Steal != nil:
+		return fmt.Sprintf("%s are stolen unlocked; the thief reads and writes until they are revoked after %s", list(e.Steal.Devices), e.Steal.Noticed)
+	case e.Rollback != nil:
+		return fmt.Sprintf("%s brings an old list of revoked devices back", e.Rollback.By)
+	case e.Expel != nil:
+		return "the others take the partner organisation's authority, whose key was stolen, out of the mesh"
+	case e.Churn != nil:
+		return fmt.Sprintf("%s come and go: %s there and %s away in the mean", list(e.Churn.Devices), e.Churn.Up, e.Churn.Down)
+	case e.Battery != nil:
+		words := fmt.Sprintf("the batteries of %s last %s", list(e.Battery.Devices), e.Battery.Lasts)
+		if e.Battery.Megabytes > 0 {
+			words += fmt.Sprintf(" or %.3g MB of traffic", e.Battery.Megabytes)
+		}
+		return words + fmt.Sprintf(" and take %s to charge", e.Battery.Charge)
+	case e.Contacts != nil:
+		return fmt.Sprintf("%s walk about and reach only whom they meet", list(e.Contacts.Devices))
+	case e.Carry != nil:
+		return fmt.Sprintf("somebody carries a stick from %s to %s and back, every %s", e.Carry.From, e.Carry.To, e.Carry.Every)
+	case e.Tamper != nil:
+		return fmt.Sprintf("up to %s on each disk of %s are spoilt", strconv.Itoa(e.Tamper.Entries)+" entries", list(e.Tamper.Devices))
+	case e.Enlist != nil:
+		return fmt.Sprintf("%s come, admitted by the %s", count(e.Enlist.Count, "newcomer"), e.Enlist.By)
+	}
 	return "nothing"
 }
 
@@ -187,6 +233,11 @@ func (a Adversary) Words() string {
 		words += fmt.Sprintf(", by %s", a.Delay)
 	case a.Share > 0:
 		words += fmt.Sprintf(": %s", percent(a.Share))
+	case a.Turn > 0:
+		words += fmt.Sprintf(", in minute %s", minutes(a.Turn))
+	}
+	if len(a.Victims) > 0 {
+		words += "; they are after " + strings.Join(a.Victims, ", ")
 	}
 	return words
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"tocsin/crypto/identity"
@@ -42,8 +41,7 @@ func (r *runner) plan() {
 		r.due(e.spec.Until, e.end)
 	}
 	for i := range r.s.Adversaries {
-		a := r.s.Adversaries[i]
-		r.due(a.At, func(ctx context.Context) error { return r.hostiles(ctx, a) })
+		r.due(r.s.Adversaries[i].At, func(ctx context.Context) error { return r.hostiles(ctx, i) })
 	}
 }
 
@@ -74,6 +72,36 @@ func (e *eventState) begin(ctx context.Context) error {
 	case s.Revoke != nil:
 		return e.revoke(ctx, s.Revoke)
 	}
+	return e.beginOther(ctx)
+}
+
+// beginOther begins what is not of the network, nor of devices that only stop.
+func (e *eventState) beginOther(ctx context.Context) error {
+	s := e.spec
+	switch {
+	case s.Clone != nil:
+		return e.clone(ctx, s.Clone)
+	case s.Betray != nil:
+		return e.betray(s.Betray)
+	case s.Steal != nil:
+		e.steal(s.Steal)
+	case s.Rollback != nil:
+		return e.rollback(ctx, s.Rollback)
+	case s.Expel != nil:
+		return e.expel(ctx)
+	case s.Churn != nil:
+		e.churn(s.Churn)
+	case s.Battery != nil:
+		e.battery(s.Battery)
+	case s.Contacts != nil:
+		e.contacts(s.Contacts)
+	case s.Carry != nil:
+		return e.carry(s.Carry)
+	case s.Tamper != nil:
+		return e.tamper(ctx, s.Tamper)
+	case s.Enlist != nil:
+		return e.enlist(ctx, s.Enlist)
+	}
 	return nil
 }
 
@@ -89,6 +117,10 @@ func (e *eventState) end(ctx context.Context) error {
 		e.off()
 	case s.Crash != nil:
 		return e.restart(ctx, s.Crash.Every)
+	case s.Churn != nil, s.Battery != nil:
+		return e.restart(ctx, 0)
+	case s.Clone != nil, s.Betray != nil:
+		return e.depart()
 	case s.Skew != nil:
 		for _, i := range e.r.s.pick(s.Skew.Devices) {
 			e.r.world.devices[i].clock.set(0)
@@ -133,20 +165,56 @@ func (e *eventState) cut(p *Partition) {
 			part[name] = i + 1
 		}
 	}
+	e.sited(part)
 	f := &netFault{cut: true}
 	switch p.Shape {
 	case "whole":
 		f.touches = func(from, to *port) bool {
-			a, b := part[from.name], part[to.name]
+			a, b := partOf(part, from), partOf(part, to)
 			return a != 0 && b != 0 && a != b
 		}
 	case "one-way":
-		f.touches = func(from, to *port) bool { return part[from.name] == 1 && part[to.name] == 2 }
+		f.touches = func(from, to *port) bool { return partOf(part, from) == 1 && partOf(part, to) == 2 }
 	case "ring":
 		f.touches = e.ring(p.Parts[0])
 	}
 	e.fault = f
 	e.off = e.r.world.net.begin(f)
+}
+
+// sited puts the sites that lie wholly in one part there too, for those at a site that
+// are none of the scenario's devices: hostile ones and copies.
+func (e *eventState) sited(part map[string]int) {
+	w := e.r.world
+	for _, site := range e.r.s.Mesh.Sites {
+		all := -1
+		for _, d := range w.devices {
+			if d.Site == site.Name && (all < 0 || all == part[d.Name]) {
+				all = part[d.Name]
+			} else if d.Site == site.Name {
+				all = 0
+			}
+		}
+		if all > 0 {
+			part[siteOf+site.Name] = all
+		}
+	}
+	for _, d := range w.devices {
+		if _, ok := part[d.Name]; !ok {
+			part[d.Name] = 0
+		}
+	}
+}
+
+// siteOf begins the key of a site among the names of devices.
+const siteOf = "site "
+
+// partOf is where a socket lies, by the name of its device or else by its site.
+func partOf(part map[string]int, p *port) int {
+	if n, ok := part[p.name]; ok {
+		return n
+	}
+	return part[siteOf+p.site]
 }
 
 // ring cuts all that are not next to each other.
@@ -191,6 +259,9 @@ func (e *eventState) crash(_ context.Context, d *Device) error {
 	}
 	e.hits++
 	e.down = append(e.down, d)
+	if e.spec.Crash.Forget {
+		return errors.Join(d.crash(), d.forget())
+	}
 	return d.crash()
 }
 
@@ -267,18 +338,82 @@ func (e *eventState) revoke(ctx context.Context, s *Revoke) error {
 	if err != nil {
 		return fmt.Errorf("sim: revoking: %w", err)
 	}
-	for i, d := range w.devices {
-		if d.node == nil || slices.Contains(gone, i) {
-			continue
-		}
+	w.lists = append(w.lists, raw)
+	for _, i := range gone {
+		w.devices[i].revoked = now
+		e.hits++
+	}
+	return e.r.bring(ctx, raw)
+}
+
+// bring has one honest device bring a statement of an authority, but in a control run without
+// revocation.
+func (r *runner) bring(ctx context.Context, raw []byte) error {
+	if r.without(DefenceRevocation) {
+		return nil
+	}
+	for _, d := range r.honest() {
 		if _, err := d.node.PublishStatement(ctx, raw); err != nil {
-			return fmt.Errorf("sim: bringing a revocation to %s: %w", d.Name, err)
-		}
-		for _, i := range gone {
-			w.devices[i].revoked = true
-			e.hits++
+			return fmt.Errorf("sim: bringing a statement to %s: %w", d.Name, err)
 		}
 		return nil
 	}
-	return errors.New("sim: nobody is left who could bring a revocation")
+	return errors.New("sim: nobody is left who could bring a statement")
+}
+
+// rollback has somebody bring the first list of revoked devices once more, as if
+// nothing had been revoked since. Whether it is refused or taken as known is the node's
+// affair; that it undoes nothing is an objective.
+func (e *eventState) rollback(ctx context.Context, s *Rollback) error {
+	w := e.r.world
+	if len(w.lists) < 2 {
+		return errors.New("sim: there is no older list of revoked devices to bring back: revoke twice before")
+	}
+	for _, i := range e.r.s.pick([]string{s.By}) {
+		if d := w.devices[i]; d.node != nil {
+			_, err := d.node.PublishStatement(ctx, w.lists[0])
+			w.logger.Info("an old list of revoked devices was brought back", "by", d.Name, "err", err)
+			e.hits++
+		}
+	}
+	return nil
+}
+
+// expel takes the partner's authority, whose key was stolen, out of the mesh: the two
+// others sign a trust bundle without it.
+func (e *eventState) expel(ctx context.Context) error {
+	w := e.r.world
+	now := w.clock.Now()
+	next, err := identity.NextBundle(w.bundle, now, w.authority.Certificate(), w.third.Certificate())
+	for _, a := range []*identity.Authority{w.authority, w.third} {
+		if err == nil {
+			next, err = a.SignBundle(next)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("sim: making the next trust bundle: %w", err)
+	}
+	raw, err := identity.BundleStatement(next)
+	if err != nil {
+		return fmt.Errorf("sim: making the next trust bundle: %w", err)
+	}
+	e.r.expelled = now
+	e.hits++
+	return e.r.bring(ctx, raw)
+}
+
+// depart ends copies and traitors.
+func (e *eventState) depart() error {
+	var errs []error
+	if e.spec.Clone != nil {
+		for _, d := range e.r.copies {
+			errs = append(errs, d.stop())
+		}
+	}
+	for _, h := range e.r.enemies {
+		if e.spec.Betray != nil && h.spec.Kind == "traitor" {
+			errs = append(errs, h.stop())
+		}
+	}
+	return errors.Join(errs...)
 }

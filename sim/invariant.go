@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"tocsin/node"
 )
@@ -50,6 +51,9 @@ func (h *history) look(d *Device) error {
 			continue
 		}
 		e, err := d.node.LogEntries(context.Background(), log, was.Entries-1, 1)
+		if d.tampered && (err != nil || len(e) != 1) {
+			continue // it cannot be read before it was fetched again
+		}
 		if err != nil || len(e) != 1 {
 			return fmt.Errorf("sim: entry %d of log %s at %s: %w", was.Entries-1, log, d.Name, err)
 		}
@@ -78,6 +82,9 @@ func (r *runner) agree() (bool, error) {
 		held := make(map[string]node.LogInfo, len(logs))
 		for _, l := range logs {
 			held[l.Log] = l
+		}
+		for log := range r.forksAt(d) {
+			held[log] = node.LogInfo{Log: "forked"} // which branch stands in the log may differ
 		}
 		if first == nil {
 			first = held
@@ -138,6 +145,13 @@ func (r *runner) checkInvariants() {
 	}
 }
 
+// author is the part of a log's name that all logs of a device share: whose log is
+// forked goes on in another.
+func author(log string) string {
+	key, _, _ := strings.Cut(log, "/")
+	return key
+}
+
 // checkShown compares what a device shows of a group with what was said.
 func (r *runner) checkShown(d *Device, g group, report func(name, format string, args ...any)) {
 	items, err := shows(d.node, g.id)
@@ -149,7 +163,7 @@ func (r *runner) checkShown(d *Device, g group, report func(name, format string,
 	}
 	devices := make(map[string]*Device, len(r.world.devices))
 	for _, o := range r.world.devices {
-		devices[o.log] = o
+		devices[author(o.log)] = o
 	}
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
@@ -168,12 +182,12 @@ func (r *runner) checkShown(d *Device, g group, report func(name, format string,
 			continue
 		}
 		for _, log := range it.delivered {
-			reader := devices[log]
+			reader := devices[author(log)]
 			if reader == nil {
 				report("receipts", "%s calls %.8s delivered to %s, which is no device", d.Name, it.id, log)
 				continue
 			}
-			if _, ok := r.watch.arrived[it.id][reader.index]; !ok && !reader.lost {
+			if _, ok := r.watch.arrived[it.id][reader.index]; !ok && !reader.lost && !reader.astray {
 				report("receipts", "%s calls %.8s delivered to %s, which does not show it", d.Name, it.id, reader.Name)
 			}
 		}

@@ -29,6 +29,13 @@ var measures = map[string]measure{
 	"traffic":    {"traffic that one device sent an hour", "MB", false, measureTraffic},
 	"unsaved":    {"messages that a device could not save", "", false, measureUnsaved},
 	"running":    {"share of devices that still ran at the end", "share", false, measureRunning},
+	"intruders":  {"devices whose credential was taken back that somebody had as a neighbour half a minute later", "", false, measureIntruders},
+	"lingering":  {"devices whose credential was taken back that somebody had as a neighbour at the end", "", false, measureLingering},
+	"leaked":     {"messages that a revoked device shows though they were sent a minute after that", "", false, measureTaken("leaked")},
+	"forks":      {"share of devices that know of every log with two entries at one place", "share", false, measureTaken("forks")},
+	"spoilt":     {"entries on spoilt disks that do not verify at the end", "", false, measureTaken("spoilt")},
+	"newcomers":  {"share of newcomers that were somebody's neighbour at the end", "share", false, measureTaken("newcomers")},
+	"cut-off":    {"share of hostile devices that somebody cut off", "share", false, measureTaken("cut-off")},
 	"neighbours": {"neighbours of a device at the end, in the mean", "", false, measureNeighbours},
 }
 
@@ -144,7 +151,7 @@ func measureNeighbours(r *Result, _ Expect) (float64, bool) {
 func (r *Result) judge(e Expect) Objective {
 	o := Objective{Words: e.Words()}
 	m := measures[e.Measure]
-	v, ok := r.measure(e.Measure, e)
+	v, ok := m.of(r, e)
 	if !ok {
 		o.Found = "there was nothing to measure"
 		return o

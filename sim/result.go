@@ -60,9 +60,8 @@ type Result struct {
 	Verdict    Verdict
 	Why        string // one sentence
 
-	// Scale is set where the scale model ran in place of real nodes: then there are no
-	// Deliveries, and no invariant was checked.
-	Scale *Scale
+	// Taken is what only the run itself could measure, by the measure's name.
+	Taken map[string]float64
 
 	scenario *Scenario
 }
@@ -112,6 +111,7 @@ type Sample struct {
 	HeapBytes  uint64
 	Bytes      uint64 // sent by all so far
 	Packets    uint64
+	Intruders  int // devices without a credential any more that somebody had as a neighbour
 }
 
 func newResult(s *Scenario, o Options, seed uint64) *Result {
@@ -163,15 +163,16 @@ func (r *runner) finish() {
 		}
 		res.Faults = append(res.Faults, f)
 	}
-	for _, a := range r.s.Adversaries {
+	for line, a := range r.s.Adversaries {
 		f := FaultResult{Name: a.Kind, Words: a.Words(), From: a.At, To: a.Until}
 		for _, h := range r.enemies {
-			if h.spec == a {
+			if h.line == line {
 				f.Bit += h.bit.Load()
 			}
 		}
 		res.Faults = append(res.Faults, f)
 	}
+	r.take()
 	for _, e := range r.s.Expect {
 		res.Objectives = append(res.Objectives, res.judge(e))
 	}
@@ -229,12 +230,12 @@ func (r *runner) deliveries() {
 	r.res.Unsaved = slices.Clone(r.watch.failed)
 	for _, s := range r.watch.order {
 		from := r.world.devices[s.from]
-		if from.lost || from.revoked {
+		if !from.counts() {
 			continue // what it said just before may have left it or not: nobody can be held to it
 		}
 		for _, m := range r.groups[s.group].members {
 			to := r.world.devices[m]
-			if m == s.from || to.lost || to.revoked {
+			if m == s.from || !to.counts() || !to.hears(s.at) {
 				continue
 			}
 			d := Delivery{ID: s.id, From: s.from, To: m, Sent: s.at.Sub(r.begun), Priority: s.priority, SameSite: from.Site == to.Site}
@@ -253,12 +254,12 @@ func (r *runner) everythingShown() bool {
 	defer r.watch.mu.Unlock()
 	for _, s := range r.watch.order {
 		from := r.world.devices[s.from]
-		if from.lost || from.revoked {
+		if !from.counts() {
 			continue
 		}
 		for _, m := range r.groups[s.group].members {
 			to := r.world.devices[m]
-			if m == s.from || to.lost || to.revoked {
+			if m == s.from || !to.counts() || !to.hears(s.at) {
 				continue
 			}
 			if _, ok := r.watch.arrived[s.id][m]; !ok {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"tocsin/node"
-	"tocsin/node/message"
 )
 
 // Options are how a scenario is run.
@@ -47,6 +46,10 @@ type runner struct {
 	agenda  []todo
 	events  []*eventState
 	enemies []*hostile
+	copies  []*Device // of disks, at work beside their originals
+	forked  []string  // logs with two entries at one place
+	// expelled is when the partner's authority was taken out of the mesh; zero for never.
+	expelled time.Time
 
 	sends   sync.WaitGroup
 	follows sync.WaitGroup
@@ -115,6 +118,9 @@ func (r *runner) close() error {
 	var err error
 	for _, h := range r.enemies {
 		err = errors.Join(err, h.stop())
+	}
+	for _, d := range r.copies {
+		err = errors.Join(err, d.stop())
 	}
 	r.sends.Wait()
 	err = errors.Join(err, r.world.close())
@@ -185,15 +191,15 @@ func (r *runner) start(ctx context.Context, d *Device) error {
 // disarm starts every device again without the defences that a control run does
 // without: it differs from the true one in the story alone.
 func (r *runner) disarm(ctx context.Context) error {
-	if len(r.o.Without) == 0 || r.res.Unformed != "" {
-		return nil
+	if !r.without(DefenceSync) && !r.without(DefenceAdmission) && !r.without(DefenceConduct) || r.res.Unformed != "" {
+		return nil // the devices are as they are
 	}
 	for _, d := range r.world.devices {
 		if err := d.stop(); err != nil {
 			return err
 		}
 		d.cfg.Unsafe = node.Unsafe{
-			NoSync: slices.Contains(r.o.Without, DefenceSync), NoAdmission: slices.Contains(r.o.Without, DefenceAdmission),
+			NoSync: r.without(DefenceSync), NoAdmission: r.without(DefenceAdmission), NoConduct: r.without(DefenceConduct),
 		}
 	}
 	for _, d := range r.world.devices {
@@ -265,6 +271,9 @@ func (r *runner) until(ctx context.Context, what string, done func() (bool, erro
 		}
 	}
 }
+
+// without reports whether a defence is off.
+func (r *runner) without(d Defence) bool { return slices.Contains(r.o.Without, d) }
 
 func (r *runner) stopped() bool { return r.o.Stopped != nil && r.o.Stopped() }
 
@@ -367,17 +376,7 @@ func (r *runner) send(ctx context.Context, d, g int, w Work) {
 	if from.node == nil {
 		return // who is off says nothing
 	}
-	r.res.Messages++
-	text := sentence(r.res.Messages, w.Bytes)
-	at, n := r.world.clock.Now(), from.node
-	r.sends.Go(func() {
-		sent, err := n.Send(ctx, r.groups[g].id, message.NewText(text, from.clock.Now()), w.Priority)
-		if err != nil {
-			r.watch.fail("%s could not save a message: %v", from.Name, err)
-			return
-		}
-		r.watch.say(&saying{id: sent.ID, from: d, group: g, at: at, text: text, priority: w.Priority})
-	})
+	r.sendFrom(ctx, from, g, w)
 }
 
 // heal ends all that is wrong and waits until the honest devices agree.
@@ -421,7 +420,7 @@ func (r *runner) heal(ctx context.Context) error {
 // honest are the devices that run.
 func (r *runner) honest() (out []*Device) {
 	for _, d := range r.world.devices {
-		if d.node != nil && !d.revoked {
+		if d.node != nil && d.counts() {
 			out = append(out, d)
 		}
 	}
@@ -446,7 +445,7 @@ func (r *runner) sample(context.Context) error {
 	}
 	t := r.world.net.traffic()
 	p.Bytes, p.Packets = t.Bytes, t.Packets
-	p.Outsiders = r.outsiders()
+	p.Outsiders, p.Intruders = r.outsiders(), r.intruders()
 	r.res.Samples = append(r.res.Samples, p)
 	return nil
 }

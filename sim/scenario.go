@@ -98,6 +98,18 @@ type Event struct {
 	Replay     *Replay     `yaml:"replay"`
 	Surge      *Surge      `yaml:"surge"`
 	Revoke     *Revoke     `yaml:"revoke"`
+
+	Clone    *Clone    `yaml:"clone"`
+	Betray   *Betray   `yaml:"betray"`
+	Steal    *Steal    `yaml:"steal"`
+	Rollback *Rollback `yaml:"rollback"`
+	Expel    *Expel    `yaml:"expel"`
+	Churn    *Churn    `yaml:"churn"`
+	Battery  *Battery  `yaml:"battery"`
+	Contacts *Contacts `yaml:"contacts"`
+	Carry    *Carry    `yaml:"carry"`
+	Tamper   *Tamper   `yaml:"tamper"`
+	Enlist   *Enlist   `yaml:"enlist"`
 }
 
 // Partition cuts the network.
@@ -121,6 +133,8 @@ type Crash struct {
 	Devices []string `yaml:"devices"`
 	// Every spreads the crashes, and the restarts.
 	Every time.Duration `yaml:"every"`
+	// Forget: they start without what they remembered of others' addresses.
+	Forget bool `yaml:"forget"`
 }
 
 // Ransomware spreads from one device to the next: what it reaches is off, and its disk
@@ -155,6 +169,92 @@ type Revoke struct {
 	Devices []string `yaml:"devices"`
 }
 
+// Clone copies the disks of devices; each copy runs at Site (empty is the same) beside its
+// original until Until, and both write.
+type Clone struct {
+	Devices []string `yaml:"devices"`
+	Site    string   `yaml:"site"`
+}
+
+// Betray gives the keys of devices to a program of the enemy's, which continues their logs:
+// with two entries at one place ("fork"; where Site is given, one branch here and one
+// there), or with what others said, under its own name and in other groups ("cross").
+type Betray struct {
+	Devices []string `yaml:"devices"`
+	Into    string   `yaml:"into"`
+	Site    string   `yaml:"site"`
+}
+
+// Steal hands devices, unlocked, to a thief. Noticed later they are revoked.
+type Steal struct {
+	Devices []string      `yaml:"devices"`
+	Noticed time.Duration `yaml:"noticed"`
+}
+
+// Rollback has a device bring the first list of revoked devices once more.
+type Rollback struct {
+	By string `yaml:"by"`
+}
+
+// Expel takes an authority out of the mesh. The one that can be is "partner".
+type Expel struct {
+	Authority string `yaml:"authority"`
+}
+
+// Churn switches devices off and on, for times drawn at random with these means.
+type Churn struct {
+	Devices []string      `yaml:"devices"`
+	Up      time.Duration `yaml:"up"`
+	Down    time.Duration `yaml:"down"`
+}
+
+// Battery drains batteries: one lasts so long without a word, or for so many MB sent, and
+// takes Charge to be full again, during which the device is off. Each begins with 30 to
+// 100 per cent.
+type Battery struct {
+	Devices   []string      `yaml:"devices"`
+	Lasts     time.Duration `yaml:"lasts"`
+	Megabytes float64       `yaml:"megabytes"` // 0: traffic costs nothing
+	Charge    time.Duration `yaml:"charge"`
+}
+
+// Contacts has devices reach others only while they meet them.
+type Contacts struct {
+	Devices []string      `yaml:"devices"`
+	Plan    []Meeting     `yaml:"plan"`
+	Repeat  time.Duration `yaml:"repeat"` // the plan begins anew as often; 0 is never
+}
+
+// Meeting is one contact, in time since the event began or the plan began anew.
+type Meeting struct {
+	With  []string      `yaml:"with"`
+	At    time.Duration `yaml:"at"`
+	Until time.Duration `yaml:"until"`
+}
+
+// Carry has somebody walk with a stick between two devices, from the one and then from the
+// other, every so often; a walk takes Walk.
+type Carry struct {
+	From  string        `yaml:"from"`
+	To    string        `yaml:"to"`
+	Every time.Duration `yaml:"every"`
+	Walk  time.Duration `yaml:"walk"`
+}
+
+// Tamper spoils entries on the disks of devices, which are off for that moment.
+type Tamper struct {
+	Devices []string `yaml:"devices"`
+	Entries int      `yaml:"entries"` // of each at most
+}
+
+// Enlist has newcomers come, admitted by the authority or, where it is out of reach, by the
+// registrar, and makes them members of the first group.
+type Enlist struct {
+	By    string `yaml:"by"`
+	Count int    `yaml:"count"`
+	Site  string `yaml:"site"`
+}
+
 // Adversary is a kind of hostile device.
 type Adversary struct {
 	Kind  string        `yaml:"kind"` // see adversaryKinds
@@ -167,6 +267,10 @@ type Adversary struct {
 	Rate  float64       `yaml:"rate"`
 	Share float64       `yaml:"share"`
 	Delay time.Duration `yaml:"delay"`
+	// Turn is when, in the story, the covert kind falls silent. Victims are whom the
+	// kinds eclipse and spammer are after; empty is everybody.
+	Turn    time.Duration `yaml:"turn"`
+	Victims []string      `yaml:"victims"`
 }
 
 // Defence is a protection that a control run switches off.
@@ -176,6 +280,12 @@ type Defence string
 const (
 	DefenceSync      Defence = "sync"      // synchronisation: what gossip lost is never fetched
 	DefenceAdmission Defence = "admission" // neighbours are not checked
+
+	DefenceConduct    Defence = "conduct"    // nobody is cut off for what it sends
+	DefenceRevocation Defence = "revocation" // nobody brings word of what was taken back
+	DefencePriority   Defence = "priority"   // what is urgent is sent as routine
+	DefenceSticks     Defence = "sticks"     // who walks carries nothing
+	DefenceRegistrar  Defence = "registrar"  // newcomers are admitted by nobody whom the mesh trusts
 )
 
 // Expect is one objective: a measure and its bound.
@@ -325,16 +435,34 @@ func (s *Scenario) Devices() (n int) {
 	return n
 }
 
-// action names what an event does, and how many actions it gives.
-func (e *Event) action() (name string, given int) {
-	for _, a := range []struct {
+// actions are what an event may do, by name.
+func (e *Event) actions() []struct {
+	name string
+	set  bool
+} {
+	return []struct {
 		name string
 		set  bool
 	}{
 		{"partition", e.Partition != nil}, {"degrade", e.Degrade != nil}, {"crash", e.Crash != nil},
 		{"ransomware", e.Ransomware != nil}, {"skew", e.Skew != nil}, {"replay", e.Replay != nil},
-		{"surge", e.Surge != nil}, {"revoke", e.Revoke != nil},
-	} {
+		{"surge", e.Surge != nil}, {"revoke", e.Revoke != nil}, {"clone", e.Clone != nil}, {"betray", e.Betray != nil},
+		{"steal", e.Steal != nil}, {"rollback", e.Rollback != nil}, {"expel", e.Expel != nil}, {"churn", e.Churn != nil},
+		{"battery", e.Battery != nil}, {"contacts", e.Contacts != nil}, {"carry", e.Carry != nil}, {"tamper", e.Tamper != nil},
+		{"enlist", e.Enlist != nil},
+	}
+}
+
+func actionNames() (out []string) {
+	for _, a := range new(Event).actions() {
+		out = append(out, a.name)
+	}
+	return out
+}
+
+// action names what an event does, and how many actions it gives.
+func (e *Event) action() (name string, given int) {
+	for _, a := range e.actions() {
 		if a.set {
 			name = a.name
 			given++

@@ -67,12 +67,9 @@ func (s *Scenario) problems() []problem {
 		c.expect(fmt.Sprintf("sometimes[%d]", i), e)
 	}
 	for i, d := range s.Control {
-		if d != DefenceSync && d != DefenceAdmission {
-			c.add(fmt.Sprintf("control[%d]", i), "%q is no defence: sync or admission", d)
+		if defenceWords[d] == "" {
+			c.add(fmt.Sprintf("control[%d]", i), "%q is no defence: %s", d, defenceNames())
 		}
-	}
-	if s.Scaled() && len(c.all) == 0 {
-		c.scaled()
 	}
 	return c.all
 }
@@ -94,8 +91,8 @@ func (c *checker) mesh() {
 	}
 	if n := c.s.Devices(); n < 2 {
 		c.add("mesh.sites", "a mesh has at least two devices, not %d", n)
-	} else if n > MaxModel {
-		c.add("mesh.sites", "%d devices are more than the %d of the scale model", n, MaxModel)
+	} else if n > MaxFull {
+		c.add("mesh.sites", "%d devices are more than the %d that run as real nodes", n, MaxFull)
 	}
 	c.link("mesh.near", c.s.Mesh.Near)
 	c.link("mesh.far", c.s.Mesh.Far)
@@ -182,7 +179,7 @@ func (c *checker) work() {
 func (c *checker) event(path string, e *Event) {
 	name, given := e.action()
 	if given != 1 {
-		c.add(path, "an event does exactly one thing, not %d: partition, degrade, crash, ransomware, skew, replay, surge or revoke", given)
+		c.add(path, "an event does exactly one thing, not %d: %s", given, strings.Join(actionNames(), ", "))
 		return
 	}
 	if e.At < 0 || e.At >= c.s.Duration {
@@ -228,6 +225,8 @@ func (c *checker) event(path string, e *Event) {
 		}
 	case e.Revoke != nil:
 		c.devices(path+".devices", e.Revoke.Devices)
+	default:
+		c.attack(path, e)
 	}
 }
 
@@ -299,6 +298,14 @@ func (c *checker) adversary(path string, a Adversary) {
 	}
 	if k.rate != (a.Rate > 0) || a.Rate > 10_000 {
 		c.add(path+".rate", "%s needs a rate a second up to 10000 if, and only if, it floods", a.Kind)
+	}
+	if k.turn && (a.Turn <= a.At || a.Turn >= a.Until) || !k.turn && a.Turn != 0 {
+		c.add(path+".turn", "%s needs the time at which it turns, between %s and %s, if, and only if, it is covert", a.Kind, a.At, a.Until)
+	}
+	if k.victims {
+		c.maybeDevices(path+".victims", a.Victims)
+	} else if len(a.Victims) > 0 {
+		c.add(path+".victims", "%s is after nobody in particular", a.Kind)
 	}
 	if k.delay != (a.Delay > 0) || a.Delay > time.Hour {
 		c.add(path+".delay", "%s needs a delay up to 1h if, and only if, it delays", a.Kind)

@@ -27,6 +27,15 @@ import (
 // organisation is the one that all devices of a world belong to.
 const organisation = "rehearsal.nhs.example"
 
+// partner and third are organisations of the same mesh without devices of their own.
+const (
+	partner = "partner.nhs.example"
+	third   = "third.nhs.example"
+)
+
+// roles are those of everybody.
+func roles() []string { return []string{"doctor"} }
+
 // passphrase unlocks every device of a world, none of which outlives it.
 const passphrase = "rehearsal only, nobody's secret"
 
@@ -46,12 +55,24 @@ type World struct {
 	logger *slog.Logger
 	net    *network
 
-	authority *identity.Authority
+	authority *identity.Authority // of organisation, whose all devices are
+	partner   *identity.Authority // of another organisation, whose key may be stolen
+	third     *identity.Authority // with authority, most of the three
+	registrar *identity.Registrar // of authority, for when that cannot be reached
 	bundle    *identity.Bundle
 	meshKey   [32]byte
 	crl       identity.CRL // the last that was signed
+	lists     [][]byte     // all lists of revoked devices, as they were signed
 
 	devices []*Device
+	places  int // that were taken beyond those of devices: see place
+}
+
+// place is a number, and so an address, that nobody has yet. All devices must have been
+// added before the first call.
+func (w *World) place() int {
+	w.places++
+	return len(w.devices) + w.places - 1
 }
 
 // worldSpec is what a world is made of.
@@ -72,13 +93,21 @@ func newWorld(ctx context.Context, s worldSpec) (*World, error) {
 		return nil, err
 	}
 	w := &World{clock: clock, start: s.Start, dir: s.Dir, logger: s.Logger}
-	var err error
 	issued := s.Start.Add(-settle)
-	w.authority, err = identity.NewAuthority(organisation, "Rehearsal authority", issued, 90*24*time.Hour, rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("sim: making an authority: %w", err)
+	var errs [4]error
+	for i, a := range []**identity.Authority{&w.authority, &w.partner, &w.third} {
+		*a, errs[i] = identity.NewAuthority([]string{organisation, partner, third}[i], "Rehearsal authority", issued, 90*24*time.Hour, rand.Reader)
 	}
-	if w.bundle, err = identity.NewBundle("Rehearsal", issued, w.authority.Certificate()); err != nil {
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, fmt.Errorf("sim: making authorities: %w", err)
+	}
+	var err error
+	w.registrar, err = w.authority.NewRegistrar(identity.RegistrarGrant{Name: "Rehearsal registrar", Roles: roles(), Now: issued, Validity: 7 * 24 * time.Hour})
+	if err != nil {
+		return nil, fmt.Errorf("sim: making a registrar: %w", err)
+	}
+	w.bundle, err = identity.NewBundle("Rehearsal", issued, w.authority.Certificate(), w.partner.Certificate(), w.third.Certificate())
+	if err != nil {
 		return nil, fmt.Errorf("sim: making a trust bundle: %w", err)
 	}
 	if _, err := rand.Read(w.meshKey[:]); err != nil {
@@ -128,8 +157,24 @@ type Device struct {
 	log     string     // its log, once it ran
 	key     [32]byte   // hash of its signing key, by which it is revoked
 	lost    bool       // it will not come back
-	revoked bool       // its credential was taken back
+	revoked time.Time  // when its credential was taken back; zero for never
+	astray  bool       // its log is not its owner's alone any more: it was copied, stolen or turned
+	papers  enrolled   // what the authority gave it
+
+	tampered bool      // somebody spoilt its disk
+	joined   time.Time // when it came, in the middle of the story; zero for from the start
 }
+
+// hears reports whether a member is owed what is said at that time.
+func (d *Device) hears(at time.Time) bool {
+	return d.joined.IsZero() || at.After(d.joined.Add(joinGrace))
+}
+
+// joinGrace is how long after it came nobody owes a newcomer anything.
+const joinGrace = time.Minute
+
+// counts reports whether anybody may be held to what the device says, shows and gets.
+func (d *Device) counts() bool { return !d.lost && !d.astray && d.revoked.IsZero() }
 
 // enrolled is what the authority gave a device.
 type enrolled struct {
@@ -140,23 +185,26 @@ type enrolled struct {
 
 // enrol has an authority admit a new device of a new person into the mesh of a
 // bundle that names it.
-func (w *World) enrol(by *identity.Authority, bundle *identity.Bundle, index int, name string) (enrolled, error) {
+func (w *World) enrol(by identity.Issuer, bundle *identity.Bundle, index int, name string) (enrolled, error) {
 	var e enrolled
 	relay, err1 := identity.NewRelayKeys(rand.Reader)
 	keys, err2 := identity.NewVaultKeys(rand.Reader)
 	if err := errors.Join(err1, err2); err != nil {
 		return e, err
 	}
-	roles := []string{"doctor"}
+	validity := 30 * 24 * time.Hour
+	if by.IsRegistrar() {
+		validity = 6 * 24 * time.Hour
+	}
 	req, err := identity.NewRequest(identity.Wish{
-		Person: identity.Person{Org: organisation, Regulator: "gmc", Number: fmt.Sprintf("%07d", 1_000_000+index)},
-		Claims: identity.Claims{Name: name, Roles: roles},
+		Person: identity.Person{Org: by.Org(), Regulator: "gmc", Number: fmt.Sprintf("%07d", 1_000_000+index)},
+		Claims: identity.Claims{Name: name, Roles: roles()},
 	}, relay, keys)
 	if err != nil {
 		return e, err
 	}
 	answer, err := by.Issue(req, identity.Grant{
-		Now: w.start.Add(-settle), Validity: 30 * 24 * time.Hour, Roles: roles, Bundle: bundle, MeshKey: w.meshKey,
+		Now: w.clock.Now().Add(-settle), Validity: validity, Roles: roles(), Bundle: bundle, MeshKey: w.meshKey,
 	})
 	if err != nil {
 		return e, err
@@ -169,23 +217,33 @@ func (w *World) enrol(by *identity.Authority, bundle *identity.Bundle, index int
 
 // add makes a device and enrols it; it is off.
 func (w *World) add(name, site string) (*Device, error) {
-	i := len(w.devices)
+	return w.addAt(w.authority, w.bundle, len(w.devices), name, site)
+}
+
+// newcomer makes a device in the middle of the story, admitted by whoever it is; it is off.
+func (w *World) newcomer(by identity.Issuer, bundle *identity.Bundle, site string) (*Device, error) {
+	at := w.place()
+	return w.addAt(by, bundle, at, fmt.Sprintf("newcomer/%d", at), site)
+}
+
+// addAt makes a device at a place of its own, which gives its address and its person.
+func (w *World) addAt(by identity.Issuer, bundle *identity.Bundle, place int, name, site string) (*Device, error) {
 	d := &Device{
-		Name: name, Site: site, world: w, index: i, ip: address(i), store: memstore.New(), clock: &skewed{clock: w.clock},
-		dir: filepath.Join(w.dir, fmt.Sprintf("%04d", i)),
+		Name: name, Site: site, world: w, index: len(w.devices), ip: address(place), store: memstore.New(), clock: &skewed{clock: w.clock},
+		dir: filepath.Join(w.dir, fmt.Sprintf("%04d", place)),
 	}
-	e, err := w.enrol(w.authority, w.bundle, i, name)
+	e, err := w.enrol(by, bundle, place, name)
 	if err != nil {
 		return nil, fmt.Errorf("sim: enrolling %s: %w", name, err)
 	}
 	if err := d.makeVault(e.keys); err != nil {
 		return nil, fmt.Errorf("sim: the vault of %s: %w", name, err)
 	}
-	d.key = identity.TicketKey(identity.KeyOf(e.keys.Signing))
+	d.papers, d.key = e, identity.TicketKey(identity.KeyOf(e.keys.Signing))
 	d.cfg = node.Config{
-		Version: "sim", Dir: d.dir, Clock: d.clock, Relay: e.relay, Bundle: w.bundle, Admission: e.admission, Credential: e.credential,
+		Version: "sim", Dir: d.dir, Clock: d.clock, Relay: e.relay, Bundle: bundle, Admission: e.admission, Credential: e.credential,
 		Listen: []string{listenOn(d.ip)}, IdleLock: -1, Logger: w.logger,
-		HostOptions: []libp2p.Option{w.socket(d.Name, d.Site)},
+		HostOptions: w.hostOptions(d.Name, d.Site),
 	}
 	w.devices = append(w.devices, d)
 	return d, nil
@@ -256,6 +314,11 @@ func (d *Device) stop() error {
 		return fmt.Errorf("sim: closing %s: %w", d.Name, err)
 	}
 	return nil
+}
+
+// hostOptions are those of a device's libp2p host.
+func (w *World) hostOptions(name, site string) []libp2p.Option {
+	return []libp2p.Option{w.socket(name, site)}
 }
 
 // socket makes libp2p use the simulated network.
