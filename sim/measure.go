@@ -151,7 +151,7 @@ func measureNeighbours(r *Result, _ Expect) (float64, bool) {
 func (r *Result) judge(e Expect) Objective {
 	o := Objective{Words: e.Words()}
 	m := measures[e.Measure]
-	v, ok := m.of(r, e)
+	v, ok := r.measure(e.Measure, e)
 	if !ok {
 		o.Found = "there was nothing to measure"
 		return o

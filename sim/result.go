@@ -63,6 +63,10 @@ type Result struct {
 	// Taken is what only the run itself could measure, by the measure's name.
 	Taken map[string]float64
 
+	// Scale is set where the scale model ran in place of real nodes: then there are no
+	// Deliveries, and no invariant was checked.
+	Scale *Scale
+
 	scenario *Scenario
 }
 

@@ -71,6 +71,9 @@ func (s *Scenario) problems() []problem {
 			c.add(fmt.Sprintf("control[%d]", i), "%q is no defence: %s", d, defenceNames())
 		}
 	}
+	if s.Scaled() && len(c.all) == 0 {
+		c.scaled()
+	}
 	return c.all
 }
 
@@ -91,8 +94,8 @@ func (c *checker) mesh() {
 	}
 	if n := c.s.Devices(); n < 2 {
 		c.add("mesh.sites", "a mesh has at least two devices, not %d", n)
-	} else if n > MaxFull {
-		c.add("mesh.sites", "%d devices are more than the %d that run as real nodes", n, MaxFull)
+	} else if n > MaxModel {
+		c.add("mesh.sites", "%d devices are more than the %d of the scale model", n, MaxModel)
 	}
 	c.link("mesh.near", c.s.Mesh.Near)
 	c.link("mesh.far", c.s.Mesh.Far)
