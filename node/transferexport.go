@@ -98,17 +98,25 @@ func recordError(err error) error {
 	return fmt.Errorf("node: the record: %w", err)
 }
 
-// recordIncident collects what is wanted of a conversation, as the record package takes it. n.mu is held and the device is unlocked.
+// recordIncident collects what is wanted of a conversation, as the record package takes it, and refuses one of which it is not known whether it is
+// an exercise. n.mu is held and the device is unlocked.
 func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool) (record.Incident, error) {
-	var in record.Incident
 	c, err := n.conversation(g)
 	if err != nil {
-		return in, err
+		return record.Incident{}, err
 	}
 	t := n.track(&c)
 	if t.mode == modeUnknown {
-		return in, invalid("whether this incident is live or an exercise has not arrived here: synchronise with whoever runs it, or declare it")
+		return record.Incident{}, errModeUnknown
 	}
+	return n.recordOf(ctx, &c, t, want)
+}
+
+var errModeUnknown = fmt.Errorf("%w: whether this incident is live or an exercise has not arrived here: synchronise with whoever runs it, or declare it", ErrInvalid)
+
+// recordOf is recordIncident of any conversation.
+func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, want func(ledger.ID, message.Message) bool) (in record.Incident, err error) {
+	g := group.ID(c.ID)
 	name := [32]byte(g)
 	if g == (group.ID{}) {
 		name = n.trust.MeshID() // messages to everybody are of no group

@@ -229,7 +229,7 @@ func (n *Node) sendable(g group.ID) error {
 	case t.mode == string(message.Exercise):
 		return errExercise
 	case t.mode == modeUnknown:
-		return invalid("whether this incident is live or an exercise has not arrived here: synchronise with whoever runs it, or declare it")
+		return errModeUnknown
 	case t.running:
 		return invalid("it is being sent already")
 	case counts.SignedOff+counts.Refused == 0 && counts.Open() > 0:

@@ -208,6 +208,15 @@ func (a *Access) Entries() []ledger.ID {
 	return out
 }
 
+// Because says of each message that is disclosed why it is.
+func (a *Access) Because() map[ledger.ID]string {
+	out := make(map[ledger.ID]string, len(a.found))
+	for _, m := range a.found {
+		out[m.id] = m.because
+	}
+	return out
+}
+
 // matcher tells what is about a subject.
 type matcher struct {
 	Subject
