@@ -200,13 +200,13 @@ func (n *Node) spoiled(entries []ledger.Spoilt) {
 			n.log.Error("entries had wrong signatures, and it is not known any more who brought them; they are asked for again", "entries", count)
 			continue
 		}
-		n.checks.spoiled(p, count, n.cfg.Clock.Now())
-		n.log.Error("a neighbour handed us entries with spoilt signatures; they are asked for elsewhere", "peer", p, "entries", count)
 		select {
 		case <-n.joined:
-			n.mesh.Blame(p, blameSpoiled)
+			n.mesh.Blame(p, blameSpoiled) // before it is named: who is shown as a spoiler has been blamed
 		default: // found before there were neighbours
 		}
+		n.checks.spoiled(p, count, n.cfg.Clock.Now())
+		n.log.Error("a neighbour handed us entries with spoilt signatures; they are asked for elsewhere", "peer", p, "entries", count)
 	}
 	n.events.publish(Event{Type: EventPeers})
 	select {
