@@ -36,6 +36,16 @@ func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/fhir+json")
 	if r.Method == http.MethodGet {
 		kind := strings.TrimPrefix(r.URL.Path, "/")
+		if kind, id, ok := strings.Cut(kind, "/"); ok {
+			for _, one := range m.all[kind] {
+				if one["id"] == id {
+					json.NewEncoder(w).Encode(one)
+					return
+				}
+			}
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
 		out := object{"resourceType": "Bundle", "type": "searchset"}
 		var entries []any
 		for _, found := range m.find(kind, r.URL.RawQuery) {
