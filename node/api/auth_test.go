@@ -57,7 +57,7 @@ func (br browser) as(req *http.Request) *http.Request {
 
 // path fills in the parameters of a route.
 func (rt route) example() string {
-	p := strings.ReplaceAll(strings.ReplaceAll(rt.path, "{id}", hexGroup(1)), "{$}", "")
+	p := strings.NewReplacer("{id}", hexGroup(1), "{hold}", hexGroup(8), "{$}", "").Replace(rt.path)
 	if p == "/v1/logs/entries" {
 		p += "?log=" + amara.Log
 	}
@@ -244,22 +244,29 @@ var bodies = map[string]string{
 
 	"POST /v1/groups/{id}/attachments": "a file",
 
-	"POST /v1/reauth":                     `{"passphrase":"correct horse battery staple"}`,
-	"PUT /v1/pin":                         `{"pin":"271828"}`,
-	"POST /v1/passphrase":                 `{"old":"correct horse battery staple","new":"correct horse battery staple"}`,
-	"POST /v1/wipe":                       `{"confirm":"WIPE"}`,
-	"POST /v1/people/verify/scan":         `{"code":"THEIRS"}`,
-	"POST /v1/people/verify/digits":       `{"person":"bb/0","digits":"12345 67890"}`,
-	"POST /v1/qr/read":                    pictureOf("TOCSIN"),
-	"POST /v1/statements":                 `{"statement":"YSBzdGF0ZW1lbnQ="}`,
-	"POST /v1/sponsor/view":               `{"request":"YSByZXF1ZXN0"}`,
-	"POST /v1/sponsor":                    `{"request":"YSByZXF1ZXN0","kind":"own-device","scanned":true}`,
-	"POST /v1/sponsor/revoke":             `{"log":"bb/0"}`,
-	"POST /v1/groups/{id}/members/remove": `{"member":"bb/0"}`,
-	"POST /v1/groups/{id}/role":           `{"member":"bb/0","role":"admin"}`,
-	"POST /v1/groups/{id}/hand-over":      `{"member":"bb/0"}`,
-	"POST /v1/groups/{id}/erase":          `{"messages":["` + strings.Repeat("0", 64) + `"]}`,
-	"POST /v1/broadcast":                  `{"text":"Take shelter.","priority":"stat","reason":"a gas leak"}`,
+	"POST /v1/reauth":                         `{"passphrase":"correct horse battery staple"}`,
+	"PUT /v1/pin":                             `{"pin":"271828"}`,
+	"POST /v1/passphrase":                     `{"old":"correct horse battery staple","new":"correct horse battery staple"}`,
+	"POST /v1/wipe":                           `{"confirm":"WIPE"}`,
+	"POST /v1/people/verify/scan":             `{"code":"THEIRS"}`,
+	"POST /v1/people/verify/digits":           `{"person":"bb/0","digits":"12345 67890"}`,
+	"POST /v1/qr/read":                        pictureOf("TOCSIN"),
+	"POST /v1/statements":                     `{"statement":"YSBzdGF0ZW1lbnQ="}`,
+	"POST /v1/sponsor/view":                   `{"request":"YSByZXF1ZXN0"}`,
+	"POST /v1/sponsor":                        `{"request":"YSByZXF1ZXN0","kind":"own-device","scanned":true}`,
+	"POST /v1/sponsor/revoke":                 `{"log":"bb/0"}`,
+	"POST /v1/groups/{id}/members/remove":     `{"member":"bb/0"}`,
+	"POST /v1/groups/{id}/role":               `{"member":"bb/0","role":"admin"}`,
+	"POST /v1/groups/{id}/hand-over":          `{"member":"bb/0"}`,
+	"POST /v1/groups/{id}/erase":              `{"messages":["` + strings.Repeat("0", 64) + `"]}`,
+	"POST /v1/groups/{id}/transfer/attribute": `{"messages":["` + hexGroup(9) + `"],"patient":{"nhs_number":"9990000018"}}`,
+	"POST /v1/groups/{id}/transfer/sign-off":  `{"messages":[]}`,
+	"POST /v1/groups/{id}/transfer/withdraw":  `{"messages":["` + hexGroup(9) + `"]}`,
+	"PUT /v1/groups/{id}/retention":           `{"days":60}`,
+	"POST /v1/groups/{id}/holds":              `{"basis":"inquiry","reason":"Inquiry 2026/17"}`,
+	"POST /v1/groups/{id}/holds/{hold}/end":   `{"reason":"closed"}`,
+	"POST /v1/groups/{id}/erasure":            `{"messages":["` + hexGroup(9) + `"],"reason":"sent to the wrong group"}`,
+	"POST /v1/broadcast":                      `{"text":"Take shelter.","priority":"stat","reason":"a gas leak"}`,
 }
 
 func pictureOf(text string) string {

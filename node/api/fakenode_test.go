@@ -38,6 +38,7 @@ type fakeNode struct {
 	sent       int
 	subs       []chan node.Event
 	err        error // what the next calls fail with, if set
+	transfers  fakeTransfers
 }
 
 var (

@@ -107,4 +107,6 @@ type Node interface {
 	Prove(ctx context.Context, id string) ([]byte, error)
 
 	Metrics() node.Metrics
+
+	Transfers
 }

@@ -20,6 +20,8 @@ func (s *Server) pages() []route {
 		{"GET", "/safety", anyone, s.page(web.Safety())},
 		{"GET", "/search", anyone, s.page(web.Search())},
 		{"GET", "/everybody", anyone, s.page(web.Everybody())},
+		{"GET", "/transfer", anyone, s.page(web.Transfer())},
+		{"GET", "/c/{id}/transfer", anyone, s.conversationPage(web.HandOver())},
 		{"GET", "/c/{id}", anyone, s.conversationPage(web.Conversation())},
 		{"GET", "/c/{id}/say", anyone, s.conversationPage(web.Say())},
 		{"GET", "/c/{id}/say/{kind}", anyone, s.conversationPage(web.Say())},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 )
 
 // route is one line of the table. Method and path are as in openapi.yaml.
@@ -18,7 +19,7 @@ type route struct {
 
 // table lists every route but the pages and their assets.
 func (s *Server) table() []route {
-	return []route{
+	return slices.Concat(s.transferTable(), []route{
 		{"GET", "/healthz", user, s.getHealth},
 		{"GET", "/readyz", user, s.getReady},
 		{"GET", "/metrics", script, s.getMetrics},
@@ -96,7 +97,7 @@ func (s *Server) table() []route {
 		{"DELETE", "/v1/session", user, s.deleteSession},
 
 		{"GET", "/openapi.yaml", user, s.getDescription},
-	}
+	})
 }
 
 // routes builds the table and, on TCP, the pages.

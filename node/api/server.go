@@ -33,6 +33,8 @@ type Config struct {
 	Socket string
 	// TokenFile is where a fresh bearer token is put; empty for none, and then no bearer token is let in.
 	TokenFile string
+	// Record is the address of the medical record that the node sends to, for people to read; empty where none is set.
+	Record string
 }
 
 func (c *Config) validate() error {

@@ -53,6 +53,10 @@ func People() Page        { return Page{Name: "people", Title: "People"} }
 func Safety() Page        { return Page{Name: "safety", Title: "Safety"} }
 func Search() Page        { return Page{Name: "search", Title: "Search"} }
 
+// Transfer is the page of what is not in the medical record yet, HandOver that of one conversation.
+func Transfer() Page { return Page{Name: "transfer", Title: "Record"} }
+func HandOver() Page { return Page{Name: "handover", Title: "Record"} }
+
 // Say is the page of forms of a conversation, Everybody that of a message past all conversations.
 func Say() Page       { return Page{Name: "say", Title: "Write"} }
 func Everybody() Page { return Page{Name: "everybody", Title: "Message to everybody"} }
@@ -72,7 +76,7 @@ func Verify() Page { return Page{Name: "verify", Title: "Verify in person", Came
 
 // pages are all of them.
 func pages() []Page {
-	all := []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety(), Search(), Say(), Everybody()}
+	all := []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety(), Search(), Say(), Everybody(), Transfer(), HandOver()}
 	return slices.AppendSeq(all, maps.Values(Boards()))
 }
 

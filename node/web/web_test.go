@@ -36,7 +36,7 @@ func TestShellsAreForEveryone(t *testing.T) {
 	known := map[string]bool{"Unlock – Tocsin": true, "Conversations – Tocsin": true, "New conversation – Tocsin": true, "Conversation – Tocsin": true,
 		"People – Tocsin": true, "Verify in person – Tocsin": true, "Safety – Tocsin": true, "Search – Tocsin": true,
 		"Write – Tocsin": true, "Message to everybody – Tocsin": true, "Boards – Tocsin": true, "Incident – Tocsin": true, "Call-outs – Tocsin": true,
-		"Casualties – Tocsin": true, "Tasks – Tocsin": true, "Alerts – Tocsin": true, "Decision log – Tocsin": true, "On duty – Tocsin": true}
+		"Casualties – Tocsin": true, "Tasks – Tocsin": true, "Alerts – Tocsin": true, "Decision log – Tocsin": true, "On duty – Tocsin": true, "Record – Tocsin": true}
 	for _, p := range pages() {
 		html := rendered(t, p, View{Version: "1"})
 		if html != rendered(t, p, View{Version: "1"}) {

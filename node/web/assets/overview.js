@@ -23,6 +23,7 @@ export function draw({ board, id }) {
     ['tasks', 'Tasks', undone.length ? `${undone.length} open` : 'None open', ''],
     ['decisions', 'Decisions', board.decisions.length ? `${count(board.decisions.length, 'entry', 'entries')} in the log` : 'The log is empty', ''],
     ['duty', 'On duty', board.duties.length ? count(board.duties.length, 'role held', 'roles held') : 'Nobody has taken a role', ''],
+    ['transfer', 'Record', 'Hand it over, hold or keep it', ''],
   ];
   const cards = board.cards ?? [];
   return { nodes: [
