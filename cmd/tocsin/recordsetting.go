@@ -4,11 +4,14 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"tocsin/crypto/identity"
+	"tocsin/node"
 	"tocsin/node/record"
 )
 
@@ -19,6 +22,11 @@ const (
 	keyRecordCA          = "record.ca"
 	keyRecordCertificate = "record.certificate"
 	keyRecordKey         = "record.key"
+
+	keyCustodian     = "record.custodian"
+	keyCustodianODS  = "record.custodian_ods"
+	keyRetention     = "retention.days"
+	keyUntransferred = "retention.before_transfer"
 )
 
 // recordTimeout bounds one request to the endpoint.
@@ -36,6 +44,64 @@ func recordSettings() []setting {
 		file(keyRecordCertificate, "record-certificate", "`file` with our certificate for the record, in PEM, where it asks for one"),
 		file(keyRecordKey, "record-key", "`file` with the key of that certificate, in PEM"),
 	}
+}
+
+// keepingSettings are those of who keeps the record, and how long messages are kept.
+func keepingSettings() []setting {
+	return []setting{
+		{keyCustodian, "record-custodian", "`organisation` that keeps the record, as its credentials name it; without it this person's own", textKind, upOnly,
+			fixed(), each(checkCustodian)},
+		{keyCustodianODS, "record-custodian-ods", "its ODS `code`", textKind, upOnly, fixed(), nil},
+		{keyRetention, "retention-days", "keep messages for so many `days` after an incident's end, where their group says nothing else; or never, to erase none", textKind, upOnly,
+			fixed("30"), each(checkRetention)},
+		{keyUntransferred, "retention-before-transfer", "erase what is due although it is not in the medical record", boolKind, upOnly,
+			fixed("false"), nil},
+	}
+}
+
+func checkCustodian(s string) error {
+	if s == "" {
+		return nil
+	}
+	if err := identity.CheckOrg(s); err != nil {
+		return fail(exitInput, "Write the host name in its credentials, such as stmarys.nhs.example.", "%w", err)
+	}
+	return nil
+}
+
+// maxRetention bounds the days that can be set: a hundred years.
+const maxRetention = 36_525
+
+// parseRetention reads the days; negative for never.
+func parseRetention(s string) (days int, ok bool) {
+	if s == "never" {
+		return -1, true
+	}
+	days, err := strconv.Atoi(s)
+	return days, err == nil && days >= 1 && days <= maxRetention
+}
+
+func checkRetention(s string) error {
+	if _, ok := parseRetention(s); !ok {
+		return fail(exitInput, "Write a number of days such as 30, or never.", "%q does not say for how long messages are kept", s)
+	}
+	return nil
+}
+
+// setRecord fills in what the settings say of the record and of keeping messages.
+func (a *app) setRecord(c *config, cfg *node.Config) error {
+	cfg.Custodian, cfg.CustodianODS = c.text(keyCustodian), c.text(keyCustodianODS)
+	cfg.Retention.Days, _ = parseRetention(c.text(keyRetention)) // checked when it was loaded
+	cfg.Retention.BeforeTransfer = c.yes(keyUntransferred)
+	if c.text(keyRecordURL) == "" {
+		return nil
+	}
+	e, err := a.recordEndpoint(c)
+	if err != nil {
+		return err
+	}
+	cfg.Record = &node.RecordEndpoint{URL: e.url, HTTP: e.http, Token: e.token}
+	return nil
 }
 
 // recordFiles are those of the settings that name a file.

@@ -102,7 +102,7 @@ func settings() []setting {
 			fixed("info"), each(checkLevel)},
 		{keyLogFile, "log-file", "append the log to this `file` instead of standard error", textKind, upOnly,
 			fixed(), nil},
-	}, slices.Concat(attachmentSettings(), carrySettings(), recordSettings())...)
+	}, slices.Concat(attachmentSettings(), carrySettings(), recordSettings(), keepingSettings())...)
 }
 
 func fixed(items ...string) func(environment) ([]string, error) {

@@ -172,6 +172,9 @@ func (a *app) openNode(ctx context.Context, c *config, d dataDir, logger *slog.L
 		DestroyRelayKeys: d.destroyRelayKeys, Attachments: c.attachmentLimits(),
 	}
 	cfg.Carry = carryQuota(c)
+	if err := a.setRecord(c, &cfg); err != nil {
+		return nil, err
+	}
 	cfg.IdleLock, _ = parseIdle(c.text(keyIdleLock)) // checked when it was loaded
 	wiped, err := node.WipeMark(string(d))
 	if err != nil {
@@ -250,7 +253,7 @@ func (a *app) openAPI(c *config, d dataDir, n *node.Node, logger *slog.Logger) (
 	}
 	server, err := api.New(api.Config{
 		Node: n, Clock: node.SystemClock(), Logger: logger,
-		Listen: c.text(keyAPI), Socket: socket.path, TokenFile: d.file(tokenFile),
+		Listen: c.text(keyAPI), Socket: socket.path, TokenFile: d.file(tokenFile), Record: c.text(keyRecordURL),
 	})
 	if err != nil {
 		return nil, startError(err, "Choose another address with --api, such as 127.0.0.1:0 for any free port.")
