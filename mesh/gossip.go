@@ -160,7 +160,8 @@ type gossip struct {
 	// unsettled holds the connected peers that may not yet hear all that we
 	// publish: since when they are connected, and whether they have joined.
 	unsettled map[peer.ID]*unsettledPeer
-	listeners map[peer.ID]bool // who is in the routine topic
+	met       map[peer.ID]time.Time // the connected peers: since when they are
+	listeners map[peer.ID]bool      // who is in the routine topic
 }
 
 type unsettledPeer struct {
@@ -184,7 +185,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 		owe: l.owe, lack: l.lack, blame: l.blame,
 		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID())), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
 		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
-		unsettled: make(map[peer.ID]*unsettledPeer), listeners: make(map[peer.ID]bool),
+		unsettled: make(map[peer.ID]*unsettledPeer), met: make(map[peer.ID]time.Time), listeners: make(map[peer.ID]bool),
 		changed: l.changed,
 	}
 	o := g.post
@@ -320,6 +321,7 @@ func (g *gossip) inspectRPC(from peer.ID, rpc *pubsub.RPC) error {
 		return errPadded
 	}
 	if over == "" {
+		g.leaveAnnounced(from, rpc)
 		return nil
 	}
 	g.counts.overBudget(over)

@@ -281,6 +281,9 @@ const (
 	// settleTime is how young a connection may be while gossipsub on both sides is
 	// not certain to know each other. Frames published meanwhile are followed by a nudge.
 	settleTime = 5 * time.Second
+	// announceWait is how long after meeting a neighbour the routine frames that it
+	// announces are left to synchronisation: longer than gossipsub announces a frame.
+	announceWait = 10 * time.Second
 	// nudgeDelay is the wait before a nudge, in which further reasons coalesce;
 	// on a thin link thriftNudgeDelay.
 	nudgeDelay       = time.Second

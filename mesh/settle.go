@@ -3,8 +3,10 @@ package mesh
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
@@ -35,10 +37,34 @@ func (g *gossip) peer(p peer.ID, up bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if up {
-		g.unsettled[p] = &unsettledPeer{since: g.clock.Now()}
+		g.met[p] = g.clock.Now()
+		g.unsettled[p] = &unsettledPeer{since: g.met[p]}
 	} else {
+		delete(g.met, p)
 		delete(g.unsettled, p)
 	}
+}
+
+// justMet reports whether p is connected for less than announceWait.
+func (g *gossip) justMet(p peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	since, ok := g.met[p]
+	return ok && g.clock.Now().Sub(since).Abs() < announceWait
+}
+
+// leaveAnnounced takes the announcements of routine frames out of an RPC of a neighbour
+// that was met just now. They are of what it heard before, and gossipsub would ask for all
+// of it at once; the pull that begins at meeting brings what is urgent first, and another
+// one follows for what was announced since it began.
+func (g *gossip) leaveAnnounced(from peer.ID, rpc *pubsub.RPC) {
+	routine := func(h *pb.ControlIHave) bool { return h.GetTopicID() == g.names[0] }
+	c := rpc.GetControl()
+	if !slices.ContainsFunc(c.GetIhave(), routine) || !g.justMet(from) {
+		return
+	}
+	c.Ihave = slices.DeleteFunc(c.Ihave, routine)
+	g.lack(from)
 }
 
 // run follows who has joined the topic, until ctx ends.

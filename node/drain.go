@@ -11,6 +11,7 @@ package node
 // never done again: each message is shown exactly once.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -228,17 +229,39 @@ func (n *Node) drainLeft(ctx context.Context, w *work) error {
 		w.allFilled = false
 		errs = append(errs, n.drainAbsent(ctx))
 	}
-	// In the order of their logs: the pages of an announce stand together there.
-	for _, key := range slices.SortedFunc(maps.Keys(w.filled), dueKey.compare) {
+	return errors.Join(append(errs, n.drainBodies(ctx, w))...)
+}
+
+// drainBodies opens entries whose bodies came late: what is urgent first, and among equals in
+// the order of their logs, because the pages of an announce stand together there. It leaves
+// the rest of what is routine where something urgent has come meanwhile.
+func (n *Node) drainBodies(ctx context.Context, w *work) error {
+	due := slices.SortedFunc(maps.Keys(w.filled), func(a, b dueKey) int {
+		return cmp.Or(cmp.Compare(w.filled[a], w.filled[b]), a.compare(b))
+	})
+	var errs []error
+	for len(due) > 0 {
 		if n.open == nil || ctx.Err() != nil {
-			errs = append(errs, ctx.Err())
+			return errors.Join(append(errs, ctx.Err())...)
+		}
+		var keys []string
+		first := w.filled[due[0]]
+		for len(keys) < min(filledBatch, len(due)) && w.filled[due[len(keys)]] == first {
+			keys = append(keys, absentKey(due[len(keys)].log, due[len(keys)].seq))
+		}
+		done, err := n.drainFilled(ctx, keys)
+		count := len(done)
+		if err != nil {
+			errs, count = append(errs, err), len(keys)
+		}
+		for _, key := range due[:count] {
+			if slices.Contains(done, absentKey(key.log, key.seq)) {
+				delete(w.filled, key)
+			}
+		}
+		if due = due[count:]; len(errs) == 0 && first == whenever && n.due.pressing() {
 			break
 		}
-		err := n.drainFilled(ctx, absentKey(key.log, key.seq))
-		if err == nil {
-			delete(w.filled, key)
-		}
-		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
@@ -360,7 +383,7 @@ func (n *Node) drainEpoch(b *batch, e *ledger.Entry) error {
 	sent := time.UnixMilli(int64(e.Header.HLC >> 16))
 	if learned.NotOurs && n.open.keyring.MayBeDestroyed(e.Header.Log(), sent) {
 		n.log.Info("an epoch is sealed to a key that this device has destroyed: asked for again", "log", e.Header.Log())
-		b.lost = append(b.lost, lost{e.Header.Log(), learned.Epoch, e.Header.HLC})
+		b.lost = append(b.lost, lost{creator: e.Header.Log(), epoch: learned.Epoch, since: e.Header.HLC})
 		return nil
 	}
 	if !learned.Complete {

@@ -16,12 +16,13 @@ import (
 type due struct {
 	wake chan struct{} // one pending wake-up of drainLoop
 
-	mu     sync.Mutex
-	work   work
-	recent map[dueKey]*ledger.Entry                    // with their bodies
-	bytes  int                                         // that recent takes
-	early  map[identity.LogID]map[chan struct{}]uint64 // who waits for a log to pass a number
-	late   map[identity.LogID]uint64                   // urgent entries that gossip did not hand on, because they were early
+	mu      sync.Mutex
+	work    work
+	presses bool                                        // something in work is urgent
+	recent  map[dueKey]*ledger.Entry                    // with their bodies
+	bytes   int                                         // that recent takes
+	early   map[identity.LogID]map[chan struct{}]uint64 // who waits for a log to pass a number
+	late    map[identity.LogID]uint64                   // urgent entries that gossip did not hand on, because they were early
 
 	// handOn tells neighbours to pull; it must not block. Nil for none.
 	handOn func()
@@ -31,7 +32,7 @@ type due struct {
 type work struct {
 	logs       map[identity.LogID]struct{} // have grown
 	all        bool                        // whatever logs says, look at every log
-	filled     map[dueKey]struct{}         // entries passed before their bodies came, which now have
+	filled     map[dueKey]urgency          // entries passed before their bodies came, which now have
 	allFilled  bool                        // look at every entry that was passed so
 	learnt     map[group.Tag]struct{}      // entries may have waited for these
 	allWaiting bool                        // look at every entry that waits
@@ -39,13 +40,35 @@ type work struct {
 
 func newWork() work {
 	return work{
-		logs: make(map[identity.LogID]struct{}), filled: make(map[dueKey]struct{}), learnt: make(map[group.Tag]struct{}),
+		logs: make(map[identity.LogID]struct{}), filled: make(map[dueKey]urgency), learnt: make(map[group.Tag]struct{}),
 	}
 }
 
 // none reports whether there is nothing to do.
 func (w *work) none() bool {
 	return len(w.logs)+len(w.filled)+len(w.learnt) == 0 && !w.all && !w.allFilled && !w.allWaiting
+}
+
+// urgency is in which order entries whose bodies came late are opened.
+type urgency uint8
+
+const (
+	needed   urgency = iota // by others, to be read: control and epoch entries
+	atOnce                  // stat
+	soon                    // urgent
+	whenever                // all else
+)
+
+func urgencyOf(h *ledger.Header) urgency {
+	switch {
+	case h.Kind == ledger.KindControl || h.Kind == ledger.KindEpoch:
+		return needed
+	case h.Priority == ledger.Stat:
+		return atOnce
+	case h.Priority == ledger.Urgent:
+		return soon
+	}
+	return whenever
 }
 
 type dueKey struct {
@@ -84,6 +107,7 @@ func (d *due) add(e *ledger.Entry, length uint64) {
 	id := e.Header.Log()
 	d.mu.Lock()
 	d.work.logs[id] = struct{}{}
+	d.presses = d.presses || e.HasBody() && urgencyOf(&e.Header) < whenever
 	key := dueKey{id, e.Header.Seq}
 	if _, held := d.recent[key]; !held && e.HasBody() && d.bytes+recentCost+len(e.Body) <= maxRecentBytes {
 		d.recent[key] = e
@@ -123,7 +147,7 @@ func (d *due) fill(e *ledger.Entry) {
 	key := dueKey{e.Header.Log(), e.Header.Seq}
 	d.mu.Lock()
 	d.forget(key)
-	d.note(key)
+	d.note(key, urgencyOf(&e.Header))
 	d.mu.Unlock()
 	d.ring()
 }
@@ -131,12 +155,20 @@ func (d *due) fill(e *ledger.Entry) {
 // note adds a key to those that were filled. Where they are too many the drain
 // looks at all that it passed, and at all that waits, because what waits may have
 // been lost and have come again. d.mu is held.
-func (d *due) note(key dueKey) {
+func (d *due) note(key dueKey, u urgency) {
 	if len(d.work.filled) >= maxFilled {
 		d.work.allFilled, d.work.allWaiting = true, true
 		clear(d.work.filled)
 	}
-	d.work.filled[key] = struct{}{}
+	d.work.filled[key] = u
+	d.presses = d.presses || u < whenever
+}
+
+// pressing reports whether something urgent has come since the drain took its work.
+func (d *due) pressing() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.presses
 }
 
 // forget lets go of an entry that is held. d.mu is held.
@@ -208,7 +240,7 @@ func (d *due) take() work {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := d.work
-	d.work = newWork()
+	d.work, d.presses = newWork(), false
 	return w
 }
 
@@ -223,8 +255,8 @@ func (d *due) putBack(w work) {
 	d.work.all = d.work.all || w.all
 	d.work.allFilled = d.work.allFilled || w.allFilled
 	d.work.allWaiting = d.work.allWaiting || w.allWaiting
-	for key := range w.filled {
-		d.note(key)
+	for key, u := range w.filled {
+		d.note(key, u)
 	}
 	d.mu.Unlock()
 	d.ring()

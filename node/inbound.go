@@ -151,6 +151,9 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 	switch outcome {
 	case ledger.Appended:
 		n.count(func(m *Metrics) { m.Appended++ })
+		if e.Header.Priority == ledger.Stat {
+			n.sync.statCame(e.Header.Log())
+		}
 		if e.Header.Seq == 0 {
 			n.release(ctx, e.Header.Author)
 			n.events.publish(Event{Type: EventPeople})

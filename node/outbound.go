@@ -347,6 +347,9 @@ func (n *Node) commitEntry(ctx context.Context, h ledger.Header, body []byte) (*
 		return nil, storeError(err)
 	}
 	n.cfg.Step("outbound:appended")
+	if h.Priority == ledger.Stat {
+		n.sync.statCame(h.Log())
+	}
 	n.heed(v.Entry(), h.Seq+1)
 	n.due.add(v.Entry(), h.Seq+1)
 	n.testimony.grew(h.Log())

@@ -73,6 +73,7 @@ type syncing struct {
 	absent  *ledger.Absence            // bodies to fetch
 	vain    map[peer.ID]vain           // neighbours who had none of them
 	empty   map[emptyClaim]time.Time   // claims that brought nothing, and when they ended
+	stats   stats                      // stat entries that came
 
 	scanMu  sync.Mutex
 	scanLog ledger.LogID // guarded by scanMu, with the next two: how far scanAbsent is

@@ -219,6 +219,7 @@ func (p *puller) acceptFrames(ctx context.Context, piece ledger.Piece, frames []
 		}
 		if r.outcome == ledger.Appended {
 			p.appended++
+			p.herald(ctx, r.entry)
 		}
 	}
 	return nil

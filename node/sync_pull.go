@@ -49,6 +49,9 @@ type puller struct {
 	// are fetched.
 	came map[ledger.LogID]bool
 
+	urgent []*ledger.Entry     // of the headers that came, whose bodies are to be asked for first
+	tried  map[dueKey]struct{} // urgent bodies that were asked for
+
 	gap   *collected // headers of a proved range that are gathered; nil while there is none
 	batch []item     // what came and is not stored yet, in order
 	bytes int
@@ -64,7 +67,7 @@ type item struct {
 
 func (n *Node) pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error {
 	p := &puller{n: n, from: from, s: s, inflow: ledger.NewInflow(), wants: make(map[uint16]*ledger.Expected),
-		busy: make(map[ledger.LogID]bool)}
+		busy: make(map[ledger.LogID]bool), tried: make(map[dueKey]struct{})}
 	defer n.sync.release(p)
 	err := p.run(ctx)
 	if err != nil {
@@ -99,6 +102,17 @@ func (p *puller) run(ctx context.Context) error {
 	if err := p.headers(ctx, headers); err != nil {
 		return err
 	}
+	// What is urgent waits for nothing else: testimony alone takes a busy device seconds.
+	ask := func() bool {
+		// Where both lack the same bodies neither can help, unless headers came, here or to
+		// another session.
+		return p.appended > 0 || (len(scopes) == 2 || !answers[2].Equal) && n.sync.worthAsking(p.from, n.cfg.Clock.Now())
+	}
+	if ask() {
+		if err := p.bodies(ctx, ledger.ClassUrgent); err != nil {
+			return err
+		}
+	}
 	n.sync.release(p) // all headers are here, so that anybody can tell what is urgent
 	p.came = nil
 	if err := p.evidence(ctx, headers); err != nil {
@@ -117,10 +131,11 @@ func (p *puller) run(ctx context.Context) error {
 		return err
 	}
 	n.sync.release(p) // nobody may have what was lost: it holds up nothing
-	// Where both lack the same bodies neither can help, unless headers came, here or to
-	// another session.
-	if p.appended > 0 || (len(scopes) == 2 || !answers[2].Equal) && n.sync.worthAsking(p.from, n.cfg.Clock.Now()) {
-		if err := p.bodies(ctx); err != nil {
+	if err := p.letGo(ctx, headers); err != nil {
+		return err
+	}
+	if ask() {
+		if err := p.bodies(ctx, ledger.ClassBulk); err != nil {
 			return err
 		}
 	}
@@ -210,6 +225,9 @@ func (p *puller) headers(ctx context.Context, theirs []ledger.Mark) error {
 		if err != nil {
 			return err
 		}
+		if err := p.heralded(ctx); err != nil {
+			return err
+		}
 		if p.later || p.appended == before && (pass > 0 || !skipped) {
 			p.skipped = skipped // they may come to nothing there
 			return p.branches(ctx, theirs)
@@ -272,8 +290,12 @@ func (p *puller) lost(ctx context.Context) error {
 // maxPlan bounds the bodies that one session plans for; the next one goes on.
 const maxPlan = 8192
 
-// bodies fetches absent bodies, the most urgent and newest first.
-func (p *puller) bodies(ctx context.Context) error {
+// bodies fetches absent bodies of the classes up to worst, the most urgent and newest first.
+func (p *puller) bodies(ctx context.Context, worst ledger.Class) error {
+	if worst > ledger.ClassUrgent && p.filled > 0 && p.n.Thrifty() {
+		return nil // that was enough for once
+	}
+	now := p.n.cfg.Clock.Now()
 	var ranges []ledger.Want
 	p.n.sync.bodies(func(a *ledger.Absence) {
 		for _, id := range a.All() {
@@ -290,19 +312,19 @@ func (p *puller) bodies(ctx context.Context) error {
 			p.n.log.Error("absent bodies cannot be looked up", "log", w.Log, "err", err)
 			continue
 		}
+		found = slices.DeleteFunc(found, func(e *ledger.Entry) bool { return !p.turnOf(e, worst, now) })
 		absent = append(absent, p.notBegun(w.Log, found)...)
 	}
 	held := false
 	if p.n.Thrifty() {
-		absent, held = thriftyBodies(absent, p.n.cfg.Clock.Now())
+		absent, held = thriftyBodies(absent, now)
 	}
-	if len(absent) == 0 {
-		return nil
-	}
-	if err := p.fetch(ctx, ledger.Plan(absent, p.n.cfg.Clock.Now())); err != nil {
+	p.try(absent, now)
+	if err := p.fetch(ctx, ledger.Plan(absent, now)); err != nil {
 		return err
 	}
-	if p.filled == 0 && !p.more && !p.later && !held && !p.skipped {
+	asked := len(absent)+len(p.tried) > 0
+	if worst == ledger.ClassBulk && asked && p.filled == 0 && !p.more && !p.later && !held && !p.skipped {
 		p.n.sync.askedInVain(p.from, p.n.cfg.Clock.Now())
 	}
 	return nil

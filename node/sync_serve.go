@@ -35,6 +35,7 @@ type server struct {
 	hearing bool // it was let in to hear of its wipe order, and is served nothing else
 	s       mesh.SyncStream
 	wake    chan struct{} // one pending wake-up of send
+	stats   uint64        // how many stat entries had come when it began
 
 	mu     sync.Mutex
 	share  *ledger.Share          // guarded by mu
@@ -56,7 +57,7 @@ type job struct {
 
 func (n *Node) serve(ctx context.Context, to peer.ID, s mesh.SyncStream) error {
 	ctx, cancel := context.WithCancel(ctx)
-	v := &server{n: n, to: to, hearing: n.hearing(to), s: s, wake: make(chan struct{}, 1), share: ledger.NewShare()}
+	v := &server{n: n, to: to, hearing: n.hearing(to), s: s, wake: make(chan struct{}, 1), share: ledger.NewShare(), stats: n.sync.statCount()}
 	var sending sync.WaitGroup
 	var sent error
 	sending.Go(func() { sent = v.send(ctx) })
@@ -354,9 +355,9 @@ func (v *server) readRising(ctx context.Context, j *job) error {
 // readFalling reads bodies from the highest place down; absent ones are left
 // out.
 func (v *server) readFalling(ctx context.Context, j *job) error {
-	if j.Class >= ledger.ClassRoutine && v.n.sync.fetching(nil, j.Log, v.n.cfg.Clock.Now()) {
-		// We do not know the end of the log yet, and it may be that the client does not: what
-		// is urgent may be there.
+	if j.Class >= ledger.ClassRoutine && (v.n.sync.fetching(nil, j.Log, v.n.cfg.Clock.Now()) || v.n.sync.statSince(j.Log, v.stats)) {
+		// The end of the log is not known here yet, or was not when the client asked: what is
+		// urgent may be there.
 		j.read, j.busy = true, true
 		return nil
 	}

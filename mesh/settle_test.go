@@ -1,0 +1,73 @@
+package mesh
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	pubsub "github.com/libp2p/go-libp2p-pubsub"
+	pb "github.com/libp2p/go-libp2p-pubsub/pb"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// announcing is an RPC that announces two frames in each topic.
+func announcing(topics ...string) *pubsub.RPC {
+	var have []*pb.ControlIHave
+	for _, topic := range topics {
+		have = append(have, &pb.ControlIHave{TopicID: &topic, MessageIDs: []string{"one", "two"}})
+	}
+	return &pubsub.RPC{RPC: pb.RPC{Control: &pb.ControlMessage{Ihave: have}}}
+}
+
+// momentClock shows the moment that a test sets.
+type momentClock struct {
+	Clock
+	at time.Time
+}
+
+func (c *momentClock) Now() time.Time { return c.at }
+
+// TestAnnouncedAtMeeting: what a neighbour announces of routine frames just after it was met
+// is left to synchronisation, which is told; what is urgent is not, nor what others announce.
+func TestAnnouncedAtMeeting(t *testing.T) {
+	clock := &momentClock{at: time.Unix(1_700_000_000, 0)}
+	var lacked []peer.ID
+	g := &gossip{
+		counts: newCounters(), budgets: newBudgets(clock), clock: clock, names: [2]string{"routine", "urgent"},
+		met: make(map[peer.ID]time.Time), unsettled: make(map[peer.ID]*unsettledPeer),
+		lack: func(p peer.ID) { lacked = append(lacked, p) },
+	}
+	topics := func(from peer.ID) (left []string) {
+		rpc := announcing("routine", "urgent", "routine")
+		if err := g.inspectRPC(from, rpc); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range rpc.GetControl().GetIhave() {
+			left = append(left, h.GetTopicID())
+		}
+		return left
+	}
+	all := []string{"routine", "urgent", "routine"}
+	g.peer("old", true)
+	clock.at = clock.at.Add(announceWait)
+	g.peer("new", true)
+	if left := topics("new"); !slices.Equal(left, []string{"urgent"}) || !slices.Equal(lacked, []peer.ID{"new"}) {
+		t.Errorf("just after meeting %v is asked for, and %v are pulled from", left, lacked)
+	}
+	lacked = nil
+	if left := topics("old"); !slices.Equal(left, all) || len(lacked) > 0 {
+		t.Errorf("of an old neighbour %v is asked for, and %v are pulled from", left, lacked)
+	}
+	clock.at = clock.at.Add(announceWait)
+	if left := topics("new"); !slices.Equal(left, all) || len(lacked) > 0 {
+		t.Errorf("later %v is asked for, and %v are pulled from", left, lacked)
+	}
+	g.peer("new", false)
+	g.peer("new", true)
+	if left := topics("new"); !slices.Equal(left, []string{"urgent"}) {
+		t.Errorf("of one who came back %v is asked for", left)
+	}
+	if err := g.inspectRPC("new", announcing("urgent")); err != nil || len(lacked) != 1 {
+		t.Errorf("announcing urgent frames alone has %v pulled from (%v)", lacked, err)
+	}
+}
