@@ -24,6 +24,7 @@ type Node struct {
 	trust  *identity.TrustStore
 	keeper *keeper
 	people *directory
+	firsts firsts // logs whose authors are not known, because the disk has lost how they began
 	logs   *ledger.Logs
 	mesh   *mesh.Mesh
 	events *hub
@@ -188,19 +189,8 @@ func (n *Node) openLogs(ctx context.Context) error {
 	if err := n.readOwn(ctx); err != nil {
 		n.log.Error("how this device's log began cannot be read", "err", err)
 	}
-	for _, head := range logs.Frontier() {
-		if head.Log == n.self || head.Next == 0 {
-			continue
-		}
-		first, err := logs.Entry(ctx, head.Log, 0)
-		if err != nil {
-			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
-		}
-		f, err := n.people.readFirst(first) // it was admitted when it came
-		if err != nil {
-			return fmt.Errorf("node: the first entry of %s: %w", head.Log, err)
-		}
-		n.people.admitted(head.Log, f)
+	if err := n.readFirsts(ctx); err != nil {
+		return err
 	}
 	n.retryLater()
 	for _, head := range logs.Frontier() {

@@ -23,6 +23,7 @@ func (n *Node) scrubLoop() {
 }
 
 func (n *Node) scrub() {
+	n.readUnknown()
 	r, err := n.logs.Scrub(n.ctx, scrubBudget)
 	if err != nil && n.ctx.Err() == nil {
 		n.log.Error("the store could not be checked", "err", err)
