@@ -45,7 +45,8 @@ var allowed = map[string]struct {
 	"node/web": {nil, "pages are files; the API fills them"},
 	"node/api": {[]string{"node", "node/web", "node/message", "node/inbox", "node/record"}, "the API sees the node, not its parts"},
 
-	"sim/model": {nil, "the scale model knows devices and packets; package sim fits it to the real ones"},
+	"sim/model":  {nil, "the scale model knows devices and packets; package sim fits it to the real ones"},
+	"sim/replay": {nil, "a module of its own: a sandbox that knows nothing of what it runs"},
 	"sim": {[]string{"sim/model", "node", "node/message", "node/inbox", "mesh", "ledger", "ledger/memstore", "ledger/badgerstore", "ledger/bundle",
 		"crypto/*"}, "it runs the real node over a simulated network"},
 	"cmd/tocsin":     {[]string{"*"}, "commands wire everything"},

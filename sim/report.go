@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed report.html
+//go:embed report.html runs.html compare.html style.html
 var reportFiles embed.FS
 
 // The files of a report, in the order in which they are written: the page comes last, so
@@ -74,7 +74,7 @@ func writeWhole(name string, write func(io.Writer) error) error {
 func (r *Result) WriteJSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", " ")
-	return e.Encode(r)
+	return e.Encode(reported{r, r.measured()})
 }
 
 // JUnit's form, as build servers read it.
@@ -155,7 +155,7 @@ type weakness struct{ What, Action string }
 
 // WriteHTML writes the report as one page that needs no network.
 func (r *Result) WriteHTML(w io.Writer, command string) error {
-	t, err := template.New("report.html").Funcs(template.FuncMap{"minutes": minutes}).ParseFS(reportFiles, "report.html")
+	t, err := template.New("report.html").Funcs(template.FuncMap{"minutes": minutes}).ParseFS(reportFiles, "report.html", "style.html")
 	if err != nil {
 		return err
 	}

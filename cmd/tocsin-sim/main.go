@@ -42,13 +42,14 @@ func main() {
 type app struct {
 	out, err io.Writer
 	json     bool
-	stopped  atomic.Bool // the user has interrupted
-	code     int         // of a run that came to its verdict
+	stopped  atomic.Bool     // the user has interrupted
+	code     int             // of a run that came to its verdict
+	ctx      context.Context // ends when the user interrupts
 }
 
 // execute runs one command line and returns the exit code.
 func execute(ctx context.Context, args []string, out, errs io.Writer) int {
-	a := &app{out: out, err: errs}
+	a := &app{out: out, err: errs, ctx: ctx}
 	unhook := context.AfterFunc(ctx, func() { a.stopped.Store(true) })
 	defer unhook()
 	root := a.root()
@@ -100,7 +101,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(a.listCommand(), a.explainCommand(), a.validateCommand(), a.runCommand())
+	root.AddCommand(a.listCommand(), a.explainCommand(), a.validateCommand(), a.runCommand(), a.sweepCommand(), a.compareCommand())
 	for _, c := range root.Commands() {
 		check := c.Args
 		c.Args = func(c *cobra.Command, args []string) error {

@@ -99,11 +99,54 @@ func TestBadInput(t *testing.T) {
 		{[]string{"validate", write(t, "bad.yaml", tiny+"speed: 3\n")}, `unknown field "speed"`},
 		{[]string{"explain", write(t, "worse.yaml", strings.Replace(tiny, "30s", "99h", 1))}, "worse.yaml:4:11: a story takes"},
 		{[]string{"list", "everything"}, "unknown command"},
+		{[]string{"sweep", file}, "name a folder for the reports with -o"},
+		{[]string{"sweep", file, "-o", t.TempDir(), "--seeds", "0"}, "--seeds is from 1"},
+		{[]string{"sweep", file, "-o", t.TempDir(), "--control"}, "names no defence to switch off"},
+		{[]string{"compare", file, file, "-o", t.TempDir(), "--seeds", "9"}, "at least 10 seeds, not 9"},
+		{[]string{"compare", file, "-o", t.TempDir()}, "accepts 2 arg"},
 	} {
 		out, errs, code := command(t, c.args...)
 		if code != 3 || out != "" || !strings.Contains(errs, c.want) {
 			t.Errorf("%v: %d\n%s%s", c.args, code, out, errs)
 		}
+	}
+}
+
+// TestSweep: seeds run as processes, each leaves its report, and the worst decides.
+func TestSweep(t *testing.T) {
+	file, dir := write(t, "tiny.yaml", tiny), t.TempDir()
+	out, errs, code := command(t, "sweep", file, "-o", dir, "--seeds", "2", "--first", "5")
+	if code != 0 || !strings.Contains(out, "2 runs: 2 passed") || !strings.Contains(errs, "2 of 2, seed") {
+		t.Fatalf("%d\n%s\n%s", code, out, errs)
+	}
+	for _, name := range []string{"seed-5/report.html", "seed-6/report.html", sim.RunsHTML} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+	runs, err := sim.ReadRuns(dir)
+	if err != nil || len(runs.Runs) != 2 || runs.Runs[0].Seed != 5 || runs.Runs[1].Measures["delivery"] != 1 {
+		t.Errorf("%v, %+v", err, runs)
+	}
+	missed := write(t, "missed.yaml", strings.Replace(tiny, "at_least: 1", "within: 1us, at_least: 1", 1))
+	if out, _, code := command(t, "sweep", missed, "-o", t.TempDir(), "--seeds", "1", "--json"); code != 1 || !strings.Contains(out, `"verdict":"missed"`) {
+		t.Errorf("%d\n%s", code, out)
+	}
+	// Two sweeps of the same runs do not differ; too few seeds are not compared.
+	if out, errs, code := command(t, "compare", dir, dir, "-o", t.TempDir()); code != 3 || !strings.Contains(errs, "at least 10 seeds, not 2") {
+		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}
+
+// TestScaleRun: above 500 devices the scale model runs, and the program says so before and after.
+func TestScaleRun(t *testing.T) {
+	file := write(t, "many.yaml", strings.Replace(strings.Replace(tiny, "devices: 3", "devices: 20000", 1), "rate: 600", "rate: 0.05", 1))
+	out, errs, code := command(t, "run", file, "-o", t.TempDir())
+	if code != 0 || !strings.Contains(errs, "this is the scale model") || !strings.Contains(out, "by the scale model") {
+		t.Errorf("%d\n%s\n%s", code, out, errs)
+	}
+	if out, _, code := command(t, "compare", file, file, "-o", t.TempDir(), "--first", "1"); code != 0 || !strings.Contains(out, "nothing differs") {
+		t.Errorf("%d\n%s", code, out)
 	}
 }
 
