@@ -35,9 +35,10 @@ import (
 // worst case: strangers get no further than the handshake (attack_test.go). While
 // it does its worst, a neighbour sends frames to the victim, all of which arrive; the
 // adversary is cut off or ignored, and the counters tell. In the short form all last about
-// ten seconds together, in one process. TOCSIN_ADVERSARY=2m makes each attack last that
+// ten seconds together, in one process. TOCSIN_ADVERSARY=10s makes each attack last that
 // long, from a process of its own, and holds delivery and memory against calm times
-// (siege_test.go).
+// (siege_linux_test.go); from a minute on that is strict, and a spell without an adversary
+// shows what time alone does.
 
 // prey is the victim as its adversary knows it.
 type prey struct {

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sys/unix"
@@ -39,11 +40,39 @@ const (
 	// siegeProfile names a directory for CPU profiles of the honest process.
 	siegeProfile = "TOCSIN_ADVERSARY_PROFILE"
 
-	siegeCalm   = 8 * time.Second  // a calm spell
 	siegeAttack = 20 * time.Second // an attack at most, before the next calm spell
-	siegeSettle = time.Second      // after an attack, before it counts as calm again
 	siegePace   = 10 * time.Millisecond
+	// siegePatience is how long a process may take for what it is told, beyond the time that
+	// it is told to take: a bound for hanging, no measure.
+	siegePatience = 4 * time.Minute
 )
+
+// siegeForm is how a siege is played and judged.
+type siegeForm struct {
+	last   time.Duration // of attack
+	calm   time.Duration // a calm spell
+	settle time.Duration // after an attack, before it counts as calm again
+	// late and kept are what honest delivery may take and the process hold however little
+	// that was in calm: in a short siege a few frames decide, on a machine with other work.
+	late time.Duration
+	kept uint64
+	// first: the honest process comes before all other work, or the siege is not played.
+	first bool
+}
+
+// formOf is the form for attacks that last so long: from a minute on, what is measured
+// counts in docs/performance.md.
+func formOf(last time.Duration) siegeForm {
+	if last < time.Minute {
+		return siegeForm{last: last, calm: 1500 * time.Millisecond, settle: 250 * time.Millisecond, late: 25 * time.Millisecond, kept: 128 << 20}
+	}
+	return siegeForm{last: last, calm: 8 * time.Second, settle: time.Second, first: true}
+}
+
+// nobody does nothing: what a siege looks like without an adversary.
+func nobody() villainy {
+	return villainy{name: "nobody", attack: func(ctx context.Context, _ host.Host, _ prey) { <-ctx.Done() }}
+}
 
 // siegeIntro is what an adversary is told of its victim, and what it shows.
 type siegeIntro struct {
@@ -59,6 +88,7 @@ type siegeIntro struct {
 type siegeOrder struct {
 	Attack bool
 	Lasts  time.Duration
+	Settle time.Duration // before it begins
 	From   int
 }
 
@@ -78,8 +108,12 @@ type siegeReport struct {
 func besiege(t *testing.T, last time.Duration) {
 	switch role, name, _ := strings.Cut(os.Getenv(siegeRole), ":"); role {
 	case "":
-		for _, a := range villainies() {
-			t.Run(a.name, func(t *testing.T) { siege(t, a, last) })
+		form, all := formOf(last), villainies()
+		if form.first {
+			all = append(all, nobody())
+		}
+		for _, a := range all {
+			t.Run(a.name, func(t *testing.T) { siege(t, a, form) })
 		}
 	case "honest":
 		siegeHonest(t, villainyOf(t, name))
@@ -91,7 +125,7 @@ func besiege(t *testing.T, last time.Duration) {
 }
 
 func villainyOf(t *testing.T, name string) villainy {
-	all := villainies()
+	all := append(villainies(), nobody())
 	i := slices.IndexFunc(all, func(a villainy) bool { return a.name == name })
 	if i < 0 {
 		t.Fatalf("no adversary is called %q", name)
@@ -100,19 +134,19 @@ func villainyOf(t *testing.T, name string) villainy {
 }
 
 // siege plays one adversary.
-func siege(t *testing.T, a villainy, last time.Duration) {
+func siege(t *testing.T, a villainy, form siegeForm) {
 	cores := siegeCores(t)
-	good := siegeStart(t, "honest:"+a.name, cores[0])
+	good := siegeStart(t, "honest:"+a.name, cores[0], form.first)
 	var intro siegeIntro
-	good.hear(t, &intro)
-	bad := siegeStart(t, "villain:"+a.name, cores[1])
+	good.hear(t, 0, &intro)
+	bad := siegeStart(t, "villain:"+a.name, cores[1], form.first)
 	bad.tell(t, intro)
 
 	var calm, attack siegeReport
-	for left, first := last, true; left > 0; first = false {
+	for left, first := form.last, true; left > 0; first = false {
 		var r siegeReport
-		good.tell(t, siegeOrder{Lasts: siegeCalm})
-		good.hear(t, &r)
+		good.tell(t, siegeOrder{Lasts: form.calm, Settle: form.settle})
+		good.hear(t, form.calm+form.settle, &r)
 		if calm.Took = append(calm.Took, r.Took...); first {
 			// Later calm spells still hold what an attack has left behind.
 			calm.Resident, calm.Anon, calm.Heap, calm.Goroutines = r.Resident, r.Anon, r.Heap, r.Goroutines
@@ -124,9 +158,9 @@ func siege(t *testing.T, a villainy, last time.Duration) {
 		bad.tell(t, siegeOrder{Attack: true, Lasts: spell, From: from})
 		good.tell(t, siegeOrder{Attack: true, Lasts: spell, From: from})
 		r = siegeReport{}
-		good.hear(t, &r)
+		good.hear(t, spell, &r)
 		var done bool
-		bad.hear(t, &done)
+		bad.hear(t, spell, &done)
 		took := append(attack.Took, r.Took...)
 		r.Resident, r.Anon, r.Heap = max(r.Resident, attack.Resident), max(r.Anon, attack.Anon), max(r.Heap, attack.Heap)
 		r.Goroutines, r.CPU = max(r.Goroutines, attack.Goroutines), r.CPU+attack.CPU
@@ -135,11 +169,11 @@ func siege(t *testing.T, a villainy, last time.Duration) {
 	}
 	bad.end(t)
 	good.end(t)
-	siegeJudge(t, calm, attack)
+	siegeJudge(t, form, calm, attack)
 }
 
 // siegeJudge logs a row of docs/performance.md and holds it against the aim.
-func siegeJudge(t *testing.T, calm, attack siegeReport) {
+func siegeJudge(t *testing.T, form siegeForm, calm, attack siegeReport) {
 	p50, p99 := siegeQuantile(calm.Took, 50), siegeQuantile(calm.Took, 99)
 	a50, a99 := siegeQuantile(attack.Took, 50), siegeQuantile(attack.Took, 99)
 	ratio := float64(a99) / float64(p99)
@@ -150,11 +184,11 @@ func siegeJudge(t *testing.T, calm, attack siegeReport) {
 		mib(calm.Resident), mib(attack.Resident), memory, mib(calm.Anon), mib(attack.Anon), mib(calm.Heap), mib(attack.Heap),
 		calm.Goroutines, attack.Goroutines, len(calm.Took), len(attack.Took), calm.CPU.Round(time.Millisecond), attack.CPU.Round(time.Millisecond))
 	t.Logf("counters: %s", attack.Tale)
-	if ratio > 2 {
-		t.Errorf("p99 of honest delivery: %.2f times that in calm, at most 2 is allowed", ratio)
+	if ratio > 2 && a99 > form.late {
+		t.Errorf("p99 of honest delivery: %v, %.2f times that in calm, at most 2 is allowed, or %v", a99, ratio, form.late)
 	}
-	if memory > 2 {
-		t.Errorf("memory: %.2f times that in calm, at most 2 is allowed", memory)
+	if memory > 2 && attack.Resident > form.kept {
+		t.Errorf("memory: %d bytes, %.2f times that in calm, at most 2 is allowed, or %d bytes", attack.Resident, memory, form.kept)
 	}
 	if !attack.Told {
 		t.Errorf("the counters do not tell: %s", attack.Tale)
@@ -186,13 +220,16 @@ func siegeCores(t *testing.T) (cores []int) {
 // siegeProcess is one of the two processes: JSON goes in by its standard input and
 // comes out by a pipe of its own.
 type siegeProcess struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *json.Decoder
-	log bytes.Buffer
+	cmd  *exec.Cmd
+	in   io.WriteCloser
+	pipe *os.File
+	out  *json.Decoder
+	log  bytes.Buffer
 }
 
-func siegeStart(t *testing.T, role string, core int) *siegeProcess {
+// siegeStart starts one, on one core. strict: the test fails where the honest process
+// cannot be put before other work.
+func siegeStart(t *testing.T, role string, core int, strict bool) *siegeProcess {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -208,9 +245,19 @@ func siegeStart(t *testing.T, role string, core int) *siegeProcess {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.cmd.ExtraFiles, p.out = []*os.File{w}, json.NewDecoder(r)
+	p.cmd.ExtraFiles, p.pipe, p.out = []*os.File{w}, r, json.NewDecoder(r)
 	started := make(chan error)
-	go func() { started <- siegePinned(core, strings.HasPrefix(role, "honest"), p.cmd.Start) }()
+	go func() {
+		started <- siegePinned(core, strings.HasPrefix(role, "honest"), func(err error) error {
+			if err != nil && strict {
+				return fmt.Errorf("coming before other work needs root: %w", err)
+			}
+			if err != nil {
+				t.Logf("%s: other work may keep it waiting: %v", role, err)
+			}
+			return p.cmd.Start()
+		})
+	}()
 	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
@@ -231,21 +278,19 @@ func siegeStart(t *testing.T, role string, core int) *siegeProcess {
 
 // siegePinned calls start on a thread that may use one core only, which a process
 // that it starts inherits. One that comes first is not kept waiting by what else the
-// machine does on that core: that is not to be measured.
-func siegePinned(core int, first bool, start func() error) error {
+// machine does on that core: that is not to be measured. start is told why not, if so.
+func siegePinned(core int, first bool, start func(error) error) error {
 	runtime.LockOSThread() // and never unlocked: the thread ends with its goroutine
 	var one unix.CPUSet
 	one.Set(core)
 	if err := unix.SchedSetaffinity(0, &one); err != nil {
 		return err
 	}
-	if first {
-		realtime := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}
-		if err := unix.SchedSetAttr(0, &realtime, 0); err != nil {
-			return fmt.Errorf("coming before other work needs root: %w", err)
-		}
+	if !first {
+		return start(nil)
 	}
-	return start()
+	realtime := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Priority: 1}
+	return start(unix.SchedSetAttr(0, &realtime, 0))
 }
 
 func (p *siegeProcess) tell(t *testing.T, v any) {
@@ -255,12 +300,19 @@ func (p *siegeProcess) tell(t *testing.T, v any) {
 	}
 }
 
-func (p *siegeProcess) hear(t *testing.T, v any) {
+// hear waits for what the process says of something that takes so long.
+func (p *siegeProcess) hear(t *testing.T, lasts time.Duration, v any) {
 	t.Helper()
-	if err := p.out.Decode(v); err != nil {
-		p.cmd.Wait()
-		t.Fatalf("%v; it said: %s", err, p.log.String())
+	err := p.pipe.SetReadDeadline(time.Now().Add(lasts + siegePatience))
+	if err == nil {
+		err = p.out.Decode(v)
 	}
+	if err == nil {
+		return
+	}
+	p.cmd.Process.Kill() // it may hang
+	p.cmd.Wait()
+	t.Fatalf("%v; it said: %s", err, p.log.String())
 }
 
 // end closes the process's input, upon which it ends.
@@ -351,8 +403,8 @@ func siegeListen(t *testing.T) []string {
 // siegeSpell sends a frame every siegePace while a spell lasts, whether those before it
 // have arrived or not, and waits for the last of them.
 func siegeSpell(t *testing.T, from, to *station, arrivals *arrivals, o siegeOrder, first int) (r siegeReport) {
-	if !o.Attack {
-		pause(t.Context(), siegeSettle)
+	if o.Settle > 0 {
+		pause(t.Context(), o.Settle)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), o.Lasts)
 	defer cancel()
