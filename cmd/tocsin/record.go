@@ -7,7 +7,7 @@ func (a *app) recordCommand() *cobra.Command {
 	cmd := family("record", "Hand messages to the medical record, keep and erase them by rule, and answer requests for access",
 		"  tocsin record queue\n  tocsin record review \"Bus crash A6\" --tag A-003 --nhs-number 9990000018\n  tocsin record sign-off \"Bus crash A6\"\n  tocsin record send \"Bus crash A6\"",
 		a.recordQueue(), a.recordReview(), a.recordSignOff(), a.recordExport(), a.recordSend(), a.recordFetch(),
-		a.recordRetention(), a.recordHold(), a.recordErase())
+		a.recordRetention(), a.recordHold(), a.recordErase(), a.recordAccess())
 	cmd.Long = `Hand messages to the medical record, keep and erase them by rule, and answer requests for
 access.
 

@@ -266,6 +266,8 @@ var bodies = map[string]string{
 	"POST /v1/groups/{id}/holds":              `{"basis":"inquiry","reason":"Inquiry 2026/17"}`,
 	"POST /v1/groups/{id}/holds/{hold}/end":   `{"reason":"closed"}`,
 	"POST /v1/groups/{id}/erasure":            `{"messages":["` + hexGroup(9) + `"],"reason":"sent to the wrong group"}`,
+	"POST /v1/access/find":                    `{"reference":"SAR-17","basis":"subject-access","nhs_numbers":["9990000018"]}`,
+	"POST /v1/access":                         `{"reference":"SAR-17","basis":"subject-access","tags":["A-003"],"redactions":[{"words":"JS","why":"third party"}]}`,
 	"POST /v1/broadcast":                      `{"text":"Take shelter.","priority":"stat","reason":"a gas leak"}`,
 }
 

@@ -117,3 +117,13 @@ func (c *Client) OrderErasure(ctx context.Context, token, group, reason string, 
 func (c *Client) Retain(ctx context.Context) (out node.Erased, err error) {
 	return out, c.do(ctx, "POST", "/v1/retention", nil, &out)
 }
+
+// AccessFind looks for what a request for access is about, and discloses nothing.
+func (c *Client) AccessFind(ctx context.Context, spec node.AccessSpec) (out node.AccessFound, err error) {
+	return out, c.do(ctx, "POST", "/v1/access/find", spec, &out)
+}
+
+// AccessExport makes a disclosure in both its forms, and an entry in the log that says so.
+func (c *Client) AccessExport(ctx context.Context, token string, spec node.AccessSpec) (out node.AccessExport, err error) {
+	return out, c.doAs(ctx, token, "POST", "/v1/access", spec, &out)
+}

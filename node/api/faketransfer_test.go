@@ -10,10 +10,11 @@ import (
 
 // fakeTransfers is what the fake node was asked about the record, and what it does. The node's mutex guards it.
 type fakeTransfers struct {
-	attributed node.Patient // by the last Attribute
-	named      []string     // messages of the last request that names some
-	breaks     bool         // ExportRecord fails in the middle
-	days       int          // of the last SetRetention
+	attributed node.Patient    // by the last Attribute
+	named      []string        // messages of the last request that names some
+	breaks     bool            // ExportRecord fails in the middle
+	days       int             // of the last SetRetention
+	asked      node.AccessSpec // of the last request for access
 }
 
 var bay = node.TransferGroup{Group: hexGroup(1), Name: "Ward 5 evacuation", Kind: "incident", Mode: "live", State: "declared", Words: "One message waits.",
@@ -104,4 +105,15 @@ func (f *fakeNode) OrderErasure(_ context.Context, token, _, _ string, ids ...st
 
 func (f *fakeNode) Retain(context.Context) (node.Erased, error) {
 	return node.Erased{Words: "Nothing is due."}, f.failure()
+}
+
+func (f *fakeNode) AccessFind(_ context.Context, spec node.AccessSpec) (node.AccessFound, error) {
+	f.set(func() { f.transfers.asked = spec })
+	return node.AccessFound{Searched: 3, Found: 1, Messages: []node.AccessMessage{{ID: hexGroup(9), Group: hexGroup(1), Name: "Ward 5 evacuation", Kind: "text", Sent: born}},
+		Related: []node.AccessRelated{{AccessMessage: node.AccessMessage{ID: hexGroup(6), Sent: born}, To: hexGroup(9)}}, Suggestions: []node.AccessSuggestion{{Entry: hexGroup(9), Words: "JS", Kind: "initials"}}}, f.failure()
+}
+
+func (f *fakeNode) AccessExport(_ context.Context, token string, spec node.AccessSpec) (node.AccessExport, error) {
+	f.set(func() { f.transfers.asked = spec })
+	return node.AccessExport{Page: []byte("<p>"), Machine: []byte("{}"), Messages: 1, Entries: []string{hexGroup(7)}}, errors.Join(f.failure(), f.spend(token))
 }

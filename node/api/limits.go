@@ -11,6 +11,7 @@ const (
 	maxBody        = 64 << 10 // bytes of a request's body
 	maxLongBody    = 96 << 10 // of one that carries a statement or a request to sponsor, in base 64
 	maxPicture     = 1 << 20  // of one that is a picture
+	maxAccess      = 4 << 20  // of a request for access, with its redactions
 	maxHeader      = 16 << 10 // bytes of a request's header
 	maxStreams     = 16       // event streams at once
 	maxSessions    = 32       // browser sessions at once; the oldest gives way
@@ -52,6 +53,8 @@ func bodyLimit(path string) int64 {
 	switch path {
 	case "/v1/qr/read", "/v1/bundles/scan":
 		return maxPicture
+	case "/v1/access", "/v1/access/find":
+		return maxAccess
 	case "/v1/groups/{id}/attachments":
 		return message.MaxAttachment + 1 // one more, so that the node says what its limit is
 	case "/v1/statements", "/v1/sponsor", "/v1/sponsor/view":

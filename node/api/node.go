@@ -109,4 +109,5 @@ type Node interface {
 	Metrics() node.Metrics
 
 	Transfers
+	Accesses
 }

@@ -269,6 +269,8 @@ func TestSchemasFitTheTypes(t *testing.T) {
 		"RefusedMessage": node.RefusedMessage{}, "TransferMessages": TransferMessages{}, "TransferItem": node.TransferItem{}, "Patient": node.Patient{},
 		"Attribute": Attribute{}, "SignOff": SignOff{}, "RecordExport": node.RecordExport{}, "RetentionView": node.RetentionView{}, "SetRetention": SetRetention{},
 		"Holds": Holds{}, "HoldView": node.HoldView{}, "PlaceHold": PlaceHold{}, "EndHold": EndHold{}, "OrderErasure": OrderErasure{},
+		"AccessSpec": node.AccessSpec{}, "AccessRedaction": node.AccessRedaction{}, "AccessFound": node.AccessFound{}, "AccessMessage": node.AccessMessage{},
+		"AccessRelated": node.AccessRelated{}, "AccessSuggestion": node.AccessSuggestion{}, "AccessExport": node.AccessExport{},
 		"Code": Code{}, "TakeCode": TakeCode{}, "Session": Session{},
 		"Status": reflectOf(Node.Status), "Person": elem(People{}.People), "LogInfo": elem(Logs{}.Logs), "EntryInfo": elem(LogEntries{}.Entries),
 		"Event": StreamEvent{}.Event,

@@ -19,7 +19,7 @@ type route struct {
 
 // table lists every route but the pages and their assets.
 func (s *Server) table() []route {
-	return slices.Concat(s.transferTable(), []route{
+	return slices.Concat(s.transferTable(), s.accessTable(), []route{
 		{"GET", "/healthz", user, s.getHealth},
 		{"GET", "/readyz", user, s.getReady},
 		{"GET", "/metrics", script, s.getMetrics},
