@@ -178,6 +178,8 @@ type conversation struct {
 	numbers map[string]int
 	// exercise and over are what the incident says ([conversation.settle]).
 	exercise, over bool
+	// settled is where the incident stood when its own messages were erased ([Inbox.Settle]); zero for most.
+	settled Incident
 }
 
 // receiptKey: a receipt counts only for a message of the group it was sealed to, so a member of one group cannot report

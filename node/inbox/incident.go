@@ -75,6 +75,7 @@ func (in *Inbox) Incident(id GroupID) (out Incident, ok bool) {
 }
 
 func (c *conversation) incident() (out Incident, ok bool) {
+	out = c.settled
 	contents(&c.boards, message.KindIncident, func(it *Item, said *message.Incident) {
 		step := IncidentStep{Item: *it, Content: said}
 		switch {
