@@ -68,6 +68,7 @@ type hostile struct {
 	cancel   context.CancelFunc
 	work     sync.WaitGroup
 	stopped  sync.Once
+	ended    atomic.Bool // it was told to stop
 	err      error
 
 	mu     sync.Mutex
@@ -199,6 +200,7 @@ func (w *World) impostor() (*identity.Authority, *identity.Bundle, error) {
 // stop ends the device. Further calls return the same.
 func (h *hostile) stop() error {
 	h.stopped.Do(func() {
+		h.ended.Store(true)
 		h.cancel()
 		h.work.Wait()
 		h.err = h.mesh.Close()

@@ -61,7 +61,7 @@ func (w *World) imageOf(d *Device, site string) (*Device, error) {
 	at := w.place()
 	twin := &Device{
 		Name: d.Name + " (copy)", Site: site, world: w, index: d.index, ip: address(at), cfg: d.cfg, store: d.store.Copy(),
-		clock: &skewed{clock: w.clock}, dir: filepath.Join(w.dir, fmt.Sprintf("%04d", at)), papers: d.papers, astray: true,
+		clock: &skewed{clock: w.clock}, turn: make(chan struct{}, 1), dir: filepath.Join(w.dir, fmt.Sprintf("%04d", at)), papers: d.papers, astray: true,
 	}
 	twin.cfg.Dir, twin.cfg.Clock, twin.cfg.Listen = twin.dir, twin.clock, []string{listenOn(twin.ip)}
 	twin.cfg.HostOptions = w.hostOptions(twin.Name, site)
@@ -298,6 +298,8 @@ func (r *runner) sendFrom(ctx context.Context, from *Device, g int, w Work) {
 	}
 	counted := from.counts()
 	r.sends.Go(func() {
+		from.turn <- struct{}{}
+		defer func() { <-from.turn }()
 		sent, err := n.Send(ctx, r.groups[g].id, message.NewText(text, from.clock.Now()), priority)
 		if err != nil {
 			if counted { // nobody is held to what a thief could not save

@@ -126,8 +126,8 @@ func (r *runner) checkInvariants() {
 		report("agree", "%s after the last fault they still differed", r.elapsed()-r.res.HealBegan)
 	}
 	for _, s := range r.res.Samples {
-		if s.Running > 0 && s.HeapBytes/uint64(s.Running) > maxHeapPerDevice {
-			report("bounded", "%d MiB of memory for each device at %s", s.HeapBytes/uint64(s.Running)>>20, s.At)
+		if m, ok := s.memory(r.res.Devices); ok && m > maxHeapPerDevice {
+			report("bounded", "%.0f MiB of memory for each device at %s", m/(1<<20), s.At)
 		}
 		if s.Queued > maxQueue {
 			report("bounded", "%d bytes waited for one neighbour at %s", s.Queued, s.At)

@@ -108,8 +108,8 @@ func measureOutsiders(r *Result, _ Expect) (float64, bool) {
 func measureMemory(r *Result, _ Expect) (float64, bool) {
 	worst := 0.0
 	for _, s := range r.Samples {
-		if s.Running > 0 {
-			worst = max(worst, float64(s.HeapBytes)/float64(s.Running)/(1<<20))
+		if m, ok := s.memory(r.Devices); ok {
+			worst = max(worst, m/(1<<20))
 		}
 	}
 	return worst, worst > 0

@@ -292,6 +292,20 @@ func (n *network) delay(from, to *port, l Link, size int) (time.Duration, bool) 
 	return at.Sub(now), true
 }
 
+// charge keeps a device's processor busy for so long, from when it is free.
+func (n *network) charge(ip netip.Addr, cost time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.ports[ip]
+	if p == nil {
+		return
+	}
+	if now := n.clock.Now(); p.works.Before(now) {
+		p.works = now
+	}
+	p.works = p.works.Add(cost)
+}
+
 // begin puts a fault into force, until the returned function is called.
 func (n *network) begin(f *netFault) (end func()) {
 	n.mu.Lock()

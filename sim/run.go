@@ -297,6 +297,7 @@ func (r *runner) tell(ctx context.Context) error {
 	for at := time.Duration(0); at <= r.s.Duration; at += sampleEvery {
 		r.due(at, r.sample)
 	}
+	r.due(0, r.toil)
 	return r.work(ctx, r.s.Duration, "the story")
 }
 
@@ -343,6 +344,30 @@ func (r *runner) work(ctx context.Context, end time.Duration, doing string) erro
 			return nil
 		}
 	}
+}
+
+// toilEvery is how often the work of validation is charged to the devices' processors, which
+// in virtual time would cost nothing.
+const toilEvery = 200 * time.Millisecond
+
+// toil charges what was judged since the last time, and comes again.
+func (r *runner) toil(context.Context) error {
+	for _, d := range r.world.devices {
+		if d.node == nil {
+			d.judged = 0
+			continue
+		}
+		m := d.node.Metrics().Mesh
+		judged := m.Accepted + m.Ignored + m.Rejected
+		if judged > d.judged {
+			r.world.net.charge(d.ip, time.Duration(judged-d.judged)*r.s.Mesh.Validation)
+		}
+		d.judged = judged
+	}
+	if at := r.elapsed() + toilEvery; at < r.s.Duration {
+		r.due(at, r.toil)
+	}
+	return nil
 }
 
 // planWork draws when who sends.
@@ -441,6 +466,16 @@ func (r *runner) sample(context.Context) error {
 		}
 		if err := r.seen.look(d); err != nil {
 			return err
+		}
+	}
+	for _, h := range r.enemies {
+		if !h.ended.Load() {
+			p.Hostile++
+		}
+	}
+	for _, d := range r.copies {
+		if d.node != nil {
+			p.Hostile++
 		}
 	}
 	t := r.world.net.traffic()

@@ -105,6 +105,9 @@ func (c *checker) mesh() {
 	if c.s.Mesh.Testimony < time.Second {
 		c.add("mesh.testimony", "devices witness every second at most, not every %s", c.s.Mesh.Testimony)
 	}
+	if c.s.Mesh.Validation < 0 || c.s.Mesh.Validation > 100*time.Millisecond {
+		c.add("mesh.validation", "judging an entry takes between 0 and 100ms of a processor, not %s", c.s.Mesh.Validation)
+	}
 	if c.s.Mesh.CPU < 0 || c.s.Mesh.CPU > 100*time.Millisecond {
 		c.add("mesh.cpu", "a packet takes between 0 and 100ms of a processor, not %s", c.s.Mesh.CPU)
 	}

@@ -153,6 +153,10 @@ type Device struct {
 	store *memstore.Store
 	clock *skewed
 
+	// turn is held by whoever has the device send: a node keeps messages in their order with a
+	// mutex, and to wait for a mutex stops virtual time, to wait for a channel does not.
+	turn chan struct{}
+
 	node    *node.Node // nil while it is off
 	log     string     // its log, once it ran
 	key     [32]byte   // hash of its signing key, by which it is revoked
@@ -161,6 +165,7 @@ type Device struct {
 	astray  bool       // its log is not its owner's alone any more: it was copied, stolen or turned
 	papers  enrolled   // what the authority gave it
 
+	judged   uint64    // frames of gossip since its node started, as last seen
 	tampered bool      // somebody spoilt its disk
 	joined   time.Time // when it came, in the middle of the story; zero for from the start
 }
@@ -230,7 +235,8 @@ func (w *World) newcomer(by identity.Issuer, bundle *identity.Bundle, site strin
 func (w *World) addAt(by identity.Issuer, bundle *identity.Bundle, place int, name, site string) (*Device, error) {
 	d := &Device{
 		Name: name, Site: site, world: w, index: len(w.devices), ip: address(place), store: memstore.New(), clock: &skewed{clock: w.clock},
-		dir: filepath.Join(w.dir, fmt.Sprintf("%04d", place)),
+		turn: make(chan struct{}, 1),
+		dir:  filepath.Join(w.dir, fmt.Sprintf("%04d", place)),
 	}
 	e, err := w.enrol(by, bundle, place, name)
 	if err != nil {
