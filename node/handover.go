@@ -4,7 +4,7 @@ package node
 //
 //	HandOver        a member seals older messages of a group, with their openings, under its present epoch
 //	drainHandover   each item is held against the signed header it names; what is new here is shown
-//	askAgain        what was sealed to a key that is destroyed here is asked for, in a control entry
+//	askAgain        (ask.go) what was sealed to a key that is destroyed here is asked for, in a control entry
 //	drainAsked      the announcer seals anew, and hands over what was asked for
 //
 // An item whose entry has not come waits under "handed/" until it has, within
@@ -317,65 +317,6 @@ func (n *Node) findWaiting(b *batch, tag group.Tag, headers map[[32]byte]*ledger
 	})
 }
 
-// lost is an announcement, or a message, that is sealed to a key destroyed here.
-type lost struct {
-	creator identity.LogID
-	epoch   group.EpochID // zero where it is not known
-	since   uint64        // clock of the entry
-}
-
-// askAgain asks who sealed it to seal anew, and to hand over what waits here
-// since, at most once a day.
-func (n *Node) askAgain(ctx context.Context, l lost) error {
-	ids, err := n.waitingSince(ctx, l)
-	if err != nil {
-		return err
-	}
-	payload, changes, err := n.open.keyring.AskAgain(l.creator, l.epoch, ids, n.cfg.Clock.Now())
-	if err != nil {
-		return fmt.Errorf("node: asking %s to seal again: %w", l.creator, err)
-	}
-	if payload == nil {
-		return nil // asked today
-	}
-	if err := n.saveGroup(changes); err != nil {
-		return err
-	}
-	n.count(func(m *Metrics) { m.Unreadable++ })
-	return n.commitControl(ctx, controlUnreadable, payload)
-}
-
-// waitingSince returns the entries that wait here, are no older than l and were
-// written by somebody in a group with its creator: what it sealed is among them.
-func (n *Node) waitingSince(ctx context.Context, l lost) ([][32]byte, error) {
-	with := map[identity.LogID]bool{l.creator: true}
-	for _, v := range n.open.keyring.Groups() {
-		if _, ok := v.Role(l.creator); !ok {
-			continue
-		}
-		for _, m := range v.Members {
-			with[m.Device] = true
-		}
-	}
-	var ids [][32]byte
-	err := n.cfg.Vault.Scan(prefixWait, func(key string, _ []byte) error {
-		_, log, seq, err := parseWaitKey(key)
-		if err != nil || !with[log] || len(ids) == maxHandItems {
-			return err
-		}
-		e, err := n.logs.Entry(ctx, log, seq)
-		if err != nil {
-			n.log.Error("an entry that waited cannot be read", "log", log, "seq", seq, "err", err)
-			return nil
-		}
-		if e.Header.HLC >= l.since {
-			ids = append(ids, e.ID())
-		}
-		return nil
-	})
-	return ids, err
-}
-
 // drainAsked takes a request of another device. The announcer answers, once the
 // batch is on disk.
 func (n *Node) drainAsked(b *batch, e *ledger.Entry, content []byte) error {
@@ -396,16 +337,16 @@ func (n *Node) drainAsked(b *batch, e *ledger.Entry, content []byte) error {
 	return nil
 }
 
-// answer does what a batch led to and what needs entries of our own: it asks for
-// what could not be read, and hands over what was asked for. A crash before it
-// loses the question or the answer; both are asked again after a day.
+// answer does what a batch led to and what needs entries of our own: it notes what
+// could not be read, so that it is asked for, and hands over what was asked for. A
+// crash before it loses the answer, for which is asked again.
 func (n *Node) answer(ctx context.Context, b *batch) error {
-	if len(b.lost) == 0 && len(b.asked) == 0 || n.writable() != nil {
-		return nil
-	}
 	var errs []error
-	for _, l := range b.lost {
-		errs = append(errs, n.askAgain(ctx, l))
+	if len(b.lost) > 0 {
+		errs = append(errs, n.lose(b.lost))
+	}
+	if len(b.asked) == 0 || n.writable() != nil {
+		return errors.Join(errs...)
 	}
 	for _, a := range b.asked {
 		for _, id := range a.Groups {

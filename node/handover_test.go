@@ -187,12 +187,65 @@ func TestSealedToADestroyedKeyIsAskedForAgain(t *testing.T) {
 		}
 	}
 	check(t, c.SetOnline(true))
+	clock.pass(t, "it is handed over", askRest/10, func() bool { return len(texts(t, c, g)) == 2 })
 	shows(t, c, g, "before", "to a key that is gone")
 	if n := c.Metrics().Unreadable; n != 1 {
 		t.Errorf("%d requests", n)
 	}
 	say(t, a, g, "after")
 	shows(t, c, g, "before", "to a key that is gone", "after")
+}
+
+// TestAllThatIsLostIsAskedFor: what a device missed is more than one question may name, and its headers come long before
+// it. The device asks once it is all here, and a day later for the rest.
+func TestAllThatIsLostIsAskedFor(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var clock testClock
+	long := w.grant(200 * 24 * time.Hour)
+	a := w.enrolWith("Amal", orgHospital, long).start(t, withClock(&clock))
+	c := w.enrolWith("Chidi", orgHospital, long).start(t, withClock(&clock), knows(a))
+	ready(t, 1, a, c)
+	g := makeGroup(t, a, c)
+	inGroup(t, g, a, c)
+	want := []string{"before"}
+	say(t, a, g, "before")
+	shows(t, c, g, want...)
+	check(t, c.SetOnline(false))
+	clock.step(25 * time.Hour) // a new epoch is due
+	for i := range maxHandItems + 20 {
+		want = append(want, fmt.Sprint("to a key that is gone ", i))
+		say(t, a, g, want[len(want)-1])
+	}
+	pass := func(d time.Duration) { // time that both devices run through
+		clock.step(d)
+		for _, n := range []*Node{a, c} {
+			n.mu.Lock()
+			check(t, n.upkeep(t.Context(), d))
+			n.mu.Unlock()
+		}
+	}
+	for range 65 * 24 / 20 {
+		pass(20 * time.Hour)
+	}
+	check(t, c.SetOnline(true))
+	clock.pass(t, "the first are handed over", askRest/10, func() bool { return len(texts(t, c, g)) > maxHandItems })
+	for range askRounds {
+		if len(texts(t, c, g)) == len(want) {
+			break
+		}
+		before := len(texts(t, c, g))
+		pass(25 * time.Hour)
+		clock.pass(t, "the rest is handed over", askRest/10, func() bool { return len(texts(t, c, g)) > before })
+	}
+	shows(t, c, g, want...)
+	say(t, a, g, "after")
+	shows(t, c, g, append(want, "after")...)
+	lostHere := func() (k int) {
+		check(t, c.cfg.Vault.Scan(prefixLost, func(string, []byte) error { k++; return nil }))
+		return k
+	}
+	clock.pass(t, "nothing is lost any more", time.Hour, func() bool { return lostHere() == 0 })
 }
 
 // TestNewcomerIsNotHandedThePastForTheAsking: who was added later asks for what

@@ -37,7 +37,8 @@ type session struct {
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
 	trialEnd  time.Time                                 // when the next sponsored credential ends; zero for none
 
-	queue *queue // what is known of the way of messages into the record
+	queue   *queue   // what is known of the way of messages into the record
+	keeping *keeping // how long messages are here
 
 	forksDrained bool // the evidence of forks was looked at since the unlock
 
@@ -75,6 +76,7 @@ func (n *Node) unlock(ctx context.Context, open func() error) error {
 	}
 	n.events.publish(Event{Type: EventUnlock})
 	n.receiptsSoon()
+	n.asksSoon()
 	return nil
 }
 
@@ -154,6 +156,9 @@ func (n *Node) reload() error {
 	}
 	if s.queue, err = n.loadQueue(); err != nil {
 		return fmt.Errorf("node: what is known of the record: %w", err)
+	}
+	if s.keeping, err = n.loadKeeping(); err != nil {
+		return fmt.Errorf("node: how long messages are here: %w", err)
 	}
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),
@@ -279,6 +284,7 @@ func (n *Node) upkeep(ctx context.Context, running time.Duration) error {
 		return nil
 	}
 	n.receiptsSoon() // those that could not be sent when they fell due
+	n.asksSoon()     // for what may be asked for again
 	if n.ticketNotAfter().Sub(n.cfg.Clock.Now()) < ticketLife-ticketAge {
 		n.renewLease()
 		if err := n.renewTicket(); err != nil {

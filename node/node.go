@@ -62,6 +62,7 @@ type Node struct {
 	idle   idle
 	knocks knocks        // what came stat while locked
 	lease  lease         // guarded by mu
+	spent  time.Duration // guarded by mu: by this process since retention last read the clock
 	wipe   *wipeMark     // guarded by mu; nil on a device that was not ordered to wipe itself
 	wiped  chan struct{} // closed once that is done
 
@@ -83,6 +84,7 @@ type Node struct {
 	thrift  *thrift       // low-bandwidth mode
 	owed    chan struct{} // one pending wake-up of receiptLoop
 	owedNow chan struct{} // one that does not wait for more
+	asks    chan struct{} // one pending wake-up of askLoop
 	paces   *paces        // guarded by mu: when receipts may leave
 	alerts  chan struct{} // one pending wake-up of escalateLoop
 
@@ -105,7 +107,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.keeper.ring()
 	for _, loop := range []func(){
 		n.witnessLoop, n.checkLoop, n.carryLoop, n.scrubLoop, n.thriftLoop, n.trustLoop, n.drainLoop, n.receiptLoop,
-		n.escalateLoop, n.upkeepLoop, n.lockLoop, n.transferLoop,
+		n.escalateLoop, n.upkeepLoop, n.lockLoop, n.askLoop, n.transferLoop,
 	} {
 		n.wg.Add(1)
 		go loop()
@@ -150,7 +152,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
 		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(),
-		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), owedNow: make(chan struct{}, 1), paces: newPaces(), alerts: make(chan struct{}, 1),
+		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), owedNow: make(chan struct{}, 1), asks: make(chan struct{}, 1), paces: newPaces(), alerts: make(chan struct{}, 1),
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing), transfers: newTransfers(),
 	}
 	n.due.handOn = n.handOn
