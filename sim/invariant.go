@@ -114,6 +114,12 @@ var invariantWords = []struct{ name, words string }{
 
 // checkInvariants fills in what broke.
 func (r *runner) checkInvariants() {
+	r.res.Invariants = append(r.res.Invariants, r.invariants()...)
+	r.trace.brokenAtEnd(r.res.Invariants)
+}
+
+// invariants are the promises as they are held now.
+func (r *runner) invariants() (out []Invariant) {
 	broke := map[string][]string{"rewritten": r.seen.broke}
 	report := func(name, format string, args ...any) {
 		if len(broke[name]) < maxBroke {
@@ -123,7 +129,7 @@ func (r *runner) checkInvariants() {
 	if same, err := r.agree(); err != nil {
 		report("agree", "the logs could not be read: %v", err)
 	} else if !same && !r.res.Partial {
-		report("agree", "%s after the last fault they still differed", r.elapsed()-r.res.HealBegan)
+		report("agree", "%s after the last fault they still differed: %s", r.elapsed()-r.res.HealBegan, r.differences())
 	}
 	for _, s := range r.res.Samples {
 		if m, ok := s.memory(r.res.Devices); ok && m > maxHeapPerDevice {
@@ -141,8 +147,9 @@ func (r *runner) checkInvariants() {
 		}
 	}
 	for _, w := range invariantWords {
-		r.res.Invariants = append(r.res.Invariants, Invariant{Name: w.name, Words: w.words, Broke: broke[w.name], Held: len(broke[w.name]) == 0})
+		out = append(out, Invariant{Name: w.name, Words: w.words, Broke: broke[w.name], Held: len(broke[w.name]) == 0})
 	}
+	return out
 }
 
 // author is the part of a log's name that all logs of a device share: whose log is

@@ -57,6 +57,8 @@ type network struct {
 	stop   chan struct{}
 	work   sync.WaitGroup
 
+	trace *trace
+
 	mu     sync.Mutex
 	rng    *rand.Rand // guarded by mu, as all below
 	ports  map[netip.Addr]*port
@@ -181,6 +183,7 @@ func (n *network) fate(from *port, udp *net.UDPAddr, b []byte) []sending {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	to := n.ports[ip]
+	n.trace.packet(from.ip, ip, b)
 	n.total.Packets++
 	n.total.Bytes += uint64(len(b))
 	from.out += uint64(len(b))

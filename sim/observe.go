@@ -24,6 +24,7 @@ type saying struct {
 // watch is what is seen of all devices. It is safe for concurrent use.
 type watch struct {
 	clock node.Clock
+	trace *trace
 
 	mu      sync.Mutex
 	said    map[string]*saying           // guarded by mu: by entry id
@@ -33,8 +34,8 @@ type watch struct {
 	gaps    map[int]bool                 // guarded by mu: devices of which events were missed
 }
 
-func newWatch(clock node.Clock) *watch {
-	return &watch{clock: clock, said: make(map[string]*saying), arrived: make(map[string]map[int]time.Time), gaps: make(map[int]bool)}
+func newWatch(clock node.Clock, t *trace) *watch {
+	return &watch{clock: clock, trace: t, said: make(map[string]*saying), arrived: make(map[string]map[int]time.Time), gaps: make(map[int]bool)}
 }
 
 // follow notes what a device shows until its node closes. It returns at once.
@@ -67,6 +68,7 @@ func (w *watch) arriveLocked(device int, id string) {
 	}
 	if _, known := at[device]; !known {
 		at[device] = w.clock.Now()
+		w.trace.line("shows %d %s", device, id)
 	}
 }
 
@@ -75,6 +77,7 @@ func (w *watch) say(s *saying) {
 	defer w.mu.Unlock()
 	w.said[s.id] = s
 	w.order = append(w.order, s)
+	w.trace.line("says %d %s", s.from, s.id)
 }
 
 func (w *watch) fail(format string, args ...any) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"runtime"
@@ -27,6 +28,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Progress, if set, is told how far the run is, in virtual time.
 	Progress func(done, total time.Duration, doing string)
+	// Trace, if set, gets every step of the run: see trace. It makes a run slower, for all
+	// promises are then looked at every virtual second.
+	Trace io.Writer
 	// Stopped, if set, is asked every virtual second whether to end early.
 	Stopped func() bool
 }
@@ -38,6 +42,7 @@ type runner struct {
 	world *World
 	rng   *rand.Rand
 	watch *watch
+	trace *trace
 	seen  *history
 	res   *Result
 
@@ -108,8 +113,11 @@ func (s *Scenario) newRunner(ctx context.Context, o Options) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	t := newTrace(o.Trace, w.clock)
+	w.net.trace = t
 	return &runner{
-		s: s, o: o, world: w, rng: rand.New(rand.NewPCG(seed, 2)), watch: newWatch(w.clock), seen: newHistory(), res: newResult(s, o, seed),
+		trace: t,
+		s:     s, o: o, world: w, rng: rand.New(rand.NewPCG(seed, 2)), watch: newWatch(w.clock, t), seen: newHistory(), res: newResult(s, o, seed),
 	}, nil
 }
 
@@ -125,7 +133,7 @@ func (r *runner) close() error {
 	r.sends.Wait()
 	err = errors.Join(err, r.world.close())
 	r.follows.Wait()
-	return err
+	return errors.Join(err, r.trace.close())
 }
 
 // story is everything in its order.
@@ -290,6 +298,7 @@ func (r *runner) tell(ctx context.Context) error {
 	}
 	r.begun = r.world.clock.Now()
 	r.res.begin(r)
+	r.trace.begin()
 	r.plan()
 	for _, w := range r.s.Workload {
 		r.planWork(w)
@@ -327,6 +336,7 @@ func (r *runner) work(ctx context.Context, end time.Duration, doing string) erro
 			}
 		}
 		if now = r.elapsed(); now-shown >= lookEvery {
+			r.step(shown, now)
 			shown = now
 			r.progress(now, doing)
 			if r.stopped() {

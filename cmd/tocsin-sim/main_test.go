@@ -104,6 +104,11 @@ func TestBadInput(t *testing.T) {
 		{[]string{"sweep", file, "-o", t.TempDir(), "--control"}, "names no defence to switch off"},
 		{[]string{"compare", file, file, "-o", t.TempDir(), "--seeds", "9"}, "at least 10 seeds, not 9"},
 		{[]string{"compare", file, "-o", t.TempDir()}, "accepts 2 arg"},
+		{[]string{"replay", file}, "name a folder for the report with -o"},
+		{[]string{"replay", file, "-o", t.TempDir(), "--times", "0"}, "--times is from 1 to 100"},
+		{[]string{"replay", file, "-o", t.TempDir(), "--control"}, "names no defence to switch off"},
+		{[]string{"replay", file, "-o", t.TempDir(), "--sandbox", "./none"}, "tocsin-replay cannot be used"},
+		{[]string{"run", file, "-o", t.TempDir(), "--trace", filepath.Join(file, "below")}, "the trace cannot be written"},
 	} {
 		out, errs, code := command(t, c.args...)
 		if code != 3 || out != "" || !strings.Contains(errs, c.want) {

@@ -21,6 +21,7 @@ type runFlags struct {
 	seed    uint64
 	control bool
 	log     string
+	trace   string
 	anyway  bool
 }
 
@@ -37,6 +38,7 @@ func (a *app) runCommand() *cobra.Command {
 	c.Flags().StringVarP(&f.out, "output", "o", "", "folder for the report (required)")
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "the seed, in place of the scenario's")
 	c.Flags().BoolVar(&f.control, "control", false, "switch off the defence that the scenario names; the run must then fail")
+	c.Flags().StringVar(&f.trace, "trace", "", "file for every step of the run; slower")
 	c.Flags().BoolVar(&f.anyway, "anyway", false, "run although there seems to be too little memory")
 	c.Flags().StringVar(&f.log, "log", "", "file for what the devices log")
 	return c
@@ -67,6 +69,14 @@ func (a *app) run(name string, f runFlags) (err error) {
 	o := sim.Options{Seed: f.seed, Logger: logger, Stopped: a.stopped.Load, Progress: a.progress(s)}
 	if f.control {
 		o.Without = s.Control
+	}
+	if f.trace != "" {
+		file, err := os.Create(f.trace)
+		if err != nil {
+			return &usageError{fmt.Errorf("the file for the trace cannot be written: %w", err)}
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		o.Trace = file
 	}
 	began := time.Now()
 	res, err := rehearse(s, o)
