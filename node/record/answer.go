@@ -1,6 +1,9 @@
 package record
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,10 +32,11 @@ type Answer struct {
 // stored is what an endpoint says of one entry, or returns for it.
 type stored struct {
 	status   int
-	location string // Type/id
-	version  string // of the resource; empty if it is not said
-	resource object // of a search or a read
-	outcome  string // what it says is wrong, in short
+	location string   // Type/id
+	version  string   // of the resource; empty if it is not said
+	resource object   // of a search or a read, but for a Binary's data
+	data     [32]byte // SHA-256 of that
+	outcome  string   // what it says is wrong, in short
 }
 
 // errNonsense: an answer that fits no request.
@@ -50,12 +54,9 @@ func responses(body io.Reader, want int) ([]stored, error) {
 		if len(out) >= want {
 			return errNonsense
 		}
-		var e object
-		if err := json.Unmarshal(raw, &e); err != nil {
-			return err
-		}
-		out = append(out, readStored(e))
-		return nil
+		s, err := readStored(members(raw))
+		out = append(out, s)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNonsense, err)
@@ -72,9 +73,13 @@ func responses(body io.Reader, want int) ([]stored, error) {
 // places finds Type/id and the version at the end of a location, which may be a whole URL.
 var places = regexp.MustCompile(`(?:^|/)([A-Z][A-Za-z]+/[A-Za-z0-9.\-]{1,64})(?:/_history/([A-Za-z0-9.\-]{1,64}))?$`)
 
-func readStored(e object) stored {
-	r := sub(e, "response")
-	s := stored{resource: sub(e, "resource"), outcome: outcomeWords(sub(r, "outcome"))}
+func readStored(e map[string]json.RawMessage) (stored, error) {
+	o := make(object)
+	if err := decodeInto(o, e, "response"); err != nil {
+		return stored{}, err
+	}
+	r := sub(o, "response")
+	s := stored{outcome: outcomeWords(sub(r, "outcome"))}
 	if _, err := fmt.Sscanf(str(r, "status"), "%3d", &s.status); err != nil {
 		s.status = 0
 	}
@@ -84,7 +89,44 @@ func readStored(e object) stored {
 	if s.version == "" {
 		s.version = strings.Trim(strings.TrimPrefix(str(r, "etag"), "W/"), `"`)
 	}
-	return s
+	return s, s.read(e["resource"])
+}
+
+// read takes the resource of an answer. Of a Binary the data, which may be large, is taken as it stands, and only its hash is kept.
+func (s *stored) read(raw json.RawMessage) error {
+	all := members(raw)
+	if len(all) == 0 {
+		return nil
+	}
+	s.resource = make(object, len(all))
+	for name := range all {
+		if name == "data" && plainString(all["resourceType"]) == "Binary" {
+			s.data = sumOf(all[name])
+			continue
+		}
+		if err := decodeInto(s.resource, all, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sumOf is the SHA-256 of what a string of base64 says; zero, which is of nothing, where it is no base64.
+func sumOf(data json.RawMessage) (out [32]byte) {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, base64.NewDecoder(base64.StdEncoding, bytes.NewReader(base64In(data)))); err == nil {
+		sum.Sum(out[:0])
+	}
+	return out
+}
+
+// base64In is what stands in a string of base64, without a copy where it is spelt as usual.
+func base64In(value json.RawMessage) []byte {
+	text := bytes.Trim(value, `"`)
+	if bytes.IndexByte(text, '\\') >= 0 {
+		return []byte(plainString(value)) // nobody writes base64 so, but it says the same
+	}
+	return text
 }
 
 // outcomeWords is an OperationOutcome in short: codes and places, and at most one text of the endpoint's own. It may repeat what was sent,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,8 +145,13 @@ func bundlesToCheck(t testing.TB) (document, exercise []byte, transactions [][]b
 		must(t, err)
 		must(t, b.add(entries))
 	}
-	whole, err := b.body(nil)
+	request, err := b.body(nil)
 	must(t, err)
+	whole, err := io.ReadAll(request.open())
+	must(t, err)
+	if int64(len(whole)) != request.size() {
+		t.Errorf("a request of %d bytes is said to have %d", len(whole), request.size())
+	}
 	in.Mode = message.Exercise
 	x, err = New(in, files())
 	must(t, err)

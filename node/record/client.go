@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -200,12 +201,17 @@ func (r *run) take(a answered) error {
 
 // send does one request. Every failure is an Answer.
 func (c *Client) send(ctx context.Context, o *Order) Answer {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/"), bytes.NewReader(o.Body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.URL, "/"), o.Body())
 	if err != nil {
 		return Answer{Err: err}
 	}
+	req.ContentLength = o.Size()
+	req.GetBody = func() (io.ReadCloser, error) { return o.Body(), nil }
 	req.Header.Set("Content-Type", "application/fhir+json")
 	req.Header.Set("Accept", "application/fhir+json")
+	if !o.Reading {
+		req.Header.Set("Prefer", "return=minimal") // what it stored is asked for by itself
+	}
 	if c.Token != nil {
 		token, err := c.Token()
 		if err != nil {
@@ -223,6 +229,9 @@ func (c *Client) send(ctx context.Context, o *Order) Answer {
 		a.RetryAfter = time.Duration(min(s, 3600)) * time.Second
 	}
 	var body bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= maxResponse {
+		body.Grow(int(n) + bytes.MinRead) // it need not be moved while it grows
+	}
 	if _, err := body.ReadFrom(http.MaxBytesReader(nil, resp.Body, maxResponse)); err != nil {
 		return Answer{Err: plain(err)}
 	}

@@ -11,6 +11,10 @@ const (
 	DefaultBatch = 48
 	// MaxBatch bounds what a caller may ask for.
 	MaxBatch = 500
+	// batchContent bounds the files of one transaction in bytes; a larger one is sent with no other. An endpoint may return all of them.
+	batchContent = 16 << 20
+	// inlineContent is the largest file, in bytes, that is in memory while it is sent: proofs are. Larger ones are read on the way.
+	inlineContent = 64 << 10
 	// InFlight is how many requests are under way at once at most.
 	InFlight = 2
 	// maxResponse bounds an answer of the endpoint in bytes: it may hold every resource of the request again.

@@ -19,6 +19,7 @@ type unit struct {
 	key   string    // the fullUrl of its first resource
 	id    ledger.ID // of the message; zero for people, places and the page
 	size  int       // resources at most
+	bytes int64     // of its file
 	needs []int     // units that it points at
 	make  func() ([]Entry, error)
 	last  bool // it waits for all others
@@ -106,14 +107,14 @@ func (p *planner) message(it *item, seen map[ledger.ID]bool) {
 			needs = append(needs, urn(firstKind(to.Message.Content), to.id.String()))
 		}
 	}
-	size := 4
-	switch it.Message.Content.(type) {
+	size, bytes := 4, int64(0)
+	switch c := it.Message.Content.(type) {
 	case *message.Attachment:
-		size = 5
+		size, bytes = 5, c.Size
 	case *message.Receipt, *message.Transferred, *message.Disclosed:
 		size = 1
 	}
-	p.add(&unit{id: it.id, size: size, make: func() ([]Entry, error) { return p.x.unit(it) }},
+	p.add(&unit{id: it.id, size: size, bytes: bytes, make: func() ([]Entry, error) { return p.x.unit(it) }},
 		urn(firstKind(it.Message.Content), it.id.String()), needs...)
 }
 
@@ -146,32 +147,46 @@ func pointed(e Entry) []string {
 	return out
 }
 
-// builder writes one transaction Bundle.
+// builder writes one transaction Bundle. Files are not in it but named in it: they are read when it is sent.
 type builder struct {
-	raw bytes.Buffer
-	own map[string]bool
+	parts parts
+	own   map[string]bool
 }
 
 func newTransaction() *builder {
-	b := &builder{own: make(map[string]bool)}
-	b.raw.WriteString(`{"resourceType":"Bundle","type":"transaction","entry":[`)
-	return b
+	return &builder{own: make(map[string]bool), parts: parts{{raw: []byte(`{"resourceType":"Bundle","type":"transaction","entry":[`)}}}
 }
 
-// add writes the entries of one unit, or none of them.
+// add writes the entries of one unit, or none of them. A file is read once, to see that it is what its message says.
 func (b *builder) add(entries []Entry) error {
-	var part bytes.Buffer
-	w := newBundleWriter(&part)
+	var raw bytes.Buffer
+	var made parts
+	w := newBundleWriter(&raw)
 	w.begun = len(b.own) > 0
 	for _, e := range entries {
-		if err := w.entry(e); err != nil {
+		if e.content.open == nil || e.content.size <= inlineContent {
+			if err := w.entry(e); err != nil {
+				return err
+			}
+			continue
+		}
+		before, after, err := around(e)
+		if err == nil {
+			err = e.content.check()
+		}
+		if err = errors.Join(err, w.separate(), w.raw(before), w.w.Flush()); err != nil {
+			return err
+		}
+		made = append(made, part{raw: bytes.Clone(raw.Bytes())}, part{file: e.content})
+		raw.Reset()
+		if err := w.raw(after); err != nil {
 			return err
 		}
 	}
 	if err := w.w.Flush(); err != nil {
 		return err
 	}
-	b.raw.Write(part.Bytes())
+	b.parts = append(append(b.parts, made...), part{raw: raw.Bytes()})
 	for _, e := range entries {
 		b.own[e.FullURL] = true
 	}
@@ -179,19 +194,21 @@ func (b *builder) add(entries []Entry) error {
 }
 
 // body is the whole Bundle. What stands in earlier transactions is pointed at where the endpoint put it.
-func (b *builder) body(resolved map[string]string) ([]byte, error) {
-	b.raw.WriteString("\n]}\n")
+func (b *builder) body(resolved map[string]string) (parts, error) {
 	var lost error
-	raw := localReference.ReplaceAllFunc(b.raw.Bytes(), func(m []byte) []byte {
-		url := string(localReference.FindSubmatch(m)[1])
-		if b.own[url] {
-			return m
-		}
-		to, ok := resolved[url]
-		if !ok {
-			lost = fmt.Errorf("record: %s is pointed at and was not sent", url)
-		}
-		return []byte(`"reference":"` + to + `"`)
-	})
-	return raw, lost
+	out := append(b.parts, part{raw: []byte("\n]}\n")})
+	for i := range out {
+		out[i].raw = localReference.ReplaceAllFunc(out[i].raw, func(m []byte) []byte {
+			url := string(localReference.FindSubmatch(m)[1])
+			if b.own[url] {
+				return m
+			}
+			to, ok := resolved[url]
+			if !ok {
+				lost = fmt.Errorf("record: %s is pointed at and was not sent", url)
+			}
+			return []byte(`"reference":"` + to + `"`)
+		})
+	}
+	return out, lost
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -51,21 +52,28 @@ type Receipt struct {
 // Order is one request to send.
 type Order struct {
 	Number int
-	// Body is the whole transaction or batch, in JSON.
-	Body []byte
 	// Reading reports whether it only reads back what was stored.
 	Reading bool
 
+	body    parts
 	units   []*unit
 	entries []expected
 }
+
+// Size is the length of the request in bytes.
+func (o *Order) Size() int64 { return o.body.size() }
+
+// Body is the whole transaction or batch, in JSON, from its beginning. Files are read on the way, so that it takes little memory; one that
+// is not what its message says ends it with an error, and it is then not to be taken for whole. The caller closes it.
+func (o *Order) Body() io.ReadCloser { return o.body.open() }
 
 // expected is one entry of a request and what is known of its answer.
 type expected struct {
 	unit   *unit
 	url    string // fullUrl
 	kind   string
-	sent   object // as sent
+	sent   object // as sent, but for a Binary's data
+	file   content
 	stored stored
 }
 
@@ -172,16 +180,17 @@ func (u *Upload) choose() []*unit {
 		u.low++
 	}
 	var out []*unit
-	size := 0
+	size, content := 0, int64(0)
 	chosen := make(map[int]bool)
 	for i := u.low; i < len(u.units) && size < u.batch; i++ {
 		one := u.units[i]
-		if one.state != unitWaiting || !u.ready(one, chosen) || len(out) > 0 && (one.alone || size+one.size > u.batch) {
+		full := one.alone || size+one.size > u.batch || one.bytes > 0 && content+one.bytes > batchContent
+		if one.state != unitWaiting || !u.ready(one, chosen) || len(out) > 0 && full {
 			continue
 		}
 		chosen[i] = true
 		out = append(out, one)
-		size += one.size
+		size, content = size+one.size, content+one.bytes
 		if one.alone {
 			break
 		}
@@ -220,21 +229,24 @@ func (u *Upload) order(units []*unit) (*Order, error) {
 		}
 		o.units = append(o.units, one)
 		for _, e := range entries {
-			o.entries = append(o.entries, expected{unit: one, url: e.FullURL, kind: e.Resource.Kind()})
+			o.entries = append(o.entries, expected{unit: one, url: e.FullURL, kind: e.Resource.Kind(), file: e.content})
 		}
 	}
 	if len(o.units) == 0 {
 		return nil, nil
 	}
 	var err error
-	if o.Body, err = t.body(u.resolved); err != nil {
+	if o.body, err = t.body(u.resolved); err != nil {
 		return nil, err
 	}
 	at := 0
-	err = readBundle(bytes.NewReader(o.Body), func(string, any) {}, func(raw json.RawMessage) error {
+	err = readBundle(bytes.NewReader(o.body.light()), func(string, any) {}, func(raw json.RawMessage) error {
 		var e object
 		err := json.Unmarshal(raw, &e)
-		o.entries[at].sent = sub(e, "resource")
+		one := &o.entries[at]
+		if one.sent = sub(e, "resource"); one.kind == "Binary" {
+			delete(one.sent, "data") // its file is compared
+		}
 		at++
 		return err
 	})
@@ -407,7 +419,7 @@ func reading(o *Order) (*Order, error) {
 		b.Entry = append(b.Entry, Entry{Request: &Request{Method: "GET", URL: e.stored.location}})
 	}
 	raw, err := encode(b)
-	return &Order{Body: raw, Reading: true, units: o.units, entries: o.entries}, err
+	return &Order{body: parts{{raw: raw}}, Reading: true, units: o.units, entries: o.entries}, err
 }
 
 // read holds what was read back against what was sent.
@@ -420,6 +432,9 @@ func (u *Upload) read(o *Order, got []stored) {
 			return
 		}
 		err := sameStored(e.sent, s.resource, e.stored.location, e.stored.status == http.StatusOK)
+		if err == nil && e.kind == "Binary" && s.data != e.file.sum {
+			err = errors.New("its data is not what was sent")
+		}
 		if errors.Is(err, errOtherPatient) {
 			bad[e.unit] = err.Error()
 		} else if err != nil {

@@ -164,10 +164,7 @@ func (k *keep) compare(rep *PackageReport) {
 // binary notes the SHA-256 of a file, and keeps it if it is a proof. What is no base64 is no file: a document that names it has no proof
 // then.
 func (k *keep) binary(fullURL, id string, value []byte) {
-	text := bytes.Trim(value, `"`)
-	if bytes.IndexByte(text, '\\') >= 0 {
-		text = []byte(plainString(value)) // nobody writes base64 so, but it says the same
-	}
+	text := base64In(value)
 	var file bytes.Buffer
 	sum := sha256.New()
 	to := io.Writer(sum)
