@@ -33,8 +33,11 @@ func (h *holders) note(id frameID, p peer.ID) {
 		had = h.old[id]
 	}
 	// Beyond a few, the frame is everywhere anyway.
+	if had == nil {
+		had = make([]peer.ID, 0, 4)
+	}
 	if len(had) < maxHolders && !slices.Contains(had, p) {
-		had = append(slices.Clip(had), p)
+		had = append(had, p) // behind what anybody else sees of it
 	}
 	h.now[id] = had
 }

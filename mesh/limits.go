@@ -313,6 +313,11 @@ const (
 	// A session that ends here is resumed by the next one.
 	maxSessionBytes  = 64 << 20
 	maxSessionFrames = 1 << 17
+	// sessionStart is the buffer of what a session says at first, sessionWrite that of one
+	// that says more, sessionRead that of what it hears, in bytes.
+	sessionStart = 1 << 10
+	sessionWrite = 32 << 10
+	sessionRead  = 4 << 10
 	// frameTimeout bounds opening a session, sending one frame, and the end.
 	frameTimeout = 30 * time.Second
 	// progressTick is how often a session is looked at, on the device's clock: one

@@ -24,8 +24,9 @@ type parcel struct {
 	control bool
 	// asked: the neighbour asked for it, or there is more in it than one frame.
 	asked bool
-	// ids names the frames within.
+	// ids names the frames within; where there is one, it lies in one.
 	ids []frameID
+	one [1]frameID
 	// held: it may wait a moment in which its neighbour may turn out to have it.
 	held bool
 }

@@ -56,6 +56,7 @@ func protoField(b []byte) (number uint64, content, rest []byte, ok bool) {
 // nothing. data is kept.
 func scanRPC(data []byte, label func(frame []byte) Label) *parcel {
 	p := &parcel{data: data, Label: Label{Class: ClassBulk}}
+	p.ids = p.one[:0]
 	_, n := binary.Uvarint(data)
 	if n <= 0 {
 		return &parcel{data: data, control: true}
@@ -113,15 +114,12 @@ func publishedFrame(number uint64, content []byte) ([]byte, bool) {
 // could overtake. Any other RPC is nil.
 func splitRPC(data []byte) (out [][]byte) {
 	_, n := binary.Uvarint(data)
-	if n <= 0 {
+	if n <= 0 || !severalFrames(data[n:]) {
 		return nil
 	}
 	var rest []byte
 	for b := data[n:]; len(b) > 0; {
-		number, content, after, ok := protoField(b)
-		if !ok {
-			return nil
-		}
+		number, content, after, _ := protoField(b) // severalFrames has read them all
 		field := b[:len(b)-len(after)]
 		b = after
 		if _, isFrame := publishedFrame(number, content); isFrame {
@@ -130,13 +128,27 @@ func splitRPC(data []byte) (out [][]byte) {
 			rest = append(rest, field...)
 		}
 	}
-	if len(out) < 2 {
-		return nil
-	}
 	if len(rest) > 0 {
 		out = append(out, prefixed(rest))
 	}
 	return out
+}
+
+// severalFrames reports whether an RPC, without its length, is well formed and has more
+// than one frame.
+func severalFrames(rpc []byte) bool {
+	frames := 0
+	for len(rpc) > 0 {
+		number, content, after, ok := protoField(rpc)
+		if !ok {
+			return false
+		}
+		if _, isFrame := publishedFrame(number, content); isFrame {
+			frames++
+		}
+		rpc = after
+	}
+	return frames > 1
 }
 
 // prefixed puts the length before an RPC.

@@ -64,8 +64,8 @@ var _ SyncStream = (*session)(nil)
 func newSession(s network.Stream, counts *counters) *session {
 	ses := &session{stream: s, counts: counts}
 	ses.send.turn, ses.receive.turn = newTurn(), newTurn()
-	ses.send.w = bufio.NewWriterSize(s, 32<<10)
-	ses.receive.r = bufio.NewReaderSize(s, 16<<10)
+	ses.send.w = bufio.NewWriterSize(s, sessionStart)
+	ses.receive.r = bufio.NewReaderSize(s, sessionRead)
 	return ses
 }
 
@@ -99,10 +99,7 @@ func (s *session) sendFrame(f Frame) error {
 	if t.buf, err = appendFrame(t.buf[:0], f); err != nil {
 		return err
 	}
-	if err := s.stream.SetWriteDeadline(deadline(frameTimeout)); err != nil {
-		return err
-	}
-	if _, err := t.w.Write(t.buf); err != nil {
+	if err := s.put(t.buf); err != nil {
 		return err
 	}
 	t.frames++
@@ -110,6 +107,25 @@ func (s *session) sendFrame(f Frame) error {
 	s.passed.Add(1)
 	s.counts.syncOut.Add(uint64(size))
 	return nil
+}
+
+// put has b written, now or with what follows. Most sessions say next to nothing: only one
+// that says more has a buffer for it. The caller holds the lock.
+func (s *session) put(b []byte) error {
+	t := &s.send
+	if len(b) > t.w.Available() {
+		if err := s.stream.SetWriteDeadline(deadline(frameTimeout)); err != nil {
+			return err
+		}
+		if t.w.Size() < sessionWrite {
+			if err := t.w.Flush(); err != nil {
+				return err
+			}
+			t.w = bufio.NewWriterSize(s.stream, sessionWrite)
+		}
+	}
+	_, err := t.w.Write(b)
+	return err
 }
 
 // Flush implements SyncStream.
