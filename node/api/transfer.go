@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
 
 	"tocsin/node"
 )
@@ -87,8 +88,22 @@ func (s *Server) getTransferQueue(w http.ResponseWriter, _ *http.Request) error 
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, TransferQueue{append([]node.TransferGroup{}, groups...), s.cfg.Record})
+	writeJSON(w, http.StatusOK, TransferQueue{each(groups, groupForPeople), s.cfg.Record})
 	return nil
+}
+
+func groupForPeople(g node.TransferGroup) node.TransferGroup {
+	if g.Progress != nil {
+		p := forPeople(*g.Progress)
+		g.Progress = &p
+	}
+	return g
+}
+
+// forPeople takes the name of a package off what is said to people.
+func forPeople(p node.TransferProgress) node.TransferProgress {
+	p.Stopped = strings.TrimPrefix(p.Stopped, "record: ")
+	return p
 }
 
 func (s *Server) getTransferMessages(w http.ResponseWriter, r *http.Request) error {
@@ -207,7 +222,7 @@ func (s *Server) postSendRecord(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusAccepted, p)
+	writeJSON(w, http.StatusAccepted, forPeople(p))
 	return nil
 }
 
@@ -216,7 +231,7 @@ func (s *Server) getTransferProgress(w http.ResponseWriter, r *http.Request) err
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, p)
+	writeJSON(w, http.StatusOK, forPeople(p))
 	return nil
 }
 

@@ -173,7 +173,7 @@ const load = soon(async () => {
     if (now === drawn) return undefined;
     drawn = now;
     exercise(group.mode === 'exercise');
-    say(byId('where'), [group.name, counted(group).join(' · '), group.words].filter(Boolean).join('. '));
+    say(byId('where'), [group.name, group.words || counted(group).join(' · ')].filter(Boolean).join('. '));
     for (const one of chosen) if (!messages.some((it) => it.id === one && ['waiting', 'reviewed', 'refused', 'exercise'].includes(it.state))) chosen.delete(one);
     renew(byId('steps'), review(messages), signOff(group, messages), sending(group, messages, record), keeping(retention, holds, { path, attempt, sure, question }));
     choosing();

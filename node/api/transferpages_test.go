@@ -1,0 +1,148 @@
+package api
+
+import (
+	"crypto/rand"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"tocsin/crypto/identity"
+	"tocsin/node"
+)
+
+// newRecorder starts one real node that is told where the record is, with a group of its own and what was said there.
+func newRecorder(t *testing.T, address string) (*machine, string) {
+	t.Helper()
+	issued := time.Now().Add(-time.Hour)
+	const org = "stmarys.nhs.example"
+	authority, err := identity.NewAuthority(org, "Authority of "+org, issued, 365*24*time.Hour, rand.Reader)
+	must(t, err)
+	bundle, err := identity.NewBundle("Test mesh", issued, authority.Certificate())
+	must(t, err)
+	var meshKey [32]byte
+	_, err = rand.Read(meshKey[:])
+	must(t, err)
+	enrolled := func(name, number string) node.Config {
+		return enrol(t, authority, identity.Wish{Person: identity.Person{Org: org, Regulator: "gmc", Number: number}, Claims: identity.Claims{Name: name, Roles: []string{"registrar"}}},
+			identity.Grant{Now: issued, Validity: 30 * 24 * time.Hour, Roles: []string{"registrar"}, Bundle: bundle, MeshKey: meshKey})
+	}
+	ben := startMachine(t, enrolled("Ben Carter", "7654321"), false)
+	cfg := enrolled("Amara Okafor", "1234567")
+	cfg.Static, cfg.Record = ben.Status().Addrs, &node.RecordEndpoint{URL: address, HTTP: http.DefaultClient}
+	m := startMachine(t, cfg, false)
+	m.api.cfg.Record = address
+	c := m.dial(t)
+	eventually(t, say("Ben is known"), func() bool {
+		people, err := c.People(t.Context())
+		must(t, err)
+		return len(people) == 2 && people[0].Ready && people[1].Ready
+	})
+	g, err := c.CreateGroup(t.Context(), node.GroupSpec{Kind: "team", Name: "Theatre one", Members: []string{"Ben Carter"}})
+	must(t, err)
+	for _, text := range []string{"Potassium 6.9, repeat at two", "Patient is in theatre one", hostile} {
+		_, err := c.Send(t.Context(), g.ID, SendText{Text: text, Priority: "routine"})
+		must(t, err)
+	}
+	return m, g.ID
+}
+
+// TestTransferPages goes the way of messages into the record, on a real node: review, a wrong number, sign-off, an endpoint that lets nobody in,
+// a file, a hold, and how long they are kept.
+func TestTransferPages(t *testing.T) {
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	t.Cleanup(endpoint.Close)
+	m, group := newRecorder(t, endpoint.URL)
+	b := newTab(t, newBrowser(t), m)
+	b.enter(m)
+	b.at("/")
+	b.settled()
+	b.open("/transfer")
+	b.wait("the queue has the group", `document.querySelector('#groups h2')?.textContent === 'Theatre one' && document.querySelector('#groups').textContent.includes('3 to review')`)
+	b.shots("transfer", "/transfer")
+	path := "/c/" + group + "/transfer"
+	b.do("going on", chromedp.Click("#groups a"))
+	b.at(path)
+	b.review()
+	b.signOff()
+	b.press(`[data-key="send"]`)
+	b.confirm(machinePassphrase)
+	b.wait("it says why it stopped", `document.getElementById('steps').textContent.includes('It stopped: the endpoint does not let us in')`)
+	b.keeping()
+	file := b.saveRecord()
+	if !strings.HasPrefix(file, `{"resourceType":"Bundle"`) || !strings.Contains(file, "9990000018") {
+		t.Errorf("the file begins %.60s", file)
+	}
+	b.shots("handover", path)
+	b.fits("/transfer", path)
+	t.Run("axe", func(t *testing.T) {
+		source := axeCore(t)
+		for _, scheme := range []string{"light", "dark"} {
+			b.scheme(scheme)
+			for _, p := range []string{"/transfer", path} {
+				b.open(p)
+				b.settled()
+				b.axe(scheme, p, source)
+			}
+		}
+	})
+	if value[bool](b, `Boolean(window.hacked) || document.querySelector('.picks img, .picks script, .picks a') !== null`) {
+		t.Error("a message became more than text")
+	}
+}
+
+// review: a number that is none is refused before it is sent; the others are about nobody.
+func (b *tab) review() {
+	b.t.Helper()
+	b.wait("there are three to review", `document.querySelectorAll('#review-open input').length === 3 && document.querySelector('[data-key="attribute"]').disabled`)
+	b.do("choosing two", chromedp.Click("#review-open li:nth-child(1) input"), chromedp.Click("#review-open li:nth-child(2) input"))
+	b.wait("the button says two", `document.querySelector('[data-key="attribute"]').textContent === '2 messages about a patient'`)
+	b.press(`[data-key="attribute"]`)
+	b.wait("it asks for the patient", `document.querySelector('dialog[open] #nhs-number') !== null`)
+	b.do("a wrong number", chromedp.SendKeys("#nhs-number", "999 000 0019\r"))
+	b.wait("is said to be wrong", `document.getElementById('nhs-error').textContent.startsWith('The check digit does not fit')`)
+	b.shotsHere("patient")
+	b.do("the right one", chromedp.SetValue("#nhs-number", "999 000 0018"), chromedp.Click("dialog[open] button.main"))
+	b.wait("one is left", `document.querySelectorAll('#review-open input').length === 1`)
+	b.press("#review-open input")
+	b.press(`[data-key="nobody"]`)
+	b.wait("all are reviewed", `document.querySelector('[data-key="reviewed"] summary')?.textContent === 'Reviewed: 3' && document.querySelector('.picks').textContent.includes('About ')`)
+}
+
+func (b *tab) signOff() {
+	b.t.Helper()
+	b.press(`[data-key="sign"]`)
+	b.confirm("no such passphrase at all")
+	b.wait("a wrong passphrase", `document.getElementById('again-error').textContent.startsWith('This is not the passphrase')`)
+	b.confirm(machinePassphrase)
+	b.wait("three are signed off, by name", `document.querySelector('[data-key="signed"] summary')?.textContent === 'Signed off: 3' && document.getElementById('steps').textContent.includes('Signed off by Amara Okafor')`)
+}
+
+// keeping: a hold with its reason, ended with another; and the days.
+func (b *tab) keeping() {
+	b.t.Helper()
+	b.press(`[data-key="hold"]`)
+	b.wait("it asks why", `document.querySelector('dialog[open] #hold-reason') !== null`)
+	b.do("no reason", chromedp.Click("dialog[open] button.main"))
+	b.wait("is asked for", `document.getElementById('hold-error').textContent === 'Say why it is held.'`)
+	b.do("a reason", chromedp.SetValue("#hold-reason", "Inquiry 2026/17"), chromedp.Click("dialog[open] button.main"))
+	b.confirm(machinePassphrase)
+	b.wait("it is held", `document.querySelector('.holds')?.textContent.includes('Inquiry 2026/17')`)
+	b.press(`[data-key="days"]`)
+	b.wait("it asks for the days", `document.querySelector('dialog[open] textarea') !== null`)
+	b.do("sixty", chromedp.SetValue("dialog[open] textarea", "60"), chromedp.Click("dialog[open] button.main"))
+	b.confirm(machinePassphrase)
+	b.wait("it is sixty days", `document.querySelector('[aria-labelledby="keep-title"]').textContent.includes('60 days')`)
+}
+
+// saveRecord saves the file, which asks who is there first.
+func (b *tab) saveRecord() string {
+	b.t.Helper()
+	b.press(`[data-key="export"]`)
+	b.wait("it asks who is there", `document.querySelector('dialog[open] #again') !== null`)
+	b.do("answering", chromedp.SetValue("#again", machinePassphrase))
+	return string(b.saves("dialog[open] button.main", "Theatre-one.json"))
+}
