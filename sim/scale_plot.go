@@ -19,7 +19,7 @@ func limitsOfScale() []string {
 	return []string{
 		"This is a model of the mesh, not the program: packets with messages, the lines and processors that they wait for, neighbours, and what is fetched after a cut. No promise is checked.",
 		"Left out: keys, groups and epochs, entries and their order, receipts, admission, discovery, neighbours that come and go on a calm day, the precedence of what is stat, batteries, and every adversary.",
-		"It was fitted to real nodes on a calm day at one site of 50, 100 and 200 devices; the plot above shows both. Cuts, crashes and thin lines follow the program's own waits and were not fitted.",
+		"It was fitted to real nodes on a calm day at one site of 50 and 100 devices; the plot above shows both. Cuts, crashes and thin lines follow the program's own waits and were not fitted.",
 		"Beyond 500 devices no real run stands beside it: what it says there is the same rules carried on, not a measurement.",
 		"What devices say to each other when nobody writes is not in it, so it tells nothing of traffic or batteries.",
 	}

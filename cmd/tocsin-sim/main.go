@@ -101,7 +101,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(a.listCommand(), a.explainCommand(), a.validateCommand(), a.runCommand(), a.sweepCommand(), a.compareCommand(), a.replayCommand())
+	root.AddCommand(a.listCommand(), a.explainCommand(), a.validateCommand(), a.runCommand(), a.sweepCommand(), a.compareCommand(), a.replayCommand(), a.shrinkCommand(), a.soakCommand())
 	for _, c := range root.Commands() {
 		check := c.Args
 		c.Args = func(c *cobra.Command, args []string) error {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"tocsin/sim"
@@ -104,6 +106,11 @@ func TestBadInput(t *testing.T) {
 		{[]string{"sweep", file, "-o", t.TempDir(), "--control"}, "names no defence to switch off"},
 		{[]string{"compare", file, file, "-o", t.TempDir(), "--seeds", "9"}, "at least 10 seeds, not 9"},
 		{[]string{"compare", file, "-o", t.TempDir()}, "accepts 2 arg"},
+		{[]string{"shrink", file}, "name a folder for what is found with -o"},
+		{[]string{"shrink", file, "-o", t.TempDir()}, "does not fail with seed 1 (it is passed)"},
+		{[]string{"soak"}, "name a folder for the reports with -o"},
+		{[]string{"soak", "no-such", "-o", t.TempDir()}, "there is no scenario"},
+		{[]string{"soak", "-o", t.TempDir(), "--for", "0s"}, "--for is a length of time"},
 		{[]string{"replay", file}, "name a folder for the report with -o"},
 		{[]string{"replay", file, "-o", t.TempDir(), "--times", "0"}, "--times is from 1 to 100"},
 		{[]string{"replay", file, "-o", t.TempDir(), "--control"}, "names no defence to switch off"},
@@ -140,6 +147,71 @@ func TestSweep(t *testing.T) {
 	// Two sweeps of the same runs do not differ; too few seeds are not compared.
 	if out, errs, code := command(t, "compare", dir, dir, "-o", t.TempDir()); code != 3 || !strings.Contains(errs, "at least 10 seeds, not 2") {
 		t.Errorf("%d\n%s%s", code, out, errs)
+	}
+}
+
+// TestShrinkAndSoak: a scenario that fails is made smaller and still fails; a soak keeps the report
+// of what failed alone.
+func TestShrinkAndSoak(t *testing.T) {
+	missed := strings.Replace(tiny, "at_least: 1", "within: 1us, at_least: 1", 1)
+	file, dir := write(t, "missed.yaml", missed), t.TempDir()
+	out, errs, code := command(t, "shrink", file, "-o", dir, "--runs", "6")
+	if code != 1 || !strings.Contains(out, "it still fails") || !strings.Contains(errs, "fails all the same") {
+		t.Fatalf("%d\n%s\n%s", code, out, errs)
+	}
+	if _, _, code := command(t, "run", filepath.Join(dir, smallestFile), "-o", t.TempDir()); code != 1 {
+		t.Errorf("the smallest ends with %d", code)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 2 {
+		t.Errorf("%v, %v", left, err)
+	}
+	dir = t.TempDir()
+	out, errs, code = command(t, "soak", file, "-o", dir, "--for", "1ms")
+	left, err := filepath.Glob(filepath.Join(dir, "tiny-*", sim.HTMLFile))
+	if code != 1 || !strings.Contains(out, "1 missed an objective") || err != nil || len(left) != 1 {
+		t.Errorf("%d, %v, %v\n%s%s", code, left, err, out, errs)
+	}
+	dir = t.TempDir()
+	out, _, code = command(t, "soak", write(t, "tiny.yaml", tiny), "-o", dir, "--for", "1ms")
+	if left, err := filepath.Glob(filepath.Join(dir, "tiny-*")); code != 0 || !strings.Contains(out, "1 passed") || err != nil || len(left) != 0 {
+		t.Errorf("%d, %v, %v\n%s", code, left, err, out)
+	}
+}
+
+// TestInterrupt: a run that is told to end leaves a partial report that says so, and nothing of
+// its folder for the devices.
+func TestInterrupt(t *testing.T) {
+	long := strings.Replace(strings.Replace(tiny, "duration: 30s", "duration: 20h", 1), "rate: 600", "rate: 30", 1)
+	file, dir, home := write(t, "long.yaml", long), t.TempDir(), t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), self, "run", file, "-o", dir)
+	c.Env = append(os.Environ(), asProgram+"=1", "TOCSIN_SIM_SCRATCH="+home)
+	errs, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(errs); lines.Scan(); {
+		if strings.Contains(lines.Text(), "the story") && strings.Contains(lines.Text(), " of 20h") {
+			if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := c.Wait(); c.ProcessState.ExitCode() != 4 {
+		t.Errorf("it ended with %d: %v", c.ProcessState.ExitCode(), err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, sim.HTMLFile))
+	if err != nil || !strings.Contains(string(page), "Partial report.") {
+		t.Errorf("%v: the report does not say that it is partial", err)
+	}
+	if left, err := os.ReadDir(home); err != nil || len(left) != 0 {
+		t.Errorf("%v, %v", left, err)
 	}
 }
 

@@ -168,7 +168,11 @@ func (a *app) progress(s *sim.Scenario) func(done, total time.Duration, doing st
 // scratch makes a folder for the devices' vaults: in memory where the machine has such
 // a place, for they are written all the time and kept no longer than the run.
 func scratch() (string, error) {
-	for _, place := range []string{"/dev/shm", ""} {
+	places := []string{"/dev/shm", ""}
+	if own := os.Getenv("TOCSIN_SIM_SCRATCH"); own != "" {
+		places = []string{own}
+	}
+	for _, place := range places {
 		if place != "" {
 			if info, err := os.Stat(place); err != nil || !info.IsDir() {
 				continue
@@ -179,7 +183,7 @@ func scratch() (string, error) {
 			return dir, err
 		}
 	}
-	return "", errors.New("there is no place for temporary files")
+	return "", errors.New("there is no place for temporary files: name a folder in TOCSIN_SIM_SCRATCH")
 }
 
 // openLog opens the file for what the devices log, if there is to be one.
