@@ -220,7 +220,10 @@ const (
 	// shut and not how long it is; windowIdle after how long without anything under way the
 	// window is small again, for the way may be another one by then.
 	windowStall = 5 * time.Second
-	windowIdle  = 2 * time.Second
+	// windowSilence is how long nothing may be acknowledged, beyond twice what an empty way
+	// takes, until the window is the smallest.
+	windowSilence = 250 * time.Millisecond
+	windowIdle    = 2 * time.Second
 	// ackEvery is after how many bytes of gossip at the latest the reader acknowledges
 	// them. It is well below windowMin, so that a window never stays closed for what the
 	// reader keeps back. After ackTimeout without any, where frames wait, the stream is given up.

@@ -125,7 +125,7 @@ func (w *writer) late() bool {
 	if w.box.waits(ClassRoutine) {
 		waits += w.box.bytes
 	}
-	return waits > passedOver || !w.window.open(ClassRoutine)
+	return waits > passedOver || !w.window.open(ClassRoutine, w.post.clock.Now())
 }
 
 // left reports whether p is left to synchronisation, because an urgent frame that its

@@ -470,11 +470,10 @@ func (w *writer) gather() (n int, err error) {
 		w.batch = nil // after a long frame
 	}
 	w.batch = w.batch[:0]
-	open := w.window.open
-	if w.err != nil {
-		open = func(uint8) bool { return true } // these are the last
-	}
 	now := w.post.clock.Now()
+	open := func(class uint8) bool {
+		return w.err != nil || w.window.open(class, now) // after an error these are the last
+	}
 	for len(w.batch) < writeBatch {
 		p := w.box.next(open)
 		if p == nil {

@@ -24,6 +24,7 @@ type window struct {
 	markAt      time.Time
 
 	rest    time.Time     // since when nothing was under way; zero while something is
+	heard   time.Time     // the last acknowledgement, or when the first thing was put under way after a rest
 	last    int           // bytes of the newest parcel
 	base    time.Duration // how long an acknowledgement takes with the smallest window
 	samples int           // since base was learnt
@@ -44,13 +45,23 @@ func laneOf(class uint8) int {
 }
 
 // open reports whether a parcel of the class may be written now. One that is open
-// takes a whole parcel, however long.
-func (w *window) open(class uint8) bool { return w.under[laneOf(class)] < w.size }
+// takes a whole parcel, however long. While nothing is acknowledged for long the way may be
+// shut, and what goes into it would come before all that is more urgent: then it is the smallest.
+func (w *window) open(class uint8, now time.Time) bool {
+	size := w.size
+	if w.underWay() > 0 && now.Sub(w.heard).Abs() > windowSilence+2*w.base {
+		size = windowMin
+	}
+	return w.under[laneOf(class)] < size
+}
 
 // wrote notes n bytes of a class.
 func (w *window) wrote(class uint8, n int, now time.Time) {
 	if !w.rest.IsZero() && now.Sub(w.rest).Abs() > windowIdle {
 		w.size, w.resume, w.mark = windowMin, 0, 0
+	}
+	if w.underWay() == 0 {
+		w.heard = now
 	}
 	w.rest = time.Time{}
 	lane := laneOf(class)
@@ -79,7 +90,7 @@ func (w *window) ack(n int, now time.Time) bool {
 	if n <= 0 || n > w.under[0]+w.under[1] {
 		return false
 	}
-	w.acked += int64(n)
+	w.acked, w.heard = w.acked+int64(n), now
 	for n > 0 {
 		s := &w.spans[0]
 		k := min(n, s.n)

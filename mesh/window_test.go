@@ -30,7 +30,7 @@ type flight struct {
 func (l *wire) run(w *window, n int) (took time.Duration, queue int) {
 	begun := l.now
 	for acked := 0; acked < n; {
-		for w.open(ClassRoutine) {
+		for w.open(ClassRoutine, l.now) {
 			w.wrote(ClassRoutine, 1200, l.now)
 			if l.busy.Before(l.now) {
 				l.busy = l.now
@@ -112,10 +112,10 @@ func TestWindowLanes(t *testing.T) {
 		for range rapid.IntRange(1, 100).Draw(rt, "steps") {
 			class := rapid.Uint8Range(0, ClassBulk).Draw(rt, "class")
 			lane := laneOf(class)
-			if w.open(class) != (under[lane] < w.size) {
-				rt.Fatalf("lane %d with %d under way: open is %v", lane, under[lane], w.open(class))
+			if w.open(class, time.Unix(0, 0)) != (under[lane] < w.size) {
+				rt.Fatalf("lane %d with %d under way: open is %v", lane, under[lane], w.open(class, time.Unix(0, 0)))
 			}
-			if w.open(class) && rapid.Bool().Draw(rt, "write") {
+			if w.open(class, time.Unix(0, 0)) && rapid.Bool().Draw(rt, "write") {
 				n := rapid.IntRange(1, 5000).Draw(rt, "size")
 				w.wrote(class, n, time.Unix(0, 0))
 				under[lane] += n
@@ -153,7 +153,7 @@ func TestWindowLanes(t *testing.T) {
 func TestWindowShut(t *testing.T) {
 	w, now := newWindow(), time.Unix(0, 0)
 	fill := func() {
-		for w.open(ClassRoutine) {
+		for w.open(ClassRoutine, now) {
 			w.wrote(ClassRoutine, 1200, now)
 		}
 		w.refused(now)
@@ -177,5 +177,40 @@ func TestWindowShut(t *testing.T) {
 	fill()
 	if w.underWay() > windowMin+1200 {
 		t.Errorf("%d bytes are under way after a pause", w.underWay())
+	}
+}
+
+// TestWindowSilence: a window that has grown is the smallest again while nothing is
+// acknowledged: what goes into a way that is shut comes before all that is more urgent.
+func TestWindowSilence(t *testing.T) {
+	w, now := newWindow(), time.Unix(0, 0)
+	fill := func() {
+		for w.open(ClassRoutine, now) {
+			w.wrote(ClassRoutine, 1200, now)
+		}
+		w.refused(now)
+	}
+	for range 20 {
+		fill()
+		now = now.Add(time.Millisecond)
+		w.ack(w.underWay(), now)
+	}
+	if w.size != windowMax {
+		t.Fatalf("a fast link has a window of %d bytes", w.size)
+	}
+	for range 1000 { // as somebody says one thing after the other
+		now = now.Add(20 * time.Millisecond)
+		if w.open(ClassRoutine, now) {
+			w.wrote(ClassRoutine, 600, now)
+		}
+	}
+	if most := windowMin + 600*int(windowSilence/(20*time.Millisecond)); w.underWay() > most {
+		t.Errorf("%d bytes went into a way that was shut, at most %d should", w.underWay(), most)
+	}
+	if !w.ack(4096, now) || !w.open(ClassRoutine, now) {
+		t.Error("the window stays the smallest after an acknowledgement")
+	}
+	if now = now.Add(-24 * time.Hour); !w.ack(4096, now) || !w.open(ClassRoutine, now) {
+		t.Error("a clock that was stepped back shuts the window")
 	}
 }
