@@ -114,10 +114,14 @@ type port struct {
 	site string
 	up   bool // guarded by network.mu: false for a device that is off, whose last words are not heard
 
-	sends, takes, works time.Time // guarded by network.mu: when the link out, the link in and the processor are free
-	out, in             uint64    // guarded by network.mu: bytes
-	kept                []kept    // guarded by network.mu: packets to replay, where wanted
-	keep                int
+	// sends, takes and works are when the link out, the link in and the processor are free. The
+	// links to one's own site (0) and to others (1) are apart: a thin line between sites keeps
+	// nobody waiting within one. Guarded by network.mu.
+	sends, takes [2]time.Time
+	works        time.Time
+	out, in      uint64 // guarded by network.mu: bytes
+	kept         []kept // guarded by network.mu: packets to replay, where wanted
+	keep         int
 }
 
 // kept is a packet as it went.
@@ -282,14 +286,18 @@ func (n *network) delay(from, to *port, l Link, size int) (time.Duration, bool) 
 	if l.Rate > 0 {
 		wire = time.Duration(int64(size) * 8 * int64(time.Second) / l.Rate)
 	}
-	if !queue(&from.sends, wire) {
+	line := 0
+	if from.site != to.site {
+		line = 1
+	}
+	if !queue(&from.sends[line], wire) {
 		return 0, false
 	}
 	at = at.Add(l.Latency)
 	if l.Jitter > 0 {
 		at = at.Add(time.Duration(n.rng.Int64N(int64(l.Jitter))))
 	}
-	if !queue(&to.takes, wire) || !queue(&to.works, n.cpu) {
+	if !queue(&to.takes[line], wire) || !queue(&to.works, n.cpu) {
 		return 0, false
 	}
 	return at.Sub(now), true
