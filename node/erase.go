@@ -56,6 +56,12 @@ func (n *Node) EraseMessages(ctx context.Context, token, groupID string, ids ...
 	if err := n.spend(token); err != nil {
 		return Erased{}, err
 	}
+	if err := n.drainAll(ctx); err != nil { // a hold may have come
+		return Erased{}, err
+	}
+	if n.open == nil {
+		return Erased{}, n.lockedError()
+	}
 	if err := n.actsOnStanding(ids); err != nil {
 		return Erased{}, err
 	}
@@ -151,6 +157,7 @@ func (n *Node) eraseBatch(e *erasing) error {
 		ids[i] = it.ID
 		n.open.queue.gone[ledger.ID(it.ID)] = e.marks[ledger.ID(it.ID)]
 		delete(n.open.queue.reviews, ledger.ID(it.ID))
+		delete(n.open.keeping.since, ledger.ID(it.ID))
 	}
 	n.open.inbox.Erase(ids...)
 	n.forgetAttachments(ids)
@@ -178,6 +185,8 @@ func (n *Node) actsOnStanding(ids []string) error {
 			return invalid("message %s is an entry of the decision log, which is not erased by hand; correct it with a new entry", s)
 		case message.KindIncident:
 			return invalid("message %s says whether the incident is live or an exercise, and is not erased by hand", s)
+		case message.KindTransferred, message.KindHold, message.KindHoldEnd, message.KindErase, message.KindDisclosed:
+			return invalid("message %s says what was done with others, and goes when they have all gone", s)
 		}
 		target, acts := inbox.Acting(it.Message.Content)
 		if _, stands := n.open.inbox.Message(target); acts && stands && !slices.Contains(ids, ledger.ID(target).String()) {
@@ -204,7 +213,7 @@ func (n *Node) eraseChanges(ctx context.Context, id ledger.ID, it inbox.Item) ([
 	}
 	g := group.ID(it.Group)
 	out := []vault.Change{
-		{Key: receiptKey(g, id)}, {Key: readKey(g, id)}, {Key: messageKey(log, it.Seq)},
+		{Key: receiptKey(g, id)}, {Key: readKey(g, id)}, {Key: messageKey(log, it.Seq)}, {Key: keptKey(id)},
 		{Key: erasedKey(id), Value: fmt.Appendf(nil, "%s/%016x", log, it.Seq)},
 	}
 	entries, err := n.entriesOf(ctx, log, it.Seq)

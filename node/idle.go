@@ -61,6 +61,7 @@ func (n *Node) lockLoop() {
 		}
 		n.mu.Lock()
 		n.lease.run += passed
+		n.spent += passed
 		n.mu.Unlock()
 	}
 }

@@ -37,7 +37,8 @@ type session struct {
 	newcomers map[identity.Key]*identity.SponsorRequest // whose requests were looked at
 	trialEnd  time.Time                                 // when the next sponsored credential ends; zero for none
 
-	queue *queue // what is known of the way of messages into the record
+	queue   *queue   // what is known of the way of messages into the record
+	keeping *keeping // how long messages are here
 
 	forksDrained bool // the evidence of forks was looked at since the unlock
 
@@ -155,6 +156,9 @@ func (n *Node) reload() error {
 	}
 	if s.queue, err = n.loadQueue(); err != nil {
 		return fmt.Errorf("node: what is known of the record: %w", err)
+	}
+	if s.keeping, err = n.loadKeeping(); err != nil {
+		return fmt.Errorf("node: how long messages are here: %w", err)
 	}
 	return errors.Join(
 		n.cfg.Vault.Scan(prefixCursor, n.loadCursor),

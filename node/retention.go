@@ -8,7 +8,11 @@ package node
 //
 // It runs after every unlock, once all that came is opened, and every hour
 // while the device is unlocked; a locked device erases nothing. Exercises have
-// no place in the record and wait for none.
+// no place in the record and wait for none. How long messages are here is told by retentionclock.go, not by the wall clock.
+//
+// What was said of itself goes first, and what says something of the whole conversation last, as one step that begins only when everything else
+// is gone: a power cut at any place leaves a conversation that still knows whether it is an exercise and that it is over. What an
+// incident was is noted before its own messages go, for what comes later.
 
 import (
 	"context"
@@ -53,8 +57,8 @@ type RetentionView struct {
 	Source string `json:"source"`          // group, organisation or default
 	// BeforeTransfer: also what is not in the record goes.
 	BeforeTransfer bool `json:"before_transfer,omitempty"`
-	// Begins is when the time of an incident began to run, by this device's clock, and Due when it ends; zero while it is not over, and in
-	// conversations where each message has its own time.
+	// Begins is when the time of an incident began to run, by this device's clock, and Due when it ends if the device stays in use (time that it is
+	// switched off for more than a day counts later); zero while it is not over, and in conversations where each message has its own time.
 	Begins time.Time `json:"begins,omitzero"`
 	Due    time.Time `json:"due,omitzero"`
 	Held   bool      `json:"held,omitempty"`
@@ -99,9 +103,12 @@ type retained struct {
 	tracker *tracker
 	policy  retention
 	held    bool
-	ends    bool // the conversation is an incident's: its time begins at its end
-	begins  time.Time
+	ends    bool          // the conversation is an incident's: its time begins at its end
+	begins  time.Time     // by this device's clock; zero: not yet
+	from    time.Duration // the same, in elapsed time
 	now     time.Time
+	keeping *keeping
+	elapsed time.Duration // that counts by now
 	items   []*inbox.Item
 	at      map[inbox.EntryID]*inbox.Item
 	ordered map[inbox.EntryID]bool
@@ -110,17 +117,12 @@ type retained struct {
 }
 
 // retainedIn works out what of a conversation stays and what goes. n.mu is held and the device is unlocked.
-func (n *Node) retainedIn(c *inbox.Conversation, now time.Time) *retained {
-	r := &retained{tracker: n.track(c), policy: n.policy(group.ID(c.ID)), held: n.held(group.ID(c.ID)), now: now,
+func (n *Node) retainedIn(c *inbox.Conversation) *retained {
+	at := n.elapsed()
+	r := &retained{tracker: n.track(c), policy: n.policy(group.ID(c.ID)), held: n.held(group.ID(c.ID)), now: at.wall, keeping: n.open.keeping, elapsed: at.elapsed,
 		at: make(map[inbox.EntryID]*inbox.Item), ordered: make(map[inbox.EntryID]bool), goes: make(map[inbox.EntryID]bool)}
 	r.ends = c.Kind == group.KindIncident.String() || r.tracker.incident.State != ""
-	if r.tracker.incident.Over() {
-		for _, s := range r.tracker.incident.Steps {
-			if s.Refused == "" {
-				r.begins = s.Item.Received
-			}
-		}
-	}
+	r.begin()
 	n.open.inbox.Each(c.ID, func(it *inbox.Item) {
 		one := *it
 		r.items = append(r.items, &one)
@@ -128,12 +130,53 @@ func (n *Node) retainedIn(c *inbox.Conversation, now time.Time) *retained {
 	})
 	for _, o := range n.open.inbox.Orders(c.ID) {
 		r.orders++
+		if !o.Item.Own && r.elapsed-r.came(o.Item.ID) < orderWait {
+			continue
+		}
 		for _, id := range o.Entries {
-			r.ordered[id] = true
+			r.ordered[id] = r.ordered[id] || r.obeys(&o, id)
 		}
 	}
 	r.decide()
 	return r
+}
+
+// begin says when the time of an incident that is over began.
+func (r *retained) begin() {
+	if s := r.keeping.settled[r.tracker.group]; s != nil {
+		r.begins, r.from = s.at, s.elapsed
+		return
+	}
+	if !r.tracker.incident.Over() {
+		return
+	}
+	for _, s := range r.tracker.incident.Steps {
+		if s.Refused == "" {
+			r.begins, r.from = s.Item.Received, r.came(s.Item.ID)
+		}
+	}
+}
+
+// came is when this device first looked at a message, in elapsed time.
+func (r *retained) came(id inbox.EntryID) time.Duration {
+	if at := r.keeping.since[ledger.ID(id)]; at != nil {
+		return *at
+	}
+	return r.elapsed // it is seen for the first time
+}
+
+// orderWait is how long a device that did not give an order waits, in elapsed time: a hold, a retraction or a revocation may be on its way.
+const orderWait = 24 * time.Hour
+
+// obeys reports whether an order counts for one message. Nobody's own word that their own message stands in the record has it destroyed by their own
+// order: then only this device's receipt, or somebody else's word, does.
+func (r *retained) obeys(o *inbox.Order, id inbox.EntryID) bool {
+	it := r.at[id]
+	if it == nil || r.policy.before || r.tracker.mode == string(message.Exercise) || r.tracker.receipt(ledger.ID(id)) != nil {
+		return true
+	}
+	by := o.Item.From.Person
+	return !(it.From.Person == by && r.tracker.transfers[id].By.Person == by)
 }
 
 // released reports whether a message may go at all: it stands in the record, or never has to.
@@ -143,17 +186,17 @@ func (r *retained) released(it *inbox.Item) bool {
 
 // aged reports whether a message has had its time: after the end of its incident, but at least as long since it came; or since it came.
 func (r *retained) aged(it *inbox.Item) bool {
-	from := it.Received
-	if r.ends && (r.begins.IsZero() || r.policy.never) {
+	if r.policy.never || r.ends && r.begins.IsZero() {
 		return false
 	}
-	if r.ends && r.begins.After(from) {
-		from = r.begins
+	from := r.came(it.ID)
+	if r.ends {
+		from = max(from, r.from)
 	}
-	return !r.policy.never && !r.now.Before(from.Add(r.policy.span()))
+	return r.elapsed-from >= r.policy.span()
 }
 
-// framing reports whether a kind says something of the whole conversation, so that it stays as long as anything does.
+// framing reports whether a kind says something of the whole conversation, so that it stays as long as anything does, and goes last.
 func framing(k message.Kind) bool { return k == message.KindIncident || !queued(k) }
 
 // leans is the message that would show as it was before if one went alone.
@@ -191,7 +234,7 @@ func (r *retained) decide() {
 
 // needed reports whether something that stays rests on a message; stays is whether anything does that was said of itself.
 func (r *retained) needed(it *inbox.Item, stays bool) bool {
-	if r.ends && stays && framing(it.Message.Kind()) {
+	if r.ends && framing(it.Message.Kind()) && (stays || r.tracker.mode == modeUnknown) {
 		return true
 	}
 	standing := func(id inbox.EntryID) bool { return r.at[id] != nil && !r.goes[id] }
@@ -205,7 +248,12 @@ func (r *retained) needed(it *inbox.Item, stays bool) bool {
 	case *message.Erase:
 		names = c.Entries
 	}
-	return slices.ContainsFunc(names, func(id message.EntryID) bool { return standing(inbox.EntryID(id)) })
+	return slices.ContainsFunc(names, func(id message.EntryID) bool { return standing(inbox.EntryID(id)) || !r.known(inbox.EntryID(id)) })
+}
+
+// known reports whether a message is here, or went: what was ordered or said of one that is still to come has to be there when it comes.
+func (r *retained) known(id inbox.EntryID) bool {
+	return r.at[id] != nil || r.tracker.n.open.queue.gone[ledger.ID(id)] != nil
 }
 
 // Retain erases on this device what has had its time, and what is ordered to go: what stands in the record and is not held. It runs by itself
@@ -213,6 +261,11 @@ func (r *retained) needed(it *inbox.Item, stays bool) bool {
 func (n *Node) Retain(ctx context.Context) (Erased, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.retain(ctx, maxErase)
+}
+
+// retain erases so many messages at a time. n.mu is held.
+func (n *Node) retain(ctx context.Context, atOnce int) (Erased, error) {
 	if n.open == nil {
 		return Erased{}, n.lockedError()
 	}
@@ -225,9 +278,12 @@ func (n *Node) Retain(ctx context.Context) (Erased, error) {
 	if n.open == nil {
 		return Erased{}, n.lockedError()
 	}
+	if err := n.readRetentionClock(); err != nil {
+		return Erased{}, err
+	}
 	var out Erased
 	for _, c := range n.open.inbox.Conversations() {
-		k, err := n.retainGroup(ctx, &c)
+		k, err := n.retainGroup(ctx, &c, atOnce)
 		out.Messages += k
 		if err != nil {
 			return out, err
@@ -240,34 +296,53 @@ func (n *Node) Retain(ctx context.Context) (Erased, error) {
 	return out, nil
 }
 
-func (n *Node) retainGroup(ctx context.Context, c *inbox.Conversation) (int, error) {
-	r := n.retainedIn(c, n.cfg.Clock.Now())
-	var aged, ordered []inbox.Item
-	for _, it := range r.items {
-		switch {
-		case !r.goes[it.ID]:
-		case r.aged(it):
-			aged = append(aged, *it)
-		default:
-			ordered = append(ordered, *it)
+// retainGroup erases what of a conversation goes, and says how much that was.
+func (n *Node) retainGroup(ctx context.Context, c *inbox.Conversation, atOnce int) (done int, err error) {
+	r := n.retainedIn(c)
+	defer func() {
+		if done > 0 {
+			n.events.publish(Event{Type: EventTransfer, Group: group.ID(c.ID).String()})
 		}
-	}
-	done := 0
-	for _, part := range []struct {
-		items []inbox.Item
-		why   goneWhy
-	}{{ordered, goneOrdered}, {aged, goneRetention}} {
-		for some := range slices.Chunk(part.items, maxErase) {
-			if err := n.eraseItems(ctx, some, part.why); err != nil {
+	}()
+	for _, last := range []bool{false, true} {
+		if last {
+			if err := n.settleOf(r); err != nil {
 				return done, err
 			}
-			done += len(some)
+		}
+		for _, why := range []goneWhy{goneOrdered, goneRetention} {
+			for some := range slices.Chunk(r.going(last, why), atOnce) {
+				if err := n.eraseItems(ctx, some, why); err != nil {
+					return done, err
+				}
+				done += len(some)
+			}
 		}
 	}
-	if done > 0 {
-		n.events.publish(Event{Type: EventTransfer, Group: group.ID(c.ID).String()})
-	}
 	return done, nil
+}
+
+// going are the messages that go for a reason, in order: those that go last, or those before.
+func (r *retained) going(last bool, why goneWhy) (out []inbox.Item) {
+	for _, it := range r.items {
+		because := goneOrdered
+		if r.aged(it) {
+			because = goneRetention
+		}
+		if r.goes[it.ID] && framing(it.Message.Kind()) == last && because == why {
+			out = append(out, *it)
+		}
+	}
+	return out
+}
+
+// settleOf notes what an incident was, if messages that say so are about to go.
+func (n *Node) settleOf(r *retained) error {
+	says := func(it *inbox.Item) bool { return r.goes[it.ID] && it.Message.Kind() == message.KindIncident }
+	if !slices.ContainsFunc(r.items, says) || !r.tracker.incident.Over() {
+		return nil
+	}
+	return n.settleIncident(r.tracker.group, &settled{mode: r.tracker.incident.Mode, state: r.tracker.incident.State, at: r.begins, elapsed: r.from})
 }
 
 // Retention says how long the messages of a conversation stay on this device. Errors: [ErrLocked], [ErrNotFound], [ErrInvalid].
@@ -285,7 +360,7 @@ func (n *Node) Retention(groupID string) (RetentionView, error) {
 	if err != nil {
 		return RetentionView{}, err
 	}
-	return n.retainedIn(&c, n.cfg.Clock.Now()).view(), nil
+	return n.retainedIn(&c).view(), nil
 }
 
 func (r *retained) view() RetentionView {
@@ -297,7 +372,7 @@ func (r *retained) view() RetentionView {
 		}
 	}
 	if r.ends && !r.begins.IsZero() && !r.policy.never {
-		v.Due = r.begins.Add(r.policy.span())
+		v.Due = r.now.Add(r.from + r.policy.span() - r.elapsed)
 	}
 	keep := func(format string, args ...any) { v.Kept = append(v.Kept, fmt.Sprintf(format, args...)) }
 	if r.held {
