@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +59,9 @@ type AccessFound struct {
 	Related     []AccessRelated    `json:"related"`
 	Suggestions []AccessSuggestion `json:"suggestions"`
 	// Erased is how many messages of the groups were erased on this device, so that they cannot be found here.
-	Erased int    `json:"erased"`
+	Erased int `json:"erased"`
+	// Unread is how many are damaged on this device and were not looked through.
+	Unread int    `json:"unread,omitempty"`
 	Words  string `json:"words"`
 }
 
@@ -126,6 +129,11 @@ func (s *AccessSpec) request() (record.AccessRequest, error) {
 	for _, number := range s.NHSNumbers {
 		req.Subject.NHSNumbers = append(req.Subject.NHSNumbers, digitsOf(number))
 	}
+	for _, list := range [][]string{s.Tags, s.Words, s.NHSNumbers} {
+		if slices.ContainsFunc(list, func(one string) bool { return strings.TrimSpace(one) == "" }) {
+			return req, invalid("a tag, a number or a word of the subject is blank: write it or leave it out")
+		}
+	}
 	for _, tag := range s.Tags {
 		req.Subject.Tags = append(req.Subject.Tags, strings.ToUpper(strings.TrimSpace(tag)))
 	}
@@ -167,6 +175,8 @@ type scope struct {
 	names     map[string]string    // of each group
 	items     map[ledger.ID]record.Item
 	erased    int
+	unread    int             // damaged on this device
+	untold    map[string]bool // groups that this device cannot tell: it is in them no more
 }
 
 // accessScope collects the conversations of a request. n.mu is held and the device is unlocked.
@@ -188,24 +198,25 @@ func (n *Node) accessScope(ctx context.Context, groups []string) (*scope, error)
 		}
 		wanted[inbox.GroupID(g)] = true
 	}
-	out := &scope{groups: make(map[ledger.ID]string), names: make(map[string]string), items: make(map[ledger.ID]record.Item)}
+	out := &scope{groups: make(map[ledger.ID]string), names: make(map[string]string), items: make(map[ledger.ID]record.Item), untold: make(map[string]bool)}
 	for _, c := range n.open.inbox.Conversations() {
 		if len(wanted) > 0 && !wanted[c.ID] {
 			continue
 		}
 		g := group.ID(c.ID)
 		var ids []ledger.ID
-		in, err := n.recordOf(ctx, &c, n.track(&c), func(id ledger.ID, _ message.Message) bool {
-			ids = append(ids, id)
-			return true
-		})
+		in, unread, err := n.recordOf(ctx, &c, n.track(&c), everyMessage, func(id ledger.ID) { ids = append(ids, id) })
 		if err != nil {
 			return nil, err
 		}
+		out.unread += unread
 		for i, id := range ids {
 			out.groups[id], out.items[id] = g.String(), in.Items[i]
 		}
 		out.names[g.String()] = in.Name
+		if !n.isMember(g, n.self) {
+			out.untold[g.String()] = true
+		}
 		out.incidents = append(out.incidents, in)
 		for _, was := range n.open.queue.gone {
 			if was.group == g {
@@ -278,6 +289,9 @@ func (n *Node) AccessFind(ctx context.Context, spec AccessSpec) (AccessFound, er
 		out.Suggestions = append(out.Suggestions, AccessSuggestion{s.Entry.String(), s.Words, s.Kind})
 	}
 	out.Words = fmt.Sprintf("%d of %d messages on this device are about the subject.", out.Found, out.Searched)
+	if out.Unread = sc.unread; out.Unread > 0 {
+		out.Words += fmt.Sprintf(" %d could not be read on this device: synchronise, then look again.", out.Unread)
+	}
 	if out.Erased > 0 {
 		out.Words += fmt.Sprintf(" %d were erased here: look for them in the record.", out.Erased)
 	}
@@ -308,9 +322,10 @@ func (n *Node) AccessExport(ctx context.Context, token string, spec AccessSpec) 
 	for _, id := range a.Entries() {
 		concerned[sc.groups[id]] = append(concerned[sc.groups[id]], message.EntryID(id))
 	}
-	for g, entries := range concerned {
-		if g == BroadcastGroup {
-			unsaid = len(entries) // they have no members who could be told
+	for _, g := range slices.Sorted(maps.Keys(concerned)) {
+		entries := concerned[g]
+		if sc.untold[g] {
+			unsaid += len(entries) // to everybody, or of a group that this device has left
 			continue
 		}
 		ids, err := n.sayDisclosed(ctx, g, accessBasis[spec.Basis], message.Clean(spec.Reference), entries, []string{out.PageSHA256, out.MachineSHA256})
@@ -321,9 +336,16 @@ func (n *Node) AccessExport(ctx context.Context, token string, spec AccessSpec) 
 		out.Entries = append(out.Entries, ids...)
 	}
 	out.Page, out.Machine = page.Bytes(), machine.Bytes()
-	out.Words = fmt.Sprintf("%d messages are disclosed, and %d groups were told.", out.Messages, told)
+	groups := "1 group was told"
+	if told != 1 {
+		groups = fmt.Sprintf("%d groups were told", told)
+	}
+	out.Words = fmt.Sprintf("Messages disclosed: %d; %s.", out.Messages, groups)
 	if unsaid > 0 {
-		out.Words += fmt.Sprintf(" %d of them were to everybody: those have no group that could be told.", unsaid)
+		out.Words += fmt.Sprintf(" Nobody could be told of %d of them: they were to everybody, or of a group that this device has left.", unsaid)
+	}
+	if sc.unread > 0 {
+		out.Words += fmt.Sprintf(" %d messages could not be read on this device and were not looked through.", sc.unread)
 	}
 	return out, nil
 }

@@ -24,7 +24,9 @@ func filledWith(t *testing.T, k message.Kind, word string) message.Content {
 			}
 		case message.InputList:
 			if f.Set(word) != nil {
-				err = f.Set("role:registrar", "role:consultant")
+				if err = f.Set("role:registrar", "role:consultant"); err != nil {
+					err = f.Set(strings.Repeat("0a", 32)) // hashes
+				}
 			}
 		case message.InputChoice:
 			err = f.Set(f.Choices()[0].Value)

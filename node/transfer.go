@@ -189,23 +189,42 @@ func (n *Node) track(c *inbox.Conversation) *tracker {
 	case c.Kind == group.KindIncident.String():
 		t.mode = modeUnknown
 	}
+	if inc.Contested {
+		t.mode = modeUnknown
+	}
 	return t
 }
 
 // transferred reports whether a message stands in the record, as far as this device knows.
-func (t *tracker) transferred(id ledger.ID) bool {
-	_, told := t.transfers[inbox.EntryID(id)]
-	return told || t.n.open.queue.recorded[id] != nil
+func (t *tracker) transferred(id ledger.ID) bool { return t.receipt(id) != nil || t.claimed(id) }
+
+// receipt is this device's own receipt for a message, from the record that is set now; nil for none. What another endpoint took, such as one for
+// rehearsals, stands in no record.
+func (t *tracker) receipt(id ledger.ID) *recorded {
+	r := t.n.open.queue.recorded[id]
+	if r == nil || t.n.cfg.Record != nil && r.record != t.n.cfg.Record.URL {
+		return nil
+	}
+	return r
+}
+
+// claimed reports whether a member says that a message stands in the record: where this device has a record of its own, in that one. It is a signed word
+// and no receipt: who has looked at the message here can sign it off and send it all the same, and the record will know it again.
+func (t *tracker) claimed(id ledger.ID) bool {
+	told, ok := t.transfers[inbox.EntryID(id)]
+	return ok && (t.n.cfg.Record == nil || told.Record == cutLine(t.n.cfg.Record.URL))
 }
 
 // state is where one message stands.
 func (t *tracker) state(id ledger.ID) string {
 	r := t.n.open.queue.reviews[id]
 	switch {
-	case t.transferred(id):
+	case t.receipt(id) != nil:
 		return TransferDone
 	case t.mode == string(message.Exercise):
 		return TransferExercise
+	case t.claimed(id) && !r.signedOff():
+		return TransferDone
 	case r == nil:
 		return TransferWaiting
 	case !r.signedOff():
@@ -307,7 +326,7 @@ func (g *TransferGroup) words() string {
 	case g.Mode == string(message.Exercise):
 		return "EXERCISE: it never goes to the record. An export to a file says so on every resource."
 	case g.Mode == modeUnknown:
-		out = append(out, "Whether it is live or an exercise has not arrived here, so nothing of it can be sent: synchronise with whoever runs the incident")
+		out = append(out, "Whether it is live or an exercise has not arrived here, or its members say both, so nothing of it can be sent: synchronise with whoever runs the incident")
 	}
 	say(g.Waiting, "message waits for a clinician to look at it", "messages wait for a clinician to look at them")
 	say(g.Reviewed, "is reviewed and not signed off", "are reviewed and not signed off")
@@ -408,8 +427,10 @@ func (t *tracker) item(it *inbox.Item) TransferItem {
 	out := TransferItem{ID: id.String(), Group: t.group.String(), Kind: string(it.Message.Kind()), Summary: it.Message.Summary(), From: it.From.Name, Person: it.From.Person,
 		Sent: it.Sent, Received: it.Received, Priority: it.Priority, Tag: casualtyTag(it.Message.Content), State: t.state(id), Notes: t.notes(it)}
 	if r := t.n.open.queue.reviews[id]; r != nil {
-		out.ReviewedBy, out.ReviewedAt, out.Corrected, out.SignedOffBy, out.SignedOffAt, out.Refused = r.by, r.at, int(r.corrected), r.signer, r.signed, r.refused
-		out.Patient = patientView(r)
+		out.ReviewedBy, out.ReviewedAt, out.Corrected, out.SignedOffBy, out.SignedOffAt = r.by, r.at, int(r.corrected), r.signer, r.signed
+		if out.Patient = patientView(r); out.State == TransferRefused {
+			out.Refused = r.refused
+		}
 	}
 	if told, ok := t.transfers[it.ID]; ok {
 		out.Record, out.TransferredAt, out.TransferredBy = told.Record, told.At, told.By.Person

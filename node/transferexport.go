@@ -24,6 +24,7 @@ type RecordExport struct {
 	Bytes    int64  `json:"bytes"`
 	SHA256   string `json:"sha256"`
 	Exercise bool   `json:"exercise,omitempty"`
+	Unread   int    `json:"unread,omitempty"` // messages that are damaged on this device, and not in the file
 	// Entries are the messages in the log that say that it was exported.
 	Entries []string `json:"entries"`
 	Words   string   `json:"words"`
@@ -40,7 +41,7 @@ func (n *Node) ExportRecord(ctx context.Context, token, groupID string, w io.Wri
 	if g == (group.ID{}) {
 		return RecordExport{}, invalid("messages to everybody have no members who could be told of an export; they are found by subject access, and sent to the record")
 	}
-	in, entries, err := n.exported(ctx, token, g)
+	in, entries, unread, err := n.exported(ctx, token, g)
 	if err != nil {
 		return RecordExport{}, err
 	}
@@ -58,6 +59,9 @@ func (n *Node) ExportRecord(ctx context.Context, token, groupID string, w io.Wri
 	}
 	out.Messages, out.Proofs, out.Bytes, out.SHA256 = s.Messages, s.Proofs, s.Bytes, hex.EncodeToString(s.SHA256[:])
 	out.Words = fmt.Sprintf("%d messages are in the file, %d of them with a proof. The conversation says that it was exported.", out.Messages, out.Proofs)
+	if out.Unread = unread; unread > 0 {
+		out.Words += fmt.Sprintf(" %d could not be read on this device and are not in the file: synchronise, then export again.", unread)
+	}
 	if out.Exercise {
 		out.Words = "EXERCISE. " + out.Words
 	}
@@ -65,27 +69,27 @@ func (n *Node) ExportRecord(ctx context.Context, token, groupID string, w io.Wri
 }
 
 // exported collects what an export writes, and which messages it is.
-func (n *Node) exported(ctx context.Context, token string, g group.ID) (in record.Incident, entries []message.EntryID, err error) {
+func (n *Node) exported(ctx context.Context, token string, g group.ID) (in record.Incident, entries []message.EntryID, unread int, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := n.spend(token); err != nil {
-		return in, nil, err
+		return in, nil, 0, err
 	}
 	if _, err := n.reviewer(); err != nil {
-		return in, nil, err
+		return in, nil, 0, err
 	}
 	if err := n.drainAll(ctx); err != nil { // what was said a moment ago, too
-		return in, nil, err
+		return in, nil, 0, err
 	}
 	if n.open == nil {
-		return in, nil, n.lockedError()
+		return in, nil, 0, n.lockedError()
 	}
-	in, err = n.recordIncident(ctx, g, func(id ledger.ID, _ message.Message) bool {
-		entries = append(entries, message.EntryID(id))
-		return true
-	})
-	return in, entries, err
+	in, unread, err = n.recordIncident(ctx, g, everyMessage, func(id ledger.ID) { entries = append(entries, message.EntryID(id)) })
+	return in, entries, unread, err
 }
+
+// everyMessage wants them all.
+func everyMessage(ledger.ID, message.Message) bool { return true }
 
 // recordError is an error of the record package for the callers of the node.
 func recordError(err error) error {
@@ -100,22 +104,22 @@ func recordError(err error) error {
 
 // recordIncident collects what is wanted of a conversation, as the record package takes it, and refuses one of which it is not known whether it is
 // an exercise. n.mu is held and the device is unlocked.
-func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool) (record.Incident, error) {
+func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool, taken func(ledger.ID)) (in record.Incident, unread int, err error) {
 	c, err := n.conversation(g)
 	if err != nil {
-		return record.Incident{}, err
+		return in, 0, err
 	}
 	t := n.track(&c)
 	if t.mode == modeUnknown {
-		return record.Incident{}, errModeUnknown
+		return in, 0, errModeUnknown
 	}
-	return n.recordOf(ctx, &c, t, want)
+	return n.recordOf(ctx, &c, t, want, taken)
 }
 
-var errModeUnknown = fmt.Errorf("%w: whether this incident is live or an exercise has not arrived here: synchronise with whoever runs it, or declare it", ErrInvalid)
+var errModeUnknown = fmt.Errorf("%w: whether this incident is live or an exercise has not arrived here, or its members say both: synchronise with whoever runs it, or declare it", ErrInvalid)
 
 // recordOf is recordIncident of any conversation.
-func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, want func(ledger.ID, message.Message) bool) (in record.Incident, err error) {
+func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, want func(ledger.ID, message.Message) bool, taken func(ledger.ID)) (in record.Incident, unread int, err error) {
 	g := group.ID(c.ID)
 	name := [32]byte(g)
 	if g == (group.ID{}) {
@@ -129,16 +133,15 @@ func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, 
 	if in.Custodian == n.cred.Person.Org {
 		in.CustodianODS = cmp.Or(in.CustodianODS, n.cred.Claims.ODS)
 	}
-	in.Items, err = n.recordItems(ctx, g, want)
-	return in, err
+	in.Items, unread, err = n.recordItems(ctx, g, want, taken)
+	return in, unread, err
 }
 
 // recordItems reads the opened messages of a conversation, each once.
-func (n *Node) recordItems(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool) ([]record.Item, error) {
+func (n *Node) recordItems(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool, taken func(ledger.ID)) (out []record.Item, unread int, err error) {
 	standings := n.open.inbox.Standings(inbox.GroupID(g))
 	seen := make(map[ledger.ID]bool)
-	var out []record.Item
-	err := n.scanOpened(prefixMessage, func(o opened) error {
+	err = n.scanOpened(prefixMessage, func(o opened) error {
 		if o.rec.group != g || o.rec.flags.has(flagPart) || !o.rec.flags.has(flagBroadcast) && isReceipts(o.rec.payload) || seen[o.rec.as] {
 			return nil
 		}
@@ -148,19 +151,30 @@ func (n *Node) recordItems(ctx context.Context, g group.ID, want func(ledger.ID,
 		}
 		seen[o.rec.as] = true
 		it, err := n.recordItem(ctx, &o, msg, reason, standings[inbox.EntryID(o.rec.as)])
+		if errors.Is(err, errDamagedMessage) {
+			n.log.Error("a message cannot be read for the record", "id", o.rec.as, "err", err)
+			unread++
+			return nil // one bad sector holds up no other
+		}
 		if err != nil {
 			return err
 		}
 		out = append(out, it)
+		if taken != nil {
+			taken(o.rec.as)
+		}
 		return nil
 	})
-	return out, err
+	return out, unread, err
 }
+
+// errDamagedMessage: what is kept of a message is damaged on this device.
+var errDamagedMessage = errors.New("node: what is kept of the message is damaged on this device: synchronise, then try again")
 
 func (n *Node) recordItem(ctx context.Context, o *opened, msg message.Message, reason string, s inbox.Standing) (record.Item, error) {
 	e, err := n.logs.Entry(ctx, o.log, o.rec.first)
 	if errors.Is(err, ledger.ErrDamaged) {
-		return record.Item{}, invalid("the log entry of message %s is damaged on this device: synchronise, then try again", o.rec.as)
+		return record.Item{}, errDamagedMessage
 	}
 	if err != nil {
 		return record.Item{}, storeError(err)
@@ -172,7 +186,7 @@ func (n *Node) recordItem(ctx context.Context, o *opened, msg message.Message, r
 	}
 	c := n.people.credential(o.log.Author)
 	if c == nil {
-		return it, fmt.Errorf("%w: the credential of the author of message %s", ErrNotFound, o.rec.as)
+		return it, fmt.Errorf("%w: the credential of its author is not here", errDamagedMessage)
 	}
 	it.Author = n.recordAuthor(c)
 	if o.rec.flags.has(flagRemoved) {

@@ -87,6 +87,9 @@ func (n *Node) review(g group.ID, ids []string, change func(*tracker, ledger.ID,
 		if err != nil {
 			return TransferCounts{}, err
 		}
+		if *next == (review{}) {
+			continue // nothing was said of it here
+		}
 		raw, err := next.marshal()
 		if err != nil {
 			return TransferCounts{}, fmt.Errorf("node: what was reviewed cannot be kept: %w", err)
@@ -159,10 +162,10 @@ func (n *Node) Attribute(groupID string, p Patient, ids ...string) (TransferCoun
 
 // changeable refuses to change what is on its way to the record or there.
 func (t *tracker) changeable(id ledger.ID) error {
-	switch t.state(id) {
-	case TransferDone:
+	switch state := t.state(id); {
+	case t.receipt(id) != nil:
 		return invalid("message %s stands in the record already: correct it there", id)
-	case TransferSending:
+	case state == TransferSending:
 		return invalid("message %s is being sent: wait until that is over, or stop it", id)
 	}
 	return nil
@@ -207,6 +210,11 @@ func (n *Node) SignOff(token, groupID string, ids ...string) (TransferCounts, er
 	if err != nil {
 		return TransferCounts{}, err
 	}
+	if c, err := n.conversation(g); err != nil {
+		return TransferCounts{}, err
+	} else if n.track(&c).mode == string(message.Exercise) {
+		return TransferCounts{}, errExercise
+	}
 	if len(ids) == 0 {
 		if ids, err = n.inState(g, TransferReviewed); err != nil {
 			return TransferCounts{}, err
@@ -217,13 +225,11 @@ func (n *Node) SignOff(token, groupID string, ids ...string) (TransferCounts, er
 	}
 	now := n.cfg.Clock.Now()
 	return n.review(g, ids, func(t *tracker, id ledger.ID, _ *inbox.Item, r review) (*review, error) {
-		switch t.state(id) {
-		case TransferWaiting:
-			return nil, invalid("nobody has looked at message %s: say which patient it is about, or that it is about none", id)
-		case TransferExercise:
-			return nil, errExercise
-		case TransferDone, TransferSending:
+		switch {
+		case t.receipt(id) != nil, t.state(id) == TransferSending:
 			return &r, nil
+		case r.at.IsZero():
+			return nil, invalid("nobody has looked at message %s: say which patient it is about, or that it is about none", id)
 		}
 		r.signer, r.signed, r.refused = who.String(), now, ""
 		return &r, nil

@@ -14,8 +14,11 @@ type Incident struct {
 	// Mode is fixed by the message that made it.
 	Mode  message.Mode
 	State message.IncidentState
-	By    Author
-	Since time.Time
+	// Contested: people who may make the incident say both that it is live and that it is an exercise, as two partitions can, or a clock that was set
+	// back. Whatever must not be mistaken, such as the record, takes it for neither.
+	Contested bool
+	By        Author
+	Since     time.Time
 	// Steps are all messages that would move it, in order, also those that could not count.
 	Steps []IncidentStep
 }
@@ -81,6 +84,7 @@ func (c *conversation) incident() (out Incident, ok bool) {
 		switch {
 		case out.State != "" && said.Mode != out.Mode:
 			step.Refused = "live or exercise is fixed when an incident is made"
+			out.Contested = out.Contested || c.ran(it.From)
 		case !c.ran(it.From):
 			step.Refused = "its author does not run the group"
 		case !out.State.May(said.State):

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tocsin/node/message"
+)
+
+// transferred has a node look at everything, sign it off and send it.
+func transferred(t testing.TB, n *Node, g string) {
+	t.Helper()
+	reviewAll(t, n, g)
+	if p := send(t, n, g); p.State != UploadDone || len(p.Refused) > 0 {
+		t.Fatalf("the upload: %+v", p)
+	}
+}
+
+// TestOrderIsObeyed: by the device that gave it at once, by the others once it has stood for a day; by none before the messages stand in the record, and
+// by none while a hold is in force.
+func TestOrderIsObeyed(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	w, e := newWorld(t), newEndpoint(t)
+	a := w.enrolWith("Amal", orgHospital, w.grant(longCredential)).start(t, recordAt(e), withClock(&clock))
+	b := w.enrolWith("Ben", orgAmbulance, w.grant(longCredential)).start(t, knows(a), recordAt(e), withClock(&clock))
+	ready(t, 1, a, b)
+	g := declared(t, message.Live, a, b)
+	inGroup(t, g, b)
+	first, second := say(t, b, g, "about somebody who asked for it"), say(t, b, g, "stays")
+	shows(t, a, g, texts(t, b, g)...)
+	if _, err := b.OrderErasure(t.Context(), token(t, b), g, "x", speak(t, a, g, &message.Text{Body: "of another"}).ID); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a member ordered another's message to be erased: %v", err)
+	}
+	if _, err := a.OrderErasure(t.Context(), "", g, "x", first.ID); !errors.Is(err, ErrReauth) {
+		t.Errorf("without the passphrase: %v", err)
+	}
+	order, err := a.OrderErasure(t.Context(), token(t, a), g, "right to erasure", first.ID)
+	check(t, err)
+	erased := func(n *Node, s Sent) bool {
+		_, err := n.message(s.ID)
+		return errors.Is(err, ErrNotFound)
+	}
+	retained := func(n *Node) {
+		t.Helper()
+		_, err := n.Retain(t.Context())
+		check(t, err)
+	}
+	if retained(a); erased(a, first) {
+		t.Fatal("erased before it stands in the record")
+	}
+	transferred(t, a, g)
+	retained(a)
+	if !erased(a, first) || erased(a, second) {
+		t.Error("the device that gave the order did not obey")
+	}
+	eventually(t, "the other device knows of the order", func() bool {
+		_, err := b.message(order.ID)
+		return err == nil && queueOf(t, b, g).Transferred > 0
+	})
+	if retained(b); erased(b, first) {
+		t.Error("the other device did not wait")
+	}
+	hold, err := b.PlaceHold(t.Context(), token(t, b), g, "legal", "a claim is on its way")
+	check(t, err)
+	day := func() {
+		for range 5 { // a leap of more than a day would count nothing
+			clock.step(8 * time.Hour)
+			retained(b)
+		}
+	}
+	if day(); erased(b, first) {
+		t.Error("erased though a hold is in force")
+	}
+	if v, err := b.Retention(g); err != nil || !v.Held || v.Orders != 1 || !strings.Contains(strings.Join(v.Kept, " "), "hold is in force") {
+		t.Errorf("what is said of it: %+v, %v", v, err)
+	}
+	if _, err := b.EraseMessages(t.Context(), token(t, b), g, first.ID); !errors.Is(err, ErrInvalid) {
+		t.Errorf("erased by hand though a hold is in force: %v", err)
+	}
+	end, err := b.EndHold(t.Context(), token(t, b), g, hold.ID, "settled")
+	check(t, err)
+	hs, err := b.Holds(g)
+	check(t, err)
+	if len(hs) != 1 || !hs[0].Ended || hs[0].EndReason != "settled" || hs[0].Person != b.cred.Person.String() {
+		t.Errorf("the hold: %+v", hs)
+	}
+	retained(b)
+	if !erased(b, first) || erased(b, second) {
+		t.Error("the order is not obeyed once the hold is ended")
+	}
+	if _, err := b.EraseMessages(t.Context(), token(t, b), g, end.ID); !errors.Is(err, ErrInvalid) {
+		t.Errorf("the end of a hold was erased by hand: %v", err)
+	}
+	if got := e.entries()[first.ID]; got != 1 {
+		t.Errorf("the record holds it %d times", got)
+	}
+}
+
+// TestOwnWordErasesNothing: whoever says that their own message stands in a record, and orders it to be erased, is not obeyed by others on that.
+func TestOwnWordErasesNothing(t *testing.T) {
+	t.Parallel()
+	var clock testClock
+	w := newWorld(t)
+	a := w.enrolWith("Amal", orgHospital, w.grant(longCredential)).start(t, withClock(&clock))
+	b := w.enrolWith("Ben", orgAmbulance, w.grant(longCredential)).start(t, knows(a), withClock(&clock))
+	ready(t, 1, a, b)
+	g := declared(t, message.Live, a, b)
+	inGroup(t, g, b)
+	regret := say(t, b, g, "give 50 mg")
+	speak(t, b, g, &message.Transferred{Entries: []message.EntryID{mustID(t, regret.ID)}, Record: "https://record.example/fhir", Receipt: "Communication/1"})
+	order := speak(t, b, g, &message.Erase{Entries: []message.EntryID{mustID(t, regret.ID)}, Reason: "slip"})
+	eventually(t, "the order is here", func() bool {
+		_, err := a.message(order.ID)
+		return err == nil
+	})
+	for range 5 {
+		clock.step(8 * time.Hour)
+		_, err := a.Retain(t.Context())
+		check(t, err)
+	}
+	if _, err := a.message(regret.ID); err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+}
+
+// TestClaimHidesNothing: a member's word that a message stands in a record is no receipt: of another record it counts for nothing here, and of this one
+// the message can be signed off and sent all the same.
+func TestClaimHidesNothing(t *testing.T) {
+	t.Parallel()
+	w, e := newWorld(t), newEndpoint(t)
+	a := w.enrol("Amal", orgHospital).start(t, recordAt(e))
+	g := declared(t, message.Live, a)
+	elsewhere, here := say(t, a, g, "x"), say(t, a, g, "y")
+	claim := func(s Sent, record string) {
+		speak(t, a, g, &message.Transferred{Entries: []message.EntryID{mustID(t, s.ID)}, Record: record, Receipt: "Communication/1"})
+	}
+	claim(elsewhere, "http://127.0.0.1:1/rehearsal")
+	claim(here, e.url)
+	if x, y := rowOf(t, a, g, elsewhere.ID), rowOf(t, a, g, here.ID); x.State != TransferWaiting || y.State != TransferDone {
+		t.Fatalf("claimed of another record: %s; of this one: %s", x.State, y.State)
+	}
+	_, err := a.Attribute(g, Patient{}, slices.Concat([]string{here.ID}, idsIn(t, a, g, TransferWaiting))...)
+	check(t, err)
+	_, err = a.SignOff(token(t, a), g, here.ID, elsewhere.ID)
+	check(t, err)
+	if p := send(t, a, g); p.State != UploadDone {
+		t.Fatalf("%+v", p)
+	}
+	if got := e.entries(); got[here.ID] != 1 || got[elsewhere.ID] != 1 {
+		t.Errorf("the record holds %v", got)
+	}
+}
+
+// TestContestedModeGoesNowhere: an incident that its members call both live and an exercise is neither sent nor released.
+func TestContestedModeGoesNowhere(t *testing.T) {
+	t.Parallel()
+	e := newEndpoint(t)
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, recordAt(e), func(c *Config) { c.Unsafe.NoRules = true })
+	g := declared(t, message.Exercise, a)
+	speak(t, a, g, &message.Incident{Name: "Bus crash", Mode: message.Live, State: message.IncidentDeclared})
+	reviewAll(t, a, g)
+	if _, err := a.SendRecord(token(t, a), g); !errors.Is(err, ErrInvalid) {
+		t.Errorf("sent: %v", err)
+	}
+	if q := queueOf(t, a, g); q.Mode != modeUnknown {
+		t.Errorf("the queue: %+v", q)
+	}
+	if v, err := a.Retention(g); err != nil || v.Untransferred != 2 {
+		t.Errorf("released: %+v, %v", v, err)
+	}
+}
