@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
@@ -78,13 +76,6 @@ type syncer struct {
 	serving map[peer.ID]int // sessions being served
 	serves  []*serve        // the same, the longest first
 	closed  bool            // no more are begun
-}
-
-// serve is a session of another that is being served.
-type serve struct {
-	peer  peer.ID
-	yield context.CancelCauseFunc
-	ticks atomic.Int64 // how long, in progressTick
 }
 
 // Why the watch ends a session.
@@ -305,93 +296,6 @@ func (s *syncer) begin(ctx context.Context, p peer.ID, n *neighbour) {
 	})
 }
 
-// pull runs one session as client.
-func (s *syncer) pull(ctx context.Context, p peer.ID) (moved, quiet bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
-	defer cancel()
-	stream, err := s.open(ctx, p)
-	if err == nil {
-		ses := newSession(stream, s.counts)
-		ses.measure(s.clock)
-		err = s.watched(ctx, ses, s.crowded, func(ctx context.Context) error {
-			return ses.finish(s.peers.Pull(ctx, p, ses))
-		})
-		moved, quiet = ses.moved(), ses.passed.Load() <= quietFrames
-		s.pace(p).session(ses.measured())
-	}
-	if err != nil {
-		if !errors.Is(err, errYielded) && !errors.Is(err, ErrNothingYet) {
-			s.counts.pullsFailed.Add(1)
-		}
-		s.log.Debug("pull ended early", "error", err)
-		return moved, false, err
-	}
-	s.counts.pulls.Add(1)
-	return moved, quiet, nil
-}
-
-// crowded reports whether other neighbours wait for a slot.
-func (s *syncer) crowded() bool { return s.waiting.Load() > 0 }
-
-// watched runs a session and ends it when it stalls, or when it is to yield. The
-// error says so where that was why it ended.
-func (s *syncer) watched(ctx context.Context, ses *session, yield func() bool,
-	run func(context.Context) error,
-) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(ctx, func() { ses.stream.Reset() })
-	var watch sync.WaitGroup
-	watch.Go(func() { s.watch(ctx, ses, yield, cancel) })
-	err := run(ctx)
-	stop()
-	cause := context.Cause(ctx)
-	cancel(nil)
-	watch.Wait()
-	if err != nil && cause != nil {
-		err = cause
-	}
-	switch {
-	case errors.Is(err, errStalled):
-		s.counts.stalled.Add(1)
-	case errors.Is(err, errYielded):
-		s.counts.yielded.Add(1)
-	}
-	if s.counts.refuseSync(err) && !errors.Is(err, errStalled) {
-		s.blame(ses.stream.Conn().RemotePeer(), blameSync)
-	}
-	return err
-}
-
-// watch looks at a session once a tick until ctx ends.
-func (s *syncer) watch(ctx context.Context, ses *session, yield func() bool, end context.CancelCauseFunc) {
-	last, still := ses.passed.Load(), 0
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.clock.After(progressTick):
-		}
-		now := ses.passed.Load()
-		if now != last {
-			last, still = now, 0
-		} else if still++; still >= 2 {
-			end(errStalled)
-			return
-		}
-		if yield() {
-			end(errYielded)
-			return
-		}
-	}
-}
-
-// open opens a session on a connection that is there; it dials none.
-func (s *syncer) open(ctx context.Context, p peer.ID) (network.Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, frameTimeout)
-	defer cancel()
-	return s.host.NewStream(network.WithNoDial(ctx, "sync"), p, SyncProtocol)
-}
-
 // nudge tells p to pull from us. Pulls do not stand in its way: they may last for
 // minutes.
 func (s *syncer) nudge(ctx context.Context, p peer.ID) {
@@ -425,86 +329,4 @@ func (s *syncer) sendNudge(ctx context.Context, p peer.ID) error {
 	defer context.AfterFunc(ctx, func() { stream.Reset() })()
 	ses := newSession(stream, s.counts)
 	return ses.finish(ses.sendFrame(Frame{Type: typeNudge}))
-}
-
-// handler returns the stream handler that serves the sessions of others.
-func (s *syncer) handler(ctx context.Context) network.StreamHandler {
-	return func(stream network.Stream) {
-		v := &serve{peer: stream.Conn().RemotePeer()}
-		ctx, cancel := context.WithTimeout(ctx, sessionTimeout)
-		defer cancel()
-		ctx, v.yield = context.WithCancelCause(ctx)
-		if !s.enter(v) {
-			s.counts.servesRefused.Add(1)
-			stream.ResetWithError(network.StreamRateLimited)
-			return
-		}
-		defer s.leave(v)
-		ses := newSession(stream, s.counts)
-		tick := func() bool { v.ticks.Add(1); return false }
-		err := s.watched(ctx, ses, tick, func(ctx context.Context) error {
-			return ses.finish(s.serve(ctx, v.peer, ses))
-		})
-		if err != nil {
-			s.counts.servesFailed.Add(1)
-			s.log.Debug("serving a pull ended early", "error", err)
-		}
-	}
-}
-
-func (s *syncer) serve(ctx context.Context, p peer.ID, ses *session) error {
-	f, err := ses.peek()
-	if err != nil {
-		return fmt.Errorf("first frame: %w", err)
-	}
-	if f.Type == typeNudge {
-		if len(f.Payload) > 0 {
-			return fmt.Errorf("%w: a nudge with a payload", errFrame)
-		}
-		s.mail.put(syncEvent{kind: syncSoon, peer: p})
-		return nil
-	}
-	if err := s.peers.Serve(ctx, p, ses); err != nil {
-		return err
-	}
-	s.counts.serves.Add(1)
-	return nil
-}
-
-// enter takes a slot for a session to be served. Where all are taken, the
-// longest that has lasted a tick makes room: its client resumes, and so does the
-// one that is refused meanwhile.
-func (s *syncer) enter(v *serve) bool {
-	s.serveMu.Lock()
-	defer s.serveMu.Unlock()
-	if s.closed || s.serving[v.peer] >= maxServesPerPeer {
-		return false
-	}
-	if len(s.serves) >= maxServes {
-		if old := s.serves[0]; old.ticks.Load() > 0 {
-			old.yield(errYielded)
-		}
-		return false
-	}
-	s.serves = append(s.serves, v)
-	s.serving[v.peer]++
-	s.work.Add(1)
-	return true
-}
-
-func (s *syncer) leave(v *serve) {
-	s.serveMu.Lock()
-	defer s.serveMu.Unlock()
-	s.serves = slices.DeleteFunc(s.serves, func(o *serve) bool { return o == v })
-	if s.serving[v.peer]--; s.serving[v.peer] == 0 {
-		delete(s.serving, v.peer)
-	}
-	s.work.Done()
-}
-
-// shut lets no further session be served, so that the wait for them can begin.
-func (s *syncer) shut() {
-	s.serveMu.Lock()
-	defer s.serveMu.Unlock()
-	s.closed = true
 }
