@@ -205,7 +205,7 @@ func (n *Node) accessScope(ctx context.Context, groups []string) (*scope, error)
 		}
 		g := group.ID(c.ID)
 		var ids []ledger.ID
-		in, unread, err := n.recordOf(ctx, &c, n.track(&c), everyMessage, func(id ledger.ID) { ids = append(ids, id) })
+		in, unread, err := n.recordOf(ctx, &c, n.track(&c), everyMessage, func(id ledger.ID, _ message.Kind) { ids = append(ids, id) })
 		if err != nil {
 			return nil, err
 		}

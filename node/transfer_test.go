@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -145,6 +146,54 @@ func TestTransfer(t *testing.T) {
 	}
 	if _, err := b.SendRecord(token(t, b), g); !errors.Is(err, ErrInvalid) {
 		t.Errorf("sent again by another: %v", err)
+	}
+}
+
+// TestDeliveryGoesToTheRecord: what other devices said of a message goes along with it.
+func TestDeliveryGoesToTheRecord(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := declared(t, message.Live, a, b)
+	inGroup(t, g, b)
+	text := say(t, a, g, "Potassium is 6.1")
+	eventually(t, "it is delivered", func() bool { return len(itemFrom(t, a, text.ID).Delivered) > 0 })
+	var file bytes.Buffer
+	out, err := a.ExportRecord(t.Context(), token(t, a), g, &file)
+	check(t, err)
+	var doc struct {
+		Entry []struct {
+			FullURL  string
+			Resource struct {
+				ResourceType string
+				Identifier   any
+				Type         struct{ Code string }
+				Entity       []struct{ What struct{ Reference string } }
+			}
+		}
+	}
+	check(t, json.Unmarshal(file.Bytes(), &doc))
+	url, told := "", false
+	for _, e := range doc.Entry {
+		if holds(e.Resource.Identifier, "value", "https://tocsin.example/fhir/entry|"+text.ID) {
+			url = e.FullURL
+		}
+	}
+	for _, e := range doc.Entry {
+		for _, of := range e.Resource.Entity {
+			told = told || e.Resource.ResourceType == "AuditEvent" && e.Resource.Type.Code == "receive" && of.What.Reference == url
+		}
+	}
+	faults, err := record.Check(bytes.NewReader(file.Bytes()))
+	check(t, err)
+	if url == "" || !told || len(faults) > 0 {
+		t.Errorf("the delivery of the message is not in the file of %d messages (%v)", out.Messages, faults)
+	}
+	said, ok := itemFrom(t, a, out.Entries[0]).Message.Content.(*message.Disclosed)
+	if !ok || len(said.Entries) != 2 {
+		t.Errorf("the group was told of %d messages", len(said.Entries))
 	}
 }
 

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"tocsin/crypto/group"
@@ -84,7 +86,11 @@ func (n *Node) exported(ctx context.Context, token string, g group.ID) (in recor
 	if n.open == nil {
 		return in, nil, 0, n.lockedError()
 	}
-	in, unread, err = n.recordIncident(ctx, g, everyMessage, func(id ledger.ID) { entries = append(entries, message.EntryID(id)) })
+	in, unread, err = n.recordIncident(ctx, g, everyMessage, func(id ledger.ID, k message.Kind) {
+		if k != message.KindReceipt { // what devices say of messages goes along
+			entries = append(entries, message.EntryID(id))
+		}
+	})
 	return in, entries, unread, err
 }
 
@@ -104,7 +110,7 @@ func recordError(err error) error {
 
 // recordIncident collects what is wanted of a conversation, as the record package takes it, and refuses one of which it is not known whether it is
 // an exercise. n.mu is held and the device is unlocked.
-func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool, taken func(ledger.ID)) (in record.Incident, unread int, err error) {
+func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool, taken func(ledger.ID, message.Kind)) (in record.Incident, unread int, err error) {
 	c, err := n.conversation(g)
 	if err != nil {
 		return in, 0, err
@@ -119,7 +125,7 @@ func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.
 var errModeUnknown = fmt.Errorf("%w: whether this incident is live or an exercise has not arrived here, or its members say both: synchronise with whoever runs it, or declare it", ErrInvalid)
 
 // recordOf is recordIncident of any conversation.
-func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, want func(ledger.ID, message.Message) bool, taken func(ledger.ID)) (in record.Incident, unread int, err error) {
+func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, want func(ledger.ID, message.Message) bool, taken func(ledger.ID, message.Kind)) (in record.Incident, unread int, err error) {
 	g := group.ID(c.ID)
 	name := [32]byte(g)
 	if g == (group.ID{}) {
@@ -138,16 +144,29 @@ func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, 
 }
 
 // recordItems reads the opened messages of a conversation, each once.
-func (n *Node) recordItems(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool, taken func(ledger.ID)) (out []record.Item, unread int, err error) {
+func (n *Node) recordItems(ctx context.Context, g group.ID, want func(ledger.ID, message.Message) bool, taken func(ledger.ID, message.Kind)) (out []record.Item, unread int, err error) {
 	standings := n.open.inbox.Standings(inbox.GroupID(g))
 	seen := make(map[ledger.ID]bool)
-	err = n.scanOpened(prefixMessage, func(o opened) error {
-		if o.rec.group != g || o.rec.flags.has(flagPart) || !o.rec.flags.has(flagBroadcast) && isReceipts(o.rec.payload) || seen[o.rec.as] {
+	shown := make(map[message.EntryID]bool)
+	n.open.inbox.Each(inbox.GroupID(g), func(it *inbox.Item) { shown[message.EntryID(it.ID)] = true })
+	err = n.scanOpened(prefixMessage, func(o opened) (err error) {
+		if o.rec.group != g || o.rec.flags.has(flagPart) || seen[o.rec.as] {
 			return nil
 		}
-		msg, reason, err := o.rec.message()
-		if err != nil || !want(o.rec.as, msg) {
+		var msg message.Message
+		var reason string
+		if o.rec.ofReceipts() {
+			if msg = n.receiptOf(&o, shown); msg.Content == nil {
+				return nil // of nothing that is here
+			}
+			rec := *o.rec // what it says is signed by place, together with others
+			rec.flags, rec.payload = rec.flags&^flagProvable, nil
+			o.rec = &rec
+		} else if msg, reason, err = o.rec.message(); err != nil {
 			return nil // malformed: counted when it was opened
+		}
+		if !want(o.rec.as, msg) {
+			return nil
 		}
 		seen[o.rec.as] = true
 		it, err := n.recordItem(ctx, &o, msg, reason, standings[inbox.EntryID(o.rec.as)])
@@ -161,11 +180,41 @@ func (n *Node) recordItems(ctx context.Context, g group.ID, want func(ledger.ID,
 		}
 		out = append(out, it)
 		if taken != nil {
-			taken(o.rec.as)
+			taken(o.rec.as, msg.Kind())
 		}
 		return nil
 	})
 	return out, unread, err
+}
+
+// receiptOf is what an entry of receipts says of the messages of a conversation, as one receipt; empty for nothing. An entry may say of some that
+// they were delivered and of others that they were read, which says delivered too: of all of them it then says the lesser. n.mu is held.
+func (n *Node) receiptOf(o *opened, of map[message.EntryID]bool) (m message.Message) {
+	runs, err := parseReceipts(o.rec.payload)
+	if err != nil {
+		return m // it was read when it was kept
+	}
+	state := message.Read
+	var ids []message.EntryID
+	for i := range runs {
+		for _, id := range n.open.places.named(&runs[i], o, true, n.entryAt) {
+			if !of[id] {
+				continue
+			}
+			if ids = append(ids, id); stateOf(runs[i].owed) == message.Delivered {
+				state = message.Delivered
+			}
+		}
+	}
+	slices.SortFunc(ids, func(a, b message.EntryID) int { return bytes.Compare(a[:], b[:]) })
+	if ids = slices.Compact(ids); len(ids) == 0 {
+		return m
+	}
+	if len(ids) > message.MaxReceiptEntries {
+		n.log.Info("a receipt of more messages than one can name goes to the record with the first of them", "messages", len(ids))
+		ids = ids[:message.MaxReceiptEntries]
+	}
+	return message.NewReceipt(state, ids, time.UnixMilli(int64(o.rec.hlc>>16)).UTC())
 }
 
 // errDamagedMessage: what is kept of a message is damaged on this device.

@@ -125,6 +125,9 @@ func retraction(by *item) string {
 }
 
 func (x *Export) proofWords(it *item) string {
+	if _, ok := it.Message.Content.(*message.Receipt); ok && !it.provable {
+		return "none of its own: the device signed it together with others, which name messages by their places"
+	}
 	if !it.provable {
 		return "none: what was said does not match what was signed, so that its authorship cannot be proved"
 	}
