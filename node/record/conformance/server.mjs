@@ -18,13 +18,21 @@ function repository(name) {
   if (!repositories.has(name)) repositories.set(name, new Repository());
   return repositories.get(name);
 }
+// Requests to one repository are handled one after the other: a transaction is isolated from others, as FHIR has it, and the repository in memory is
+// not by itself. A request whose sender gave up may still be handled when the same comes again.
+const turns = new Map();
+function inTurn(name, work) {
+  const done = (turns.get(name) ?? Promise.resolve()).then(work);
+  turns.set(name, done.catch(() => {}));
+  return done;
+}
 async function answer(req, res) {
   let text = '';
   for await (const part of req) text += part;
   const [, name = '', rest] = /^(?:\/([a-z0-9-]+))?\/fhir\/?(.*)$/.exec(req.url) ?? [];
   if (rest === undefined) return res.writeHead(404).end();
   const ask = { method: req.method, url: '/' + rest, pathname: '', params: {}, query: {}, headers: req.headers, body: text ? JSON.parse(text) : undefined };
-  const [outcome, resource] = await router.handleRequest(ask, repository(name));
+  const [outcome, resource] = await inTurn(name, () => router.handleRequest(ask, repository(name)));
   res.writeHead(core.getStatus(outcome), { 'content-type': 'application/fhir+json' });
   res.end(JSON.stringify(resource ?? outcome));
 }
