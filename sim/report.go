@@ -246,6 +246,9 @@ func (r *Result) figures() (out []row) {
 		add("Events of the model", "%d, for %d packets with messages, %d of which their receivers had already", r.Scale.Events, r.Scale.Packets, r.Scale.Duplicates)
 		return out
 	}
+	if b, ok := r.batteryRow(); ok {
+		out = append(out, b)
+	}
 	n := r.Network
 	add("Packets", "%d sent, %d lost by the line, %d cut, %d dropped by full queues, %d twice, %d spoilt, %d replayed",
 		n.Packets, n.Lost, n.Cut, n.Overflowed, n.Duplicated, n.Corrupted, n.Replayed)
@@ -261,6 +264,7 @@ func limitsOfModel(s *Scenario, scale *Scale) []string {
 		"The program is the real one: nodes, mesh, ledger and cryptography, over QUIC. The network is a model: TCP, Wi-Fi, radio and the machine's own network stack are not in it.",
 		fmt.Sprintf("A processor is modelled as %s for each packet received, one after the other. What a device computes of itself costs no time, so a busy device looks faster than it is.", s.Mesh.CPU),
 		fmt.Sprintf("Devices witness each other's logs every %s, where the program does so every 5 s: that makes runs affordable, and makes traffic and processor time look lower.", s.Mesh.Testimony),
+		"The battery is a model of its own: what the mean device did is from the run, what that draws is assumed and stands beside it.",
 		"Disks are in memory and never fail. People are random: they write at random times and read nothing.",
 		"A message counts as delivered when its reader's device shows it. Whether anybody looks is not in the model.",
 		"Messages of devices that were lost or revoked are not counted: nobody can be held to what they still sent.",
