@@ -270,16 +270,18 @@ func (n *network) loses(from, to *port, l Link) bool {
 func (n *network) delay(from, to *port, l Link, size int) (time.Duration, bool) {
 	now := n.clock.Now()
 	at := now
+	// Each queue is taken as it is now, not as it will be when the packet gets there: one that is
+	// long under way keeps nobody waiting who overtakes it.
 	queue := func(free *time.Time, cost time.Duration) bool {
-		begin := at
+		begin := now
 		if free.After(begin) {
 			begin = *free
 		}
-		if begin.Sub(at) > queueBound {
+		if begin.Sub(now) > queueBound {
 			return false
 		}
-		at = begin.Add(cost)
-		*free = at
+		*free = begin.Add(cost)
+		at = at.Add(free.Sub(now))
 		return true
 	}
 	var wire time.Duration

@@ -168,6 +168,7 @@ func (r *runner) finish() {
 	res.Partial = r.stopped()
 	res.Network = r.world.net.traffic()
 	if res.Unformed == "" {
+		r.lookAll()
 		r.deliveries()
 		r.checkInvariants()
 	}
@@ -287,6 +288,15 @@ func (r *runner) everythingShown() bool {
 		}
 	}
 	return all
+}
+
+// lookAll has every honest device looked at itself.
+func (r *runner) lookAll() {
+	r.watch.mu.Lock()
+	defer r.watch.mu.Unlock()
+	for _, d := range r.honest() {
+		r.watch.gaps[d.index] = true
+	}
 }
 
 // lookAfresh reads what devices show of which events were missed.
