@@ -51,7 +51,7 @@ const retentionVersion = 1
 // awayDay is what a leap of the clock counts once another follows.
 const awayDay = 24 * time.Hour
 
-// clockGrain is how much time goes by before a reading is worth a record.
+// clockGrain is how much time goes by before a reading is worth a record, and how far a clock goes back before it was set.
 const clockGrain = time.Minute
 
 // retentionClock is the time that retention counts.
@@ -71,14 +71,14 @@ func (c retentionClock) advance(now time.Time, running time.Duration) retentionC
 	}
 	gap := now.Sub(c.wall)
 	switch leap := gap - running; {
-	case gap <= 0 || leap < -group.MaxClockStep:
+	case gap < -clockGrain || leap < -group.MaxClockStep:
 		next.away = false // the clock was set back: what it said before was wrong
 	case leap > group.MaxClockStep:
 		if c.away {
 			next.elapsed += awayDay
 		}
 		next.away = true
-	default:
+	case gap > 0:
 		next.elapsed = c.elapsed + gap
 	}
 	return next
@@ -259,6 +259,7 @@ func (n *Node) settleIncident(g group.ID, s *settled) error {
 	if err := n.cfg.Vault.Commit(vault.Change{Key: settledKey(g), Value: raw}); err != nil {
 		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
 	}
+	n.cfg.Step("retention:settled")
 	n.open.keeping.settled[g] = s
 	n.open.inbox.Settle(inbox.GroupID(g), s.mode, s.state)
 	return nil
