@@ -46,16 +46,16 @@ func (a *app) recordAccess() *cobra.Command {
 				}
 				spec.Groups[i] = g.ID
 			}
+			token, err := again()
+			if err != nil {
+				return err
+			}
 			if f.find {
-				found, err := client.AccessFind(ctx, spec)
+				found, err := client.AccessFind(ctx, token, spec)
 				if err != nil {
 					return err
 				}
 				return a.emit(found, func() { a.sayFound(found) })
-			}
-			token, err := again()
-			if err != nil {
-				return err
 			}
 			made, err := client.AccessExport(ctx, token, spec)
 			if err != nil {

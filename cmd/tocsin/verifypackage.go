@@ -19,6 +19,10 @@ type packageReport struct {
 	Messages int `json:"messages"`
 	Proved   int `json:"proved"`
 	Bare     int `json:"without_proof"`
+	// Reasons are those of the proved ones that were sent to everybody with a reason, which was not compared.
+	Reasons  int  `json:"reasons_not_compared"`
+	Files    int  `json:"files"`
+	Exercise bool `json:"exercise"`
 	// Returned: it is no document as it was exported, but what an endpoint returned.
 	Returned bool     `json:"returned"`
 	Faults   []string `json:"faults"`
@@ -70,6 +74,8 @@ func (a *app) verifyPackage(path string, trust *identity.TrustStore) error {
 		return fail(exitVerify, "Do not rely on it; ask whoever gave it to you for the file again.", "%s does not verify: %s", path, plural(len(report.Faults), "fault"))
 	case report.Messages == 0:
 		return fail(exitVerify, "Check that it is the right file.", "%s holds no message of Tocsin: it proves nothing", path)
+	case report.Proved == 0:
+		return fail(exitVerify, "Export it again once two other devices have signed for its messages.", "nothing in %s is proved: it holds no proof", path)
 	}
 	return nil
 }
@@ -88,7 +94,7 @@ func checkPackage(f io.ReadSeeker, trust *identity.TrustStore) (packageReport, e
 	if err != nil && len(faults) == 0 {
 		return out, err
 	}
-	out.Messages, out.Proved, out.Bare = rep.Messages, rep.Proved, rep.Bare
+	out.Messages, out.Proved, out.Bare, out.Reasons, out.Files, out.Exercise = rep.Messages, rep.Proved, rep.Bare, rep.Reasons, rep.Files, rep.Exercise
 	for _, x := range append(rep.Faults, faults...) {
 		if out.Returned && ofEndpoint(x.Rule) {
 			continue
@@ -110,15 +116,18 @@ func (a *app) sayPackage(path string, r packageReport) {
 	if r.Returned {
 		what = "as an endpoint returned it"
 	}
-	a.say("%s: %s, %s.", path, plural(r.Messages, "message"), what)
+	a.say("%s%s: %s, %s.", exercise(r.Exercise), path, plural(r.Messages, "message"), what)
 	a.say("%d proved: signed by a clinician of this mesh, witnessed, and the resource says what was signed.", r.Proved)
 	if r.Bare > 0 {
 		a.say("%d without a proof: too few witnesses had signed when it was written. Nothing is shown of %s.", r.Bare, map[bool]string{true: "it", false: "them"}[r.Bare == 1])
+	}
+	if r.Reasons > 0 {
+		a.say("%s went to everybody with a reason, and the reason was not compared.", plural(r.Reasons, "message"))
 	}
 	for _, f := range r.Faults {
 		a.say("%s %s", a.style().red("FAULT"), printable(f))
 	}
 	if len(r.Faults) == 0 && r.Messages > 0 {
-		a.say("%s", a.style().bold(fmt.Sprintf("No fault was found in %s.", plural(r.Messages, "message"))))
+		a.say("%s", a.style().bold(fmt.Sprintf("No fault was found in what is proved: %d of %s.", r.Proved, plural(r.Messages, "message"))))
 	}
 }

@@ -9,6 +9,8 @@ import (
 
 // Accesses is what the API needs of a node for requests for access: a person's own data, freedom of information, a court.
 type Accesses interface {
+	// Confirm spends a token of Reauth.
+	Confirm(token string) error
 	// AccessFind says what a request would disclose, and writes nothing.
 	AccessFind(ctx context.Context, spec node.AccessSpec) (node.AccessFound, error)
 	// AccessExport makes the disclosure, once an entry in every group concerned says so. It needs a token of Reauth.
@@ -26,6 +28,10 @@ func (s *Server) accessTable() []route {
 func (s *Server) postAccessFind(w http.ResponseWriter, r *http.Request) error {
 	var body node.AccessSpec
 	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	// It looks through everything that was ever said here, for whoever asks.
+	if err := s.cfg.Node.Confirm(reauth(r)); err != nil {
 		return err
 	}
 	found, err := s.cfg.Node.AccessFind(r.Context(), body)

@@ -119,8 +119,8 @@ func (c *Client) Retain(ctx context.Context) (out node.Erased, err error) {
 }
 
 // AccessFind looks for what a request for access is about, and discloses nothing.
-func (c *Client) AccessFind(ctx context.Context, spec node.AccessSpec) (out node.AccessFound, err error) {
-	return out, c.do(ctx, "POST", "/v1/access/find", spec, &out)
+func (c *Client) AccessFind(ctx context.Context, token string, spec node.AccessSpec) (out node.AccessFound, err error) {
+	return out, c.doAs(ctx, token, "POST", "/v1/access/find", spec, &out)
 }
 
 // AccessExport makes a disclosure in both its forms, and an entry in the log that says so.

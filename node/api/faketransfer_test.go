@@ -117,3 +117,5 @@ func (f *fakeNode) AccessExport(_ context.Context, token string, spec node.Acces
 	f.set(func() { f.transfers.asked = spec })
 	return node.AccessExport{Page: []byte("<p>"), Machine: []byte("{}"), Messages: 1, Entries: []string{hexGroup(7)}}, errors.Join(f.failure(), f.spend(token))
 }
+
+func (f *fakeNode) Confirm(token string) error { return errors.Join(f.failure(), f.spend(token)) }
