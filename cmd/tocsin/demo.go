@@ -19,7 +19,7 @@ const storyTime = 10 * time.Minute
 
 func (a *app) demoCommand() *cobra.Command {
 	var exit bool
-	var broken string
+	var broken, fhir string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Play a whole incident on this machine",
@@ -28,19 +28,29 @@ who are on call, a node each, and two strangers. Every part is the real one, on 
 and in a temporary directory that is removed at the end. The five run in processes of
 their own, those on call together in one.
 
+It ends with a transfer to the medical record: to a stand-in in this process that takes
+anything, or with --fhir to an endpoint of your own, which gets what the demo's clinicians
+said. docs/record.md says how to start one.
+
 Every step is checked. After the story the web app of each clinician stays open for
 you to try until Ctrl-C; with --exit the demo ends, with exit code 0 only if every
 check held.`,
-		Example: "  tocsin demo\n  tocsin demo --exit",
+		Example: "  tocsin demo\n  tocsin demo --exit\n  tocsin demo --fhir http://127.0.0.1:8103/fhir",
 		Args:    args(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkUnsafe("--break", broken); err != nil {
+			if broken != breakTransfer {
+				if err := checkUnsafe("--break", broken); err != nil {
+					return err
+				}
+			}
+			if err := checkRecordURL(fhir); err != nil {
 				return err
 			}
-			return a.demo(cmd.Context(), exit, broken)
+			return a.demo(cmd.Context(), exit, broken, fhir)
 		},
 	}
 	cmd.Flags().BoolVar(&exit, "exit", false, "end after the story")
+	cmd.Flags().StringVar(&fhir, "fhir", "", "`URL` of a FHIR R4 endpoint to be the medical record (default: a stand-in in this process)")
 	cmd.Flags().StringVar(&broken, "break", "", "switch a protection off in every node: the demo must notice")
 	cmd.Flag("break").Hidden = true
 	return cmd
@@ -61,11 +71,13 @@ type demo struct {
 	mesh     *meshFiles
 	staff    []*colleague // of the call-out; their nodes run in this process
 	staffLog *os.File
-	alert    string // id of the alert that nobody answers
+	fhir     string   // URL of the medical record's endpoint
+	standIn  *standIn // of it; nil where an endpoint was named
+	alert    string   // id of the alert that nobody answers
 	alertAt  time.Time
 }
 
-func (a *app) demo(ctx context.Context, exit bool, broken string) (err error) {
+func (a *app) demo(ctx context.Context, exit bool, broken, fhir string) (err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return fail(exitFailed, "", "this program cannot find itself: %w", err)
@@ -74,9 +86,9 @@ func (a *app) demo(ctx context.Context, exit bool, broken string) (err error) {
 	if err != nil {
 		return fail(exitFailed, "Check the temporary directory and the space on its disk.", "no directory for the demo: %w", err)
 	}
-	d := &demo{app: a, self: self, dir: dir, broken: broken, cast: theCast()}
+	d := &demo{app: a, self: self, dir: dir, broken: broken, cast: theCast(), fhir: fhir}
 	defer func() { err = errors.Join(err, d.clear()) }()
-	if err := d.configure(); err != nil {
+	if err := errors.Join(d.startRecord(), d.configure()); err != nil {
 		return err
 	}
 	story, cancel := context.WithTimeoutCause(ctx, storyTime, fmt.Errorf("the story did not end within %s", storyTime))
@@ -96,7 +108,10 @@ func (a *app) demo(ctx context.Context, exit bool, broken string) (err error) {
 // beyond loopback, and no port is fixed.
 func (d *demo) configure() error {
 	// Nobody who plays with its pages knows the passphrases: its nodes stay unlocked.
-	const text = "[mesh]\nmdns = false\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[lock]\nidle = \"never\"\n"
+	text := "[mesh]\nmdns = false\n\n[api]\nlisten = \"127.0.0.1:0\"\n\n[lock]\nidle = \"never\"\n"
+	if d.fhir != "" {
+		text += fmt.Sprintf("\n[record]\nurl = %q\n", d.fhir)
+	}
 	return writeFile(filepath.Join(d.dir, "config.toml"), []byte(text), 0o600)
 }
 
@@ -105,6 +120,7 @@ func (d *demo) tell(ctx context.Context) error {
 	if !d.json {
 		d.say("%s", d.style().bold("Tocsin: an incident, played with real nodes on this machine"))
 		d.say("%s", d.style().dim("in "+d.dir+", which is removed at the end"))
+		d.say("%s", d.style().dim("the medical record is "+d.recordName()))
 	}
 	for _, step := range d.story() {
 		d.number++
@@ -126,20 +142,34 @@ func (d *demo) tell(ctx context.Context) error {
 type step struct {
 	title string
 	play  func(context.Context) error
-	// aside: it rehearses the mesh and the disk, and nothing that is said after it rests on it.
-	aside bool
+	// aside: it rehearses the mesh and the disk, and nothing that is said after it rests on it. first: the transfer rests on it.
+	aside, first bool
 }
 
 // leavesOut says which steps a rehearsal without a rule of the clinical part has
 // no use for: whether it is noticed does not depend on them, and they take time.
 func (d *demo) leavesOut(s step) bool {
-	return s.aside && (d.broken == unsafeRules || d.broken == unsafeEscalation)
+	switch d.broken {
+	case unsafeRules, unsafeEscalation:
+		return s.aside
+	case breakTransfer:
+		return s.aside || !s.first
+	}
+	return false
+}
+
+// unsafe is the protection that is off in every node.
+func (d *demo) unsafe() string {
+	if d.broken == breakTransfer {
+		return ""
+	}
+	return d.broken
 }
 
 func (d *demo) story() []step {
 	return []step{
-		{title: "Two hospitals found a mesh and enrol five clinicians", play: d.enrolCast},
-		{title: "Five nodes find each other", play: d.meet},
+		{title: "Two hospitals found a mesh and enrol five clinicians", play: d.enrolCast, first: true},
+		{title: "Five nodes find each other", play: d.meet, first: true},
 		{title: "A M/ETHANE report comes from the scene, and an incident is declared", play: d.declare},
 		{title: "Two strangers knock", play: d.knock, aside: true},
 		{title: "One node is cut off, misses messages and comes back", play: d.cutOff, aside: true},
@@ -149,6 +179,8 @@ func (d *demo) story() []step {
 		{title: "Casualties are tagged", play: d.casualties},
 		{title: "The alert that nobody answered calls the next", play: d.escalated},
 		{title: "Decisions are logged and printed", play: d.decide},
+		{title: "The exercise is reviewed and written to a file, and stays out of the record", play: d.exported},
+		{title: "Messages of a live group go to the medical record, and then leave the devices", play: d.handOver, first: true},
 		{title: "All logs verify, and no file holds a readable word", play: d.verifyAll},
 	}
 }
@@ -234,6 +266,9 @@ func (d *demo) stay(ctx context.Context) error {
 // clear ends every process that the demo started and removes its directory.
 func (d *demo) clear() error {
 	errs := []error{d.endStaff()}
+	if d.standIn != nil {
+		errs = append(errs, d.standIn.close())
+	}
 	for _, c := range d.cast {
 		if c.node != nil {
 			errs = append(errs, c.node.stop())

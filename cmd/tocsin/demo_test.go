@@ -52,7 +52,7 @@ func runDemo(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := runDemo(t)
-	if code != exitOK || !strings.Contains(stdout, "Every step held") || strings.Count(stdout, "✓") != 35 {
+	if code != exitOK || !strings.Contains(stdout, "Every step held") || strings.Count(stdout, "✓") != 42 {
 		t.Fatalf("exit code %d:\n%s\n%s", code, stdout, stderr)
 	}
 }
@@ -74,7 +74,8 @@ func notices() []notice {
 		{unsafeSeal, 3, "does not have the message"},
 	}
 	if os.Getenv("TOCSIN_DEMO") == "all" {
-		all = append(all, notice{unsafeRules, 8, "was not refused"}, notice{unsafeEscalation, 10, "has not called the consultant"})
+		all = append(all, notice{unsafeRules, 8, "was not refused"}, notice{unsafeEscalation, 10, "has not called the consultant"},
+			notice{breakTransfer, 13, "the record refused"})
 	}
 	return all
 }

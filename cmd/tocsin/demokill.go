@@ -28,7 +28,7 @@ func (d *demo) killed(ctx context.Context) error {
 		return err
 	}
 	d.checked("whoever takes that disk and the keys beside it reads %d entries, and in none of them a word", n)
-	if dana.node, err = d.up(ctx, dana.dir, dana.secret, d.broken, d.addresses(without(d.cast, dana), 3)); err != nil {
+	if dana.node, err = d.up(ctx, dana.dir, dana.secret, d.unsafe(), d.addresses(without(d.cast, dana), 3)); err != nil {
 		return fmt.Errorf("%s's node does not start again: %w", dana.first(), err)
 	}
 	if err := d.reachEachOther(ctx, d.cast); err != nil {

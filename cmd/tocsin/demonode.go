@@ -22,10 +22,10 @@ import (
 // off and it never will; for a process to start or a command to end; for a node
 // to end when it is asked to.
 const (
-	patience       = 30 * time.Second
-	crowdPatience  = 2 * time.Minute // where forty-one nodes share the machine
+	patience       = 90 * time.Second
+	crowdPatience  = 3 * time.Minute // where forty-one nodes share the machine
 	brokenPatience = 12 * time.Second
-	startPatience  = 30 * time.Second
+	startPatience  = 90 * time.Second
 	stopPatience   = 10 * time.Second
 	lookEvery      = 40 * time.Millisecond // at first; then more and more seldom
 	lookSeldom     = 320 * time.Millisecond

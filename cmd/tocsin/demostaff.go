@@ -189,7 +189,7 @@ func (d *demo) startStaff(ctx context.Context, c *colleague, dev *newDevice, sec
 	cfg := node.Config{
 		Version: readBuild().Version, Dir: c.dir, Clock: node.SystemClock(), Logger: log, Relay: dev.relay,
 		Bundle: dev.trust.Genesis(), Admission: dev.answer.Admission, Credential: dev.answer.Credential,
-		Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Static: d.addresses(d.cast, len(c.name)), IdleLock: -1, Unsafe: unsafeNode(d.broken),
+		Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Static: d.addresses(d.cast, len(c.name)), IdleLock: -1, Unsafe: unsafeNode(d.unsafe()),
 		// Thirty-six nodes share the cores of one small machine, each a neighbour of
 		// all others: they look through each other's logs and witness them less often.
 		SyncInterval: time.Minute, WitnessPause: time.Minute, TestimonyPause: time.Minute,
@@ -205,7 +205,7 @@ func (d *demo) startStaff(ctx context.Context, c *colleague, dev *newDevice, sec
 	}
 	// Without the ballast: thirty-six of them would take a good deal of the disk.
 	cfg.Store, err = badgerstore.Open(filepath.Join(c.dir, storeDir), badgerstore.Options{
-		Key: dev.relay.Store, Logger: log, Ballast: -1, Unsafe: unsafeStore(d.broken),
+		Key: dev.relay.Store, Logger: log, Ballast: -1, Unsafe: unsafeStore(d.unsafe()),
 	})
 	if err != nil {
 		return errors.Join(err, cfg.Vault.Close())

@@ -17,7 +17,7 @@ import (
 func (d *demo) meet(ctx context.Context) error {
 	for i, c := range d.cast {
 		var err error
-		if c.node, err = d.up(ctx, c.dir, c.secret, d.broken, d.addresses(d.cast[:i], i)); err != nil {
+		if c.node, err = d.up(ctx, c.dir, c.secret, d.unsafe(), d.addresses(d.cast[:i], i)); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
