@@ -31,8 +31,15 @@ func TestOrderIsObeyed(t *testing.T) {
 	g := declared(t, message.Live, a, b)
 	inGroup(t, g, b)
 	first, second := say(t, b, g, "about somebody who asked for it"), say(t, b, g, "stays")
-	shows(t, a, g, texts(t, b, g)...)
-	if _, err := b.OrderErasure(t.Context(), token(t, b), g, "x", speak(t, a, g, &message.Text{Body: "of another"}).ID); !errors.Is(err, ErrInvalid) {
+	here := func(n *Node, s Sent) {
+		t.Helper()
+		eventually(t, "a message is here", func() bool { _, err := n.message(s.ID); return err == nil })
+	}
+	here(a, first)
+	here(a, second)
+	others := speak(t, a, g, &message.Text{Body: "of another"})
+	here(b, others)
+	if _, err := b.OrderErasure(t.Context(), token(t, b), g, "x", others.ID); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a member ordered another's message to be erased: %v", err)
 	}
 	if _, err := a.OrderErasure(t.Context(), "", g, "x", first.ID); !errors.Is(err, ErrReauth) {
