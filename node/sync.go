@@ -47,8 +47,8 @@ const (
 const (
 	// claimTime is how long a session alone fetches a log that it has begun.
 	claimTime = 10 * time.Second
-	// headersTime is how long after that bodies of the log are held back, for the session
-	// that fetches its headers may be stuck.
+	// headersTime is how long bodies of the log are held back after the last headers that
+	// came, for the session that fetches them may be stuck.
 	headersTime = 3 * time.Second
 	// vainTime is how long a neighbour that had no body we lack is not asked for
 	// the same ones.
@@ -83,7 +83,7 @@ type syncing struct {
 
 type claim struct {
 	by    *puller
-	begun time.Time
+	moved time.Time // when it began, or when headers came last
 	at    time.Time // when it was claimed last
 }
 
@@ -121,19 +121,29 @@ func (s *syncing) claim(p *puller, id ledger.LogID, now time.Time) bool {
 	}
 	c := s.claims[id]
 	if c.by != p {
-		c = claim{by: p, begun: now}
+		c = claim{by: p, moved: now}
 	}
 	c.at = now
 	s.claims[id] = c
 	return true
 }
 
-// fetching reports whether another session than p has begun to fetch headers of a log just
-// now.
+// progress notes that headers of a log came to p, which has claimed it.
+func (s *syncing) progress(p *puller, id ledger.LogID, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c, ok := s.claims[id]; ok && c.by == p {
+		c.moved = now
+		s.claims[id] = c
+	}
+}
+
+// fetching reports whether another session than p is fetching headers of a log, and has begun
+// or got some just now.
 func (s *syncing) fetching(p *puller, id ledger.LogID, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.claimed(p, id, now) && now.Sub(s.claims[id].begun) < headersTime
+	return s.claimed(p, id, now) && now.Sub(s.claims[id].moved) < headersTime
 }
 
 // claimed reports whether another session than p fetches a log now. s.mu is held.

@@ -61,6 +61,7 @@ func (p *puller) take(ctx context.Context, f mesh.Frame) error {
 		}
 		if p.items++; p.came != nil && it.want.Piece&ledger.PieceHeader != 0 {
 			p.came[it.want.Log] = true
+			p.n.sync.progress(p, it.want.Log, p.n.cfg.Clock.Now())
 		}
 		p.batch, p.bytes = append(p.batch, it), p.bytes+it.size
 		if len(p.batch) >= pullBatch || p.bytes >= pullBatchBytes {

@@ -42,28 +42,41 @@ func (w *wire) pieces(t *testing.T) (items []ledger.Item) {
 	return items
 }
 
+// brings reports whether an item brings the body of an entry, alone or with its header, as
+// those beyond a proved range come where they are few.
+func brings(t *testing.T, it ledger.Item, seq uint64) bool {
+	t.Helper()
+	if it.Piece != ledger.PieceEntry {
+		return it.Piece == ledger.PieceBody && it.Seq == seq
+	}
+	e, err := ledger.ParseFrame(it.Data)
+	check(t, err)
+	return e.Header.Seq == seq
+}
+
 // TestSyncUrgentBeforeTestimony: what is urgent comes as soon as its header is here, before testimony,
 // which takes a busy device seconds to judge.
 func TestSyncUrgentBeforeTestimony(t *testing.T) {
 	t.Parallel()
 	a, b, stat := backlogged(t)
 	items := synced(t, a, b).pieces(t)
-	header, body, testimony := -1, -1, -1 // the first, the first, and the last: the checkpoint of a proved range comes before the headers
+	// The first header, the body, and the last testimony: the checkpoint of a proved range comes before the headers.
+	header, body, testimony := -1, -1, -1
 	for i, it := range items {
 		switch {
 		case it.Piece == ledger.PieceHeader && header < 0:
 			header = i
-		case it.Piece == ledger.PieceBody && body < 0:
+		case brings(t, it, stat.Seq):
 			body = i
 		case it.Piece == ledger.PieceRecords:
 			testimony = i
 		}
 	}
 	if header < 0 || body < 0 || testimony < header {
-		t.Fatalf("the first header came as item %d, the first body as %d, the last testimony as %d", header, body, testimony)
+		t.Fatalf("the first header came as item %d, what is stat as %d, the last testimony as %d", header, body, testimony)
 	}
-	if body > testimony || items[body].Seq != stat.Seq {
-		t.Errorf("body %d came first, as item %d, and the last testimony as item %d; what is stat is %d", items[body].Seq, body, testimony, stat.Seq)
+	if body > testimony {
+		t.Errorf("what is stat came as item %d, and the last testimony as item %d", body, testimony)
 	}
 }
 
@@ -121,7 +134,7 @@ func TestSyncAfterAnothersPart(t *testing.T) {
 		t.Fatal("no testimony came")
 	}
 	for _, it := range c.pieces(t) {
-		if it.Piece == ledger.PieceBody && it.Seq == stat.Seq {
+		if brings(t, it, stat.Seq) {
 			break
 		}
 		if e, err := b.logs.Entry(t.Context(), b.self, it.Seq); it.Piece == ledger.PieceBody && (err != nil || ledger.ClassOf(&e.Header, a.cfg.Clock.Now()) > ledger.ClassUrgent) {
@@ -184,5 +197,31 @@ func TestStatOpensFirst(t *testing.T) {
 			t.Error("something routine was shown before what is stat")
 		}
 		break
+	}
+}
+
+// TestHeadersThatKeepComing: bodies of a log are held back while another session gets its headers,
+// and not for one that gets none, nor for ever.
+func TestHeadersThatKeepComing(t *testing.T) {
+	t.Parallel()
+	s, id, now := newSyncing(), ledger.LogID{Author: [32]byte{1}}, time.Unix(1_700_000_000, 0)
+	p, other := &puller{}, &puller{}
+	if !s.claim(p, id, now) {
+		t.Fatal("the log is claimed already")
+	}
+	begun := now
+	for now.Sub(begun) < claimTime {
+		if !s.fetching(other, id, now) || !s.fetching(nil, id, now) || s.fetching(p, id, now) {
+			t.Fatalf("after %v of headers", now.Sub(begun))
+		}
+		s.progress(other, id, now.Add(headersTime)) // of one that has not claimed it
+		now = now.Add(headersTime - time.Millisecond)
+		s.progress(p, id, now)
+	}
+	if s.fetching(other, id, now) {
+		t.Error("a session that takes too long holds up bodies for ever")
+	}
+	if !s.claim(other, id, now) || s.fetching(p, id, now.Add(headersTime)) {
+		t.Error("a session that gets no headers holds up bodies")
 	}
 }

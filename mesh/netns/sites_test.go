@@ -31,11 +31,13 @@ type network struct {
 	number int
 }
 
-// inWindows is how many routine messages may come before one that cannot wait of the same
-// author: what was in the windows of gossip when the way was cut cannot be overtaken any
-// more. That is 8 KiB to each neighbour, 13 messages, more where a window has grown, and
-// three after the other one has passed. The rest of a backlog waits for it.
-const inWindows = 40
+// mayPass is how many routine messages of an author may come before one of his that cannot wait: half
+// of the backlog. What was in the windows of gossip when the way was cut cannot be overtaken any
+// more; that is 8 KiB to each neighbour, 13 messages, more where a window has grown, and
+// three after the other one has passed: 28 at most on a machine that is at leisure. Beyond that
+// the rest waits, but for no longer than headersTime and claimTime (package node), which a
+// starved machine outlasts: with forty other processes up to 77 were seen.
+func (n *network) mayPass() int { return n.backlog / 2 }
 
 // newNetwork runs some devices at each of some sites, and more are enrolled. Only
 // the first of each site is told of anybody: of the first of the first site.
@@ -123,7 +125,7 @@ func (n *network) through(t *testing.T, s spell) {
 			for _, side := range s.sides[1:] {
 				for _, p := range side {
 					count, after := n.ahead(t, p, n.last[i], n.behind)
-					if most, longest = max(most, count), max(longest, after); count > inWindows {
+					if most, longest = max(most, count), max(longest, after); count > n.mayPass() {
 						t.Errorf("at %s %d of %d routine messages came before the one of priority stat by %s, which came %v after the first of them",
 							p.first(), count, n.backlog, whose, after)
 					}
