@@ -336,7 +336,7 @@ func (r *runner) work(ctx context.Context, end time.Duration, doing string) erro
 			}
 		}
 		if now = r.elapsed(); now-shown >= lookEvery {
-			r.step(shown, now)
+			r.step(now)
 			shown = now
 			r.progress(now, doing)
 			if r.stopped() {

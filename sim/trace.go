@@ -35,8 +35,9 @@ type trace struct {
 	begun   time.Time
 	packets uint64
 	sum     hash.Hash
-	broke   []string // names of invariants
-	err     error    // the first of writing
+	broke   []string      // names of invariants
+	stepped time.Duration // the last step of the story
+	err     error         // the first of writing
 }
 
 func newTrace(w io.Writer, clock node.Clock) *trace {
@@ -86,7 +87,7 @@ func (t *trace) begin() {
 	t.line("the story begins")
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.begun = t.clock.Now()
+	t.begun, t.stepped = t.clock.Now(), -1
 }
 
 // mark writes the packets so far.
@@ -133,10 +134,12 @@ func (t *trace) broken(all []Invariant) {
 
 // step is written each second of a traced run: the events that began or ended in it, the packets,
 // and what broke. That all agree is promised only after healing.
-func (r *runner) step(before, now time.Duration) {
+func (r *runner) step(now time.Duration) {
 	if r.trace == nil {
 		return
 	}
+	before := r.trace.stepped
+	r.trace.stepped = now
 	for i := range r.s.Timeline {
 		e := &r.s.Timeline[i]
 		name, _ := e.action()

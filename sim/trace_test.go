@@ -41,6 +41,9 @@ func TestTrace(t *testing.T) {
 			t.Errorf("the trace does not say %q", want)
 		}
 	}
+	if n := strings.Count(text, "s begins partition"); n != 1 {
+		t.Errorf("the partition begins %d times", n)
+	}
 	if n := strings.Count(text, "s says "); n != res.Messages {
 		t.Errorf("%d messages in the trace, %d in the result", n, res.Messages)
 	}

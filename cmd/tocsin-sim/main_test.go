@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -212,6 +213,38 @@ func TestInterrupt(t *testing.T) {
 	}
 	if left, err := os.ReadDir(home); err != nil || len(left) != 0 {
 		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// TestReplay: one seed is one trace, three times. It takes the programs that are built for it, minutes of
+// processor: TOCSIN_SIM_REPLAY names the folder that holds tocsin-replay and tocsin-sim.wasm.
+func TestReplay(t *testing.T) {
+	built := os.Getenv("TOCSIN_SIM_REPLAY")
+	if built == "" {
+		t.Skip("set TOCSIN_SIM_REPLAY to the folder of tocsin-replay and tocsin-sim.wasm")
+	}
+	out, errs, code := command(t, "replay", write(t, "tiny.yaml", tiny), "-o", t.TempDir(), "--times", "3", "--json",
+		"--sandbox", filepath.Join(built, sandboxName), "--program", filepath.Join(built, programName))
+	var said struct {
+		Identical bool
+		Times     int
+		Lines     int
+	}
+	if err := json.Unmarshal([]byte(out), &said); err != nil || code != 0 || !said.Identical || said.Times != 3 || said.Lines < 30 {
+		t.Errorf("%d, %v: %s\n%s", code, err, out, errs)
+	}
+}
+
+// TestBreaks: the steps ahead of a broken promise are found in a trace.
+func TestBreaks(t *testing.T) {
+	var lines []string
+	for i := range 20 {
+		lines = append(lines, fmt.Sprintf("%d.000000s shows 1 x", i))
+	}
+	lines = append(lines, "20.000000s broke forged: nothing: something", "21.000000s shows 1 broke")
+	steps, n, err := breaks(write(t, "trace.txt", strings.Join(lines, "\n")+"\n"))
+	if err != nil || n != 22 || len(steps) != 1 || strings.Count(steps[0], "\n") != before || !strings.HasPrefix(steps[0], "  12.") || !strings.Contains(steps[0], "broke forged") {
+		t.Errorf("%v, %d lines\n%v", err, n, steps)
 	}
 }
 
