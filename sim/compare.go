@@ -71,9 +71,10 @@ func compared(name string, pairs [][2]float64) Compared {
 	r := Compared{Measure: name, Words: m.words, Unit: m.unit, Pairs: len(pairs)}
 	n := float64(len(pairs))
 	for _, p := range pairs {
-		r.MeanA += p[0] / n
-		r.MeanB += p[1] / n
+		r.MeanA += p[0]
+		r.MeanB += p[1]
 	}
+	r.MeanA, r.MeanB = r.MeanA/n, r.MeanB/n
 	r.Diff = r.MeanB - r.MeanA
 	squares := 0.0
 	for _, p := range pairs {

@@ -34,6 +34,9 @@ func TestCompare(t *testing.T) {
 	if r := rows["p50"]; !r.Differ || r.Low > 0.02 || r.High < 0.02 || r.Pairs != 20 {
 		t.Errorf("%+v", r)
 	}
+	if r := rows["delivery"]; r.MeanA != 1 || r.Differ {
+		t.Errorf("the mean of ones is %v", r.MeanA)
+	}
 	if r := rows["heal"]; r.Differ || r.Diff != 0 {
 		t.Errorf("%+v", r)
 	}
