@@ -233,6 +233,11 @@ func newMatcher(s Subject) (*matcher, error) {
 			return nil, invalid("the NHS number of the subject is wrong: its check digit does not fit")
 		}
 	}
+	for _, tag := range s.Tags {
+		if strings.TrimSpace(tag) == "" {
+			return nil, invalid("a tag of the subject is blank: write it or leave it out")
+		}
+	}
 	for _, p := range s.People {
 		if err := p.Validate(); err != nil {
 			return nil, invalid("the subject: %w", err)
@@ -308,8 +313,11 @@ func (m *matcher) text(s string) string {
 	return ""
 }
 
-// holdsWord reports whether a word stands in a text by itself.
+// holdsWord reports whether a word stands in a text by itself. No word stands nowhere.
 func holdsWord(s, word string) bool {
+	if word == "" {
+		return false
+	}
 	for from := 0; ; {
 		i := strings.Index(s[from:], word)
 		if i < 0 {

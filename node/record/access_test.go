@@ -230,6 +230,7 @@ func TestAccessRefuses(t *testing.T) {
 	for name, spoil := range map[string]func(*AccessRequest){
 		"no reference":        func(r *AccessRequest) { r.Reference = "" },
 		"a wrong number":      func(r *AccessRequest) { r.Subject.NHSNumbers = []string{"9434765918"} },
+		"a blank tag":         func(r *AccessRequest) { r.Subject.Tags = []string{"A-017", " "} },
 		"one letter":          func(r *AccessRequest) { r.Subject.Words = []string{"F"} },
 		"nobody exports":      func(r *AccessRequest) { r.By = Author{} },
 		"redacting nothing":   func(r *AccessRequest) { r.Redactions = []Redaction{{Words: " ", Why: "x"}} },
@@ -240,6 +241,18 @@ func TestAccessRefuses(t *testing.T) {
 		spoil(&req)
 		if _, err := NewAccess(req, []Incident{in}); err == nil {
 			t.Errorf("%s: it was taken", name)
+		}
+	}
+}
+
+// A word that is blank stands nowhere; looking for it ends.
+func TestHoldsWord(t *testing.T) {
+	for _, tt := range []struct {
+		text, word string
+		want       bool
+	}{{"A-017 is here", "A-017", true}, {"A-0171, A-017", "A-017", true}, {"BA-0175", "A-017", false}, {"anything", "", false}, {"", "", false}} {
+		if got := holdsWord(tt.text, tt.word); got != tt.want {
+			t.Errorf("%q in %q: %v", tt.word, tt.text, got)
 		}
 	}
 }
