@@ -19,8 +19,8 @@ type packageReport struct {
 	Messages int `json:"messages"`
 	Proved   int `json:"proved"`
 	Bare     int `json:"without_proof"`
-	// Reasons are those of the proved ones that were sent to everybody with a reason, which was not compared.
-	Reasons  int  `json:"reasons_not_compared"`
+	// Reasons are those of the proved ones that were sent to everybody, and whose reason was compared too.
+	Reasons  int  `json:"reasons_compared"`
 	Files    int  `json:"files"`
 	Exercise bool `json:"exercise"`
 	// Returned: it is no document as it was exported, but what an endpoint returned.
@@ -122,7 +122,7 @@ func (a *app) sayPackage(path string, r packageReport) {
 		a.say("%d without a proof: too few witnesses had signed when it was written. Nothing is shown of %s.", r.Bare, map[bool]string{true: "it", false: "them"}[r.Bare == 1])
 	}
 	if r.Reasons > 0 {
-		a.say("%s went to everybody with a reason, and the reason was not compared.", plural(r.Reasons, "message"))
+		a.say("%d of them went to everybody; the reason for it is the one that was signed.", r.Reasons)
 	}
 	for _, f := range r.Faults {
 		a.say("%s %s", a.style().red("FAULT"), printable(f))

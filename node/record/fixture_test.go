@@ -79,6 +79,31 @@ func (w *writer) say(c message.Content, priority ledger.Priority) Item {
 	return in
 }
 
+// broadcast signs a message to everybody, with its reason, as package node does.
+func (w *writer) broadcast(c message.Content, reason string) Item {
+	w.t.Helper()
+	w.after += 60_000
+	m := message.Message{Sent: noon.Add(time.Duration(w.after) * time.Millisecond), Content: c}
+	said, err := message.Encode(m)
+	must(w.t, err)
+	payload := []byte{1, byte(len(reason) >> 8), byte(len(reason))}
+	payload = append(append(payload, reason...), byte(len(said)>>8), byte(len(said)))
+	return w.sealed(append(payload, said...), m, reason)
+}
+
+// sealed signs any payload to everybody, and calls it a message.
+func (w *writer) sealed(payload []byte, m message.Message, reason string) Item {
+	w.t.Helper()
+	opening := sha256.Sum256(append([]byte{byte(len(w.chain))}, payload...))
+	e := w.append(ledger.Header{Kind: ledger.KindBroadcast, Priority: ledger.Stat, Commit: ledger.Commitment(opening[:], payload)}, []byte("sealed under the mesh key")).Entry()
+	in := Item{Signed: e.SignedHeader(), Opening: opening[:], Payload: payload, Message: m, Reason: reason, Author: w.who, Received: m.Sent.Add(time.Second)}
+	if w.said == nil {
+		w.said = make(map[ledger.ID]Item)
+	}
+	w.said[e.ID()] = in
+	return in
+}
+
 // id is the entry id of an item.
 func id(t testing.TB, in Item) ledger.ID {
 	t.Helper()

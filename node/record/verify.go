@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/crypto/cryptobyte"
+
 	"tocsin/crypto/identity"
 	"tocsin/ledger"
 	"tocsin/node/message"
@@ -190,10 +192,10 @@ func (k *keep) binary(fullURL, id string, value []byte) {
 // proofBegins is how the data of every proof begins: "tocsin-proof" in base64, which has no remainder.
 const proofBegins = "dG9jc2luLXByb29m"
 
-// verifyOne holds one resource against its proof.
+// verifyOne holds one resource against its proof: nothing is proved before what was said was compared.
 func verifyOne(id string, first object, file []byte, checker *ledger.ProofChecker) (reasoned bool, err error) {
 	if file == nil {
-		return false, fmt.Errorf("the file of its proof is missing")
+		return false, errors.New("the file of its proof is missing")
 	}
 	p, rep, err := checker.Check(file)
 	if err != nil {
@@ -202,11 +204,35 @@ func verifyOne(id string, first object, file []byte, checker *ledger.ProofChecke
 	if rep.ID.String() != id {
 		return false, fmt.Errorf("the proof is of entry %s", rep.ID)
 	}
-	m, err := message.Decode(rep.Payload)
-	if err != nil {
-		return true, nil // to everybody: the payload begins with the reason
+	if rep.Payload == nil {
+		return false, errors.New("its proof does not show what was said: there is nothing to compare the resource with")
 	}
-	return false, sameWords(first, m, p, rep)
+	reason, payload := "", rep.Payload
+	if rep.Header.Kind == ledger.KindBroadcast {
+		if reason, payload, err = splitBroadcast(rep.Payload); err != nil {
+			return false, err
+		}
+	}
+	m, err := message.Decode(payload)
+	if err != nil {
+		return false, errors.New("its proof holds what this version cannot read as a message: there is nothing to compare the resource with")
+	}
+	return reason != "", sameWords(first, m, reason, p, rep)
+}
+
+// splitBroadcast parts the payload of a message to everybody, which is
+//
+//	struct { uint8 version = 1; opaque reason<1..2^16-1>; opaque message<1..2^16-1>; } Broadcast;
+//
+// as package node writes it.
+func splitBroadcast(raw []byte) (reason string, payload []byte, err error) {
+	s := cryptobyte.String(raw)
+	var version uint8
+	var r, p cryptobyte.String
+	if !s.ReadUint8(&version) || version != 1 || !s.ReadUint16LengthPrefixed(&r) || !s.ReadUint16LengthPrefixed(&p) || !s.Empty() || len(r) == 0 {
+		return "", nil, errors.New("its proof is of a message to everybody, whose reason cannot be read: there is nothing to compare the resource with")
+	}
+	return string(r), p, nil
 }
 
 // said are the elements of a resource that hold what was said, and nothing that later messages change or a server adds.
@@ -216,9 +242,9 @@ var saidIn = map[string][]string{
 }
 
 // sameWords maps the proved message again and compares.
-func sameWords(first object, m message.Message, p *ledger.Proof, rep *ledger.ProofReport) error {
+func sameWords(first object, m message.Message, reason string, p *ledger.Proof, rep *ledger.ProofReport) error {
 	it := &item{id: rep.ID, header: rep.Header, bytes: p.Header, sig: p.Signature[:], said: rep.Claimed, provable: true,
-		Item: &Item{Message: m, Payload: p.Payload, Opening: p.Opening, Author: Author{Person: rep.Author.Person, Name: rep.Author.Claims.Name}, Received: rep.Claimed}}
+		Item: &Item{Message: m, Reason: reason, Payload: p.Payload, Opening: p.Opening, Author: Author{Person: rep.Author.Person, Name: rep.Author.Claims.Name}, Received: rep.Claimed}}
 	x := &Export{in: Incident{Mode: message.Live, Custodian: rep.Author.Person.Org, Written: rep.Claimed},
 		index: &index{group: strings.Repeat("0", 64), items: map[ledger.ID]*item{rep.ID: it}, named: map[identity.Person]Author{}, known: map[string]*patient{}}}
 	if key := x.index.patientKey(it); key != "" {
@@ -245,11 +271,28 @@ func sameWords(first object, m message.Message, p *ledger.Proof, rep *ledger.Pro
 			return fmt.Errorf("the resource says something else than was signed: %s differs", name)
 		}
 	}
+	if !sameReason(first, reason) {
+		return errors.New("the resource gives another reason for sending it to everybody than was signed")
+	}
 	// Of a file it is the name, type, size and SHA-256 that were signed; where its bytes are is the endpoint's.
 	if !within(again["content"], first["content"]) {
 		return errors.New("the resource says something else than was signed: the file is another")
 	}
 	return sameTime(kind, first, rep.Claimed)
+}
+
+// sameReason compares why a message went to everybody, wherever a resource says so: nowhere, if it did not.
+func sameReason(first object, reason string) bool {
+	var said []string
+	for _, e := range list(first, "extension") {
+		if str(e, "url") == extReason {
+			said = append(said, str(e, "valueString"))
+		}
+	}
+	for _, c := range list(first, "reasonCode") {
+		said = append(said, str(c, "text"))
+	}
+	return !slices.ContainsFunc(said, func(s string) bool { return s != reason }) && (reason == "") == (len(said) == 0)
 }
 
 // sameTime compares the time at which it was said.
