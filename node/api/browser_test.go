@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -16,6 +17,12 @@ import (
 
 // hostile is what a message must not be able to do: run, load, or change the page.
 const hostile = `<img src=x onerror="window.hacked=1"><script>window.hacked=1</script><a href="javascript:window.hacked=1">x</a>`
+
+// A browser now and then gives no answer at all. Each step is bounded, and a question is asked again.
+const (
+	stepPatience = 2 * time.Minute
+	askPatience  = 20 * time.Second
+)
 
 // tab is one page of a real browser.
 type tab struct {
@@ -84,14 +91,18 @@ func newTab(t *testing.T, browser context.Context, m *machine, options ...chrome
 
 func (b *tab) do(what string, steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	if err := chromedp.Do(b.ctx, steps...); err != nil {
+	ctx, cancel := context.WithTimeout(b.ctx, stepPatience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatalf("%s: %v\n%s", what, err, b.look())
 	}
 }
 
 // look describes the page, for a failure.
 func (b *tab) look() string {
-	text, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](`location.href + '\n' + (document.body ? document.body.innerText : '')`))
+	ctx, cancel := context.WithTimeout(b.ctx, askPatience)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](`location.href + '\n' + (document.body ? document.body.innerText : '')`))
 	if err != nil {
 		return err.Error()
 	}
@@ -103,8 +114,10 @@ func (b *tab) wait(what, expression string) {
 	b.t.Helper()
 	var last error
 	eventually(b.t, func() string { return fmt.Sprintf("%s (%v)\n%s", what, last, b.look()) }, func() bool {
+		ctx, cancel := context.WithTimeout(b.ctx, askPatience)
+		defer cancel()
 		var ok bool
-		ok, last = chromedp.Run(b.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		ok, last = chromedp.Run(ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
 		return last == nil && ok
 	})
 }
@@ -112,7 +125,9 @@ func (b *tab) wait(what, expression string) {
 // value evaluates an expression.
 func value[T any](b *tab, expression string) T {
 	b.t.Helper()
-	v, err := chromedp.Run(b.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	ctx, cancel := context.WithTimeout(b.ctx, stepPatience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
 	if err != nil {
 		b.t.Fatalf("%s: %v", expression, err)
 	}

@@ -85,7 +85,9 @@ func (b *tab) press(selector string) {
 	// What is drawn anew between being found and being pressed is looked for again.
 	var last error
 	eventually(b.t, func() string { return fmt.Sprintf("pressing %s: %v\n%s", selector, last, b.look()) }, func() bool {
-		last = chromedp.Do(b.ctx, chromedp.Click(selector))
+		ctx, cancel := context.WithTimeout(b.ctx, stepPatience)
+		defer cancel()
+		last = chromedp.Do(ctx, chromedp.Click(selector))
 		if last != nil && !strings.Contains(last.Error(), "Could not find node with given id") {
 			b.t.Fatalf("pressing %s: %v\n%s", selector, last, b.look())
 		}
