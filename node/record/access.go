@@ -63,7 +63,8 @@ type Access struct {
 	by      string      // who exports, redacted
 	found   []*accessed // by time
 	related []Related
-	held    int // messages that were looked through
+	held    int              // messages that were looked through
+	blacks  []*regexp.Regexp // of each redaction
 }
 
 // accessed is one message that is disclosed.
@@ -75,6 +76,7 @@ type accessed struct {
 	rows     []row // redacted
 	blacked  int
 	blacks   []string // why
+	sealed   bool     // its payload stays here: it holds what is blacked out
 }
 
 // row is one line of a message as it is disclosed.
@@ -223,9 +225,6 @@ type matcher struct {
 	words *regexp.Regexp // nil for none
 }
 
-// digits finds what may be an NHS number, however it is grouped.
-var digits = regexp.MustCompile(`\d(?:[ -]?\d){9}`)
-
 func newMatcher(s Subject) (*matcher, error) {
 	m := &matcher{Subject: s}
 	for _, n := range s.NHSNumbers {
@@ -248,7 +247,7 @@ func newMatcher(s Subject) (*matcher, error) {
 		if len([]rune(strings.TrimSpace(w))) < 2 {
 			return nil, invalid("a word of less than two letters finds everybody; write more of it")
 		}
-		parts = append(parts, regexp.QuoteMeta(strings.TrimSpace(w)))
+		parts = append(parts, asPattern(w))
 	}
 	if len(parts) > 0 {
 		re, err := regexp.Compile(`(?i)(?:` + strings.Join(parts, "|") + `)`)
@@ -288,8 +287,9 @@ func (m *matcher) why(it *item) string {
 
 // text looks through what was written.
 func (m *matcher) text(s string) string {
-	for _, found := range digits.FindAllString(s, -1) {
-		if slices.Contains(m.NHSNumbers, strings.NewReplacer(" ", "", "-", "").Replace(found)) {
+	s = normal(s)
+	for _, found := range nhsNumbersIn(s) {
+		if slices.Contains(m.NHSNumbers, found.number) {
 			return "holds the subject's NHS number"
 		}
 	}
@@ -364,24 +364,27 @@ func (a *Access) redact() error {
 		return invalid("more than %d redactions", maxRedactions)
 	}
 	used := make([]bool, len(a.req.Redactions))
-	a.by = a.req.By.Name + ", " + a.req.By.Person.String()
-	for _, m := range a.found {
-		m.rows = append([]row{{"author", "Author", m.Author.Name + ", " + m.Author.Person.String()}}, rowsOf(m.item)...)
-		if m.Patient != nil {
-			m.rows = append(m.rows, row{"patient", "Patient", strings.TrimSpace(fmt.Sprintf("%s %s %s %s", m.Patient.NHSNumber, m.Patient.Given, m.Patient.Family, m.Patient.Born))})
+	a.by = normal(a.req.By.Name) + ", " + a.req.By.Person.String()
+	for _, r := range a.req.Redactions {
+		re, err := r.pattern()
+		if err != nil {
+			return err
 		}
+		a.blacks = append(a.blacks, re)
+		if r.Entry.IsZero() {
+			a.by = r.black(re, a.by)
+		}
+	}
+	for _, m := range a.found {
+		m.incident, m.rows = normal(m.incident), disclosedRows(m.item)
 		for i, r := range a.req.Redactions {
 			if !r.Entry.IsZero() && r.Entry != m.id {
 				continue
 			}
-			black, err := r.black()
-			if err != nil {
-				return err
-			}
-			used[i] = m.blacken(black, r.Why) || used[i]
+			used[i] = m.blacken(r, a.blacks[i]) || used[i]
+			m.sealed = m.sealed || a.blacks[i].MatchString(normal(string(m.Payload)))
 			if r.Entry.IsZero() {
-				m.incident = black(m.incident)
-				a.by = black(a.by)
+				m.incident = r.black(a.blacks[i], m.incident)
 			}
 		}
 	}
@@ -391,33 +394,46 @@ func (a *Access) redact() error {
 	return nil
 }
 
-// black returns what puts the reason of a redaction in the place of its words. Spaces of any kind and number between them are the same.
-func (r Redaction) black() (func(string) string, error) {
-	parts := strings.Fields(r.Words)
-	if len(parts) == 0 || strings.TrimSpace(r.Why) == "" {
+// disclosedRows is a message with its author and its patient.
+func disclosedRows(it *item) []row {
+	rows := append([]row{{"author", "Author", it.Author.Name + ", " + it.Author.Person.String()}}, rowsOf(it)...)
+	if p := it.Patient; p != nil {
+		rows = append(rows, row{"patient", "Patient", strings.TrimSpace(fmt.Sprintf("%s %s %s %s", p.NHSNumber, p.Given, p.Family, p.Born))})
+	}
+	for i := range rows {
+		rows[i].Text = normal(rows[i].Text)
+	}
+	return rows
+}
+
+// pattern finds the words of a redaction in every spelling.
+func (r Redaction) pattern() (*regexp.Regexp, error) {
+	if strings.TrimSpace(r.Words) == "" || strings.TrimSpace(r.Why) == "" {
 		return nil, invalid("a redaction needs the words to black out, and why")
 	}
-	for i := range parts {
-		parts[i] = regexp.QuoteMeta(parts[i])
-	}
-	re, err := regexp.Compile(`(?i)` + strings.Join(parts, `\s+`))
+	re, err := regexp.Compile(`(?i)` + asPattern(r.Words))
 	if err != nil {
 		return nil, invalid("a redaction cannot be applied: %w", err)
 	}
-	return func(s string) string { return re.ReplaceAllLiteralString(s, "[redacted: "+r.Why+"]") }, nil
+	return re, nil
+}
+
+// black puts the reason of a redaction in the place of its words.
+func (r Redaction) black(re *regexp.Regexp, s string) string {
+	return re.ReplaceAllLiteralString(s, "[redacted: "+normal(r.Why)+"]")
 }
 
 // blacken applies a redaction to a message, and reports whether it blacked anything out.
-func (m *accessed) blacken(black func(string) string, why string) bool {
+func (m *accessed) blacken(r Redaction, re *regexp.Regexp) bool {
 	hit := false
 	for i := range m.rows {
-		if after := black(m.rows[i].Text); after != m.rows[i].Text {
+		if after := r.black(re, m.rows[i].Text); after != m.rows[i].Text {
 			m.rows[i].Text, hit = after, true
 			m.blacked++
 		}
 	}
-	if hit && !slices.Contains(m.blacks, why) {
-		m.blacks = append(m.blacks, why)
+	if hit && !slices.Contains(m.blacks, r.Why) {
+		m.blacks = append(m.blacks, r.Why)
 	}
 	return hit
 }
@@ -443,9 +459,13 @@ func (a *Access) Suggest() []Suggestion {
 			}
 			for _, f := range message.Identifiers(r.Text, a.req.Written) {
 				words := r.Text[f.From:f.To]
-				number := strings.NewReplacer(" ", "", "-", "").Replace(words)
-				if f.Kind != message.NHSNumber || !slices.Contains(a.req.Subject.NHSNumbers, number) {
+				if f.Kind != message.NHSNumber {
 					out = append(out, Suggestion{m.id, words, f.Kind.Words()})
+				}
+			}
+			for _, f := range nhsNumbersIn(r.Text) {
+				if !slices.Contains(a.req.Subject.NHSNumbers, f.number) {
+					out = append(out, Suggestion{m.id, r.Text[f.from:f.to], message.NHSNumber.Words()})
 				}
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -31,6 +33,15 @@ func plantedMessages() []plantedMessage {
 		{text("Potassium is 3.9"), false, other},
 		{text("NHS 943 476 5919 goes to theatre"), true, nil},
 		{text("NHS 943-476-5919 is back; daughter Joan Whitfield 07700 900123 was told"), true, nil},
+		{text("Bed 3 943 476 5919 goes to theatre"), true, nil},
+		{text("bed 7 9434765919"), true, nil},
+		{text("born 1951-02-03 9434765919"), true, nil},
+		{text("943.476.5919 is back"), true, nil},
+		{text("943\u00a0476\u00a05919 is back"), true, nil},
+		{text("943  476  5919 is back"), true, nil},
+		{text("NHS9434765919, 12 stitches"), true, nil},
+		{text("mr\u00a0f again"), true, nil},
+		{text("NHS 943 476 59191 is too long"), false, nil},
 		{text("NHS 9434765918 is a slip of the pen"), false, nil},
 		{text("Reference 19434765919 is an invoice"), false, nil},
 		{text("mr f in bed 7 is pale"), true, nil},
@@ -170,6 +181,85 @@ func TestAccessRedactions(t *testing.T) {
 	req.Redactions = append(req.Redactions, Redaction{Words: "Jane Whitfield", Why: "third party"})
 	if _, err := NewAccess(req, []Incident{in}); err == nil {
 		t.Error("a redaction that is misspelt passed in silence")
+	}
+}
+
+// What is blacked out is blacked out in every spelling, and what holds it all the same is not handed out.
+func TestRedactionSpellings(t *testing.T) {
+	w := newWriter(t, bryn())
+	said := "a 9434765919 b 943 476 5919 c 943.476.5919 d 943\u00a0476\u00a05919 e 943\u2011476\u20115919, Jos\u00e9, JOSE\u0301, O\u2019Brien, Smith\u2010Jones"
+	in := w.say(&message.Text{Body: said}, ledger.Routine)
+	in.Patient = &Attribution{NHSNumber: "9434765919", Family: "O'Brien"}
+	req := asked(Subject{})
+	for _, words := range []string{"943 476 5919", "jose\u0301", "o'brien", "SMITH-JONES"} {
+		req.Redactions = append(req.Redactions, Redaction{Words: words, Why: "third party"})
+	}
+	a, err := NewAccess(req, []Incident{incident(in)})
+	must(t, err)
+	var page, machine bytes.Buffer
+	_, err = a.HTML(&page)
+	must(t, err)
+	_, err = a.JSON(&machine)
+	must(t, err)
+	for name, out := range map[string]string{"page": page.String(), "machine form": machine.String()} {
+		for _, left := range []string{"5919", "476", "Jos", "JOS", "Brien", "Jones"} {
+			if strings.Contains(out, left) {
+				t.Errorf("%q is still in the %s", left, name)
+			}
+		}
+	}
+	for name, spoil := range map[string]func(*AccessRequest){
+		"in the reference":               func(r *AccessRequest) { r.Reference = "SAR of NHS 9434765919" },
+		"in the reason of another":       func(r *AccessRequest) { r.Redactions[1].Why = "son of O\u2019Brien" },
+		"in a reason, decomposed":        func(r *AccessRequest) { r.Redactions[0].Why = "is JOSE\u0301's" },
+		"of one message, in its reasons": func(r *AccessRequest) { r.Redactions[2].Entry, r.Redactions[0].Why = id(t, in), "O'Brien's" },
+	} {
+		spoilt := req
+		spoilt.Redactions = slices.Clone(req.Redactions)
+		spoil(&spoilt)
+		a, err := NewAccess(spoilt, []Incident{incident(in)})
+		must(t, err)
+		for form, write := range map[string]func(io.Writer) (Disclosed, error){"page": a.HTML, "machine form": a.JSON} {
+			var out bytes.Buffer
+			if _, err := write(&out); !errors.Is(err, ErrInvalid) || out.Len() > 0 {
+				// The reasons are blacked out as well by redactions that come later; then there is nothing to refuse.
+				for _, left := range []string{"5919", "Jos", "JOS", "Brien"} {
+					if strings.Contains(out.String(), left) {
+						t.Errorf("%s: %q was handed out in the %s (%v)", name, left, form, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// The last look finds what the writing let through, and takes nothing of our own for it.
+func TestAccessLeaks(t *testing.T) {
+	in, _ := planting(t)
+	req := asked(johnFisher())
+	req.Redactions = []Redaction{{Words: "Joan Whitfield", Why: "staff"}, {Words: "07700 900123", Why: "staff"}, {Words: "the", Why: "vow"}}
+	for form, parts := range map[string]struct {
+		make  func(*Access) ([]byte, error)
+		parts func([]byte) ([]string, error)
+	}{"page": {(*Access).page, pageParts}, "machine form": {(*Access).machine, machineParts}} {
+		a, err := NewAccess(req, []Incident{in})
+		must(t, err)
+		raw, err := parts.make(a)
+		must(t, err)
+		if err := a.leaks(raw, parts.make, parts.parts); err != nil {
+			t.Errorf("%s: our own words are taken for what was blacked out: %v", form, err)
+		}
+		for _, slip := range []string{"joan \u00a0Whitfield & son", "077 00.900-123"} {
+			m := a.found[len(a.found)/2]
+			kept := m.rows[0].Text
+			m.rows[0].Text = slip
+			raw, err := parts.make(a)
+			must(t, err)
+			if err := a.leaks(raw, parts.make, parts.parts); !errors.Is(err, errStillThere) {
+				t.Errorf("%s: %q would be handed out: %v", form, slip, err)
+			}
+			m.rows[0].Text = kept
+		}
 	}
 }
 

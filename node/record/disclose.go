@@ -74,7 +74,7 @@ func (a *Access) message(m *accessed) disclosed {
 		d.Fields = append(d.Fields, disclosedLine(r))
 	}
 	// A payload holds more than is shown: keys of files, and nothing is shown with it that was blacked out.
-	if m.blacked == 0 && m.provable && tells(m.item) {
+	if m.blacked == 0 && !m.sealed && m.provable && tells(m.item) {
 		d.Header, d.Signature = hex.EncodeToString(m.bytes), hex.EncodeToString(m.sig)
 		d.Opening, d.Payload = hex.EncodeToString(m.Opening), hex.EncodeToString(m.Payload)
 	}
@@ -91,8 +91,12 @@ func tells(it *item) bool {
 	return it.Reason == ""
 }
 
-// JSON writes the machine form.
+// JSON writes the machine form. Errors match [ErrInvalid] where it would hold what was to be blacked out; nothing is written then.
 func (a *Access) JSON(w io.Writer) (Disclosed, error) {
+	return a.write(w, (*Access).machine, machineParts)
+}
+
+func (a *Access) machine() ([]byte, error) {
 	d := disclosure{Format: accessFormat, Reference: a.req.Reference, Written: stamp(a.req.Written), By: a.by,
 		Searched: a.held, Disclosed: len(a.found), Scope: scopeWords{Excluded: len(a.req.Exclude)}}
 	if !a.req.From.IsZero() {
@@ -105,13 +109,18 @@ func (a *Access) JSON(w io.Writer) (Disclosed, error) {
 		d.Messages = append(d.Messages, a.message(m))
 	}
 	raw, err := encode(d)
+	return append(raw, '\n'), err
+}
+
+// write makes a form, searches it and hands it out.
+func (a *Access) write(w io.Writer, form func(*Access) ([]byte, error), parts func([]byte) ([]string, error)) (Disclosed, error) {
+	raw, err := form(a)
 	if err != nil {
 		return Disclosed{}, err
 	}
-	return a.write(w, append(raw, '\n'))
-}
-
-func (a *Access) write(w io.Writer, raw []byte) (Disclosed, error) {
+	if err := a.leaks(raw, form, parts); err != nil {
+		return Disclosed{}, err
+	}
 	out := Disclosed{Messages: len(a.found), Bytes: int64(len(raw)), SHA256: sha256.Sum256(raw)}
 	for _, m := range a.found {
 		out.Redacted += m.blacked
@@ -129,8 +138,12 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin:0}article{border-top:1px solid #7
 table{border-collapse:collapse}th{text-align:left;vertical-align:top;padding:.1rem 1rem .1rem 0;font-weight:600}td{white-space:pre-wrap;overflow-wrap:anywhere}
 small{color:#425563}.exercise{font-weight:700}@page{margin:18mm;@bottom-right{content:counter(page) " of " counter(pages)}}`
 
-// HTML writes the form for people: one page that fetches nothing and prints.
+// HTML writes the form for people: one page that fetches nothing and prints. Its errors are those of [Access.JSON].
 func (a *Access) HTML(w io.Writer) (Disclosed, error) {
+	return a.write(w, (*Access).page, pageParts)
+}
+
+func (a *Access) page() ([]byte, error) {
 	var b strings.Builder
 	e := html.EscapeString
 	fmt.Fprintf(&b, "<!DOCTYPE html>\n<html lang=\"en-GB\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">"+
@@ -159,5 +172,5 @@ func (a *Access) HTML(w io.Writer) (Disclosed, error) {
 		fmt.Fprintf(&b, "</tbody></table>\n<p><small>Entry %s</small></p>\n</article>\n", m.id)
 	}
 	b.WriteString("</main></body></html>\n")
-	return a.write(w, []byte(b.String()))
+	return []byte(b.String()), nil
 }

@@ -1,0 +1,114 @@
+package record
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"tocsin/node/message"
+)
+
+// How words and numbers of a request are compared with what was written. Both sides are in Unicode normalisation form C (UAX 15), so that
+// one letter is one letter however a keyboard made it; case, the kind and number of spaces, and the kind of hyphens and apostrophes make no
+// difference; nor does how the digits of a number are grouped.
+
+const (
+	gap   = `[\s\p{Z}]+`         // between words: no-break spaces are not in \s
+	apart = `[^\p{L}\p{N}]*`     // what may stand between the digits of one number
+	dash  = `[\p{Pd}\x{2212}]`   // hyphens, dashes and the minus sign
+	tick  = `['’‘ʼ\x{2032}\x60]` // apostrophes and what is typed for one
+)
+
+var (
+	gaps = regexp.MustCompile(gap)
+	// longNumbers are six digits or more, however they are grouped: a date, a telephone, an NHS number. Shorter ones are words: "A-017".
+	longNumbers = regexp.MustCompile(`\d(?:` + apart + `\d){5,}`)
+	dashes      = regexp.MustCompile(`^` + dash + `$`)
+	ticks       = regexp.MustCompile(`^` + tick + `$`)
+)
+
+func normal(s string) string { return norm.NFC.String(s) }
+
+// asPattern is the expression that finds words in every spelling, in a text that is [normal].
+func asPattern(words string) string {
+	words = strings.TrimSpace(normal(words))
+	var b strings.Builder
+	from := 0
+	for _, at := range longNumbers.FindAllStringIndex(words, -1) {
+		b.WriteString(literal(words[from:at[0]]))
+		b.WriteString(strings.Join(strings.Split(onlyDigits(words[at[0]:at[1]]), ""), apart))
+		from = at[1]
+	}
+	b.WriteString(literal(words[from:]))
+	return b.String()
+}
+
+// literal is the expression of words without a long number.
+func literal(s string) string {
+	parts := gaps.Split(s, -1)
+	for i, part := range parts {
+		var b strings.Builder
+		for _, r := range part {
+			switch one := string(r); {
+			case dashes.MatchString(one):
+				b.WriteString(dash)
+			case ticks.MatchString(one):
+				b.WriteString(tick)
+			default:
+				b.WriteString(regexp.QuoteMeta(one))
+			}
+		}
+		parts[i] = b.String()
+	}
+	return strings.Join(parts, gap)
+}
+
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func onlyDigits(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, s)
+}
+
+// numberAt is an NHS number in a text.
+type numberAt struct {
+	from, to int
+	number   string // ten digits
+}
+
+// nhsNumbersIn finds every run of ten digits that is an NHS number by its check digit, whatever stands between the digits but letters, and
+// whatever number stands before or after it: "Bed 3 943 476 5919". No digit touches it. Numbers may overlap.
+func nhsNumbersIn(s string) []numberAt {
+	var out []numberAt
+	for i := range len(s) {
+		if !isDigit(s[i]) || i > 0 && isDigit(s[i-1]) {
+			continue
+		}
+		if to, number := tenDigits(s, i); to > 0 && message.ValidNHSNumber(number) && (to == len(s) || !isDigit(s[to])) {
+			out = append(out, numberAt{i, to, number})
+		}
+	}
+	return out
+}
+
+// tenDigits reads ten digits from a place; to is 0 if a letter or the end comes first.
+func tenDigits(s string, from int) (to int, number string) {
+	var got []byte
+	for i, r := range s[from:] {
+		switch {
+		case r >= '0' && r <= '9':
+			if got = append(got, byte(r)); len(got) == 10 {
+				return from + i + 1, string(got)
+			}
+		case unicode.IsLetter(r) || unicode.IsNumber(r):
+			return 0, ""
+		}
+	}
+	return 0, ""
+}
