@@ -217,7 +217,9 @@ func (n *Node) sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// upload collects what is signed off, and what this device has sent before, so that the page that lists everything stays whole.
+// upload collects what is signed off, and what this device has sent before and still holds: that is pointed at where it stands in the record, replaced there if
+// later messages changed it, and listed on the page that ends the upload, also where an earlier one ended before its page. No page replaces another, so
+// that what others sent, and what was erased here since, stays on theirs.
 func (n *Node) upload(ctx context.Context, g group.ID) (*record.Upload, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -235,7 +237,7 @@ func (n *Node) upload(ctx context.Context, g group.ID) (*record.Upload, error) {
 	}
 	q := n.open.queue
 	var done []record.Receipt
-	in, _, err := n.recordIncident(ctx, g, func(id ledger.ID, m message.Message) bool {
+	in, unread, err := n.recordIncident(ctx, g, func(id ledger.ID, m message.Message) bool {
 		if r := q.recorded[id]; r != nil && r.record == n.cfg.Record.URL {
 			done = append(done, record.Receipt{Entry: id, Location: r.location, Version: r.version})
 			return true
@@ -243,6 +245,9 @@ func (n *Node) upload(ctx context.Context, g group.ID) (*record.Upload, error) {
 		return !queued(m.Kind()) || q.reviews[id].signedOff()
 	}, nil)
 	if err != nil {
+		return nil, err
+	}
+	if in.Left, err = n.leftOut(g, unread); err != nil {
 		return nil, err
 	}
 	x, err := record.New(in, n.recordSources(ctx))

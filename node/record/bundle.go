@@ -59,7 +59,7 @@ func (x *Export) Document(w io.Writer) (Summary, error) {
 // all are the entries of the document: the page, everyone and every place, then what arises from each message.
 func (x *Export) all() iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		if !yield(x.composition(nil), nil) {
+		if !yield(x.composition(), nil) {
 			return
 		}
 		for _, e := range x.directory() {

@@ -177,8 +177,8 @@ func (m *memory) do(p place, e object, resolve *strings.Replacer) object {
 	return answer(http.StatusCreated, r)
 }
 
-// census is how many resources of each name the endpoint holds: each must be there once.
-func (m *memory) census(t *testing.T, x *Export) {
+// census is how many resources of each name the endpoint holds: each must be there once. Of pages there is one, or as many as are said.
+func (m *memory) census(t *testing.T, x *Export, pages ...int) {
 	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -186,6 +186,9 @@ func (m *memory) census(t *testing.T, x *Export) {
 	for e, err := range x.all() {
 		must(t, err)
 		want[e.Resource.Kind()]++
+	}
+	if len(pages) > 0 {
+		want["Composition"] = pages[0]
 	}
 	for kind, n := range want {
 		if got := len(m.all[kind]); got != n {

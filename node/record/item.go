@@ -94,6 +94,18 @@ type Incident struct {
 	Device       string
 	Custodian    string
 	CustodianODS string
+	// Left is what of the conversation is not among Items. The page of an upload says it; a document does not.
+	Left Left
+}
+
+// Left is what of a conversation an upload leaves behind, as far as the sending device knows: numbers of messages, and of entries.
+type Left struct {
+	Unsigned  int // nobody signed them off there
+	Elsewhere int // colleagues say that they handed them over
+	Missing   int // others name them, and they had not come
+	Unopened  int // entries of members whose content or key had not come, and that may belong to it
+	Erased    int // erased there before they stood in the record
+	Unread    int // damaged there
 }
 
 // Sources are read while resources are written, one message at a time, so that an export never holds all proofs and files at once.

@@ -31,7 +31,10 @@ func TestGolden(t *testing.T) {
 		golden(t, fmt.Sprintf("%s-%d.json", kind, seen[kind]), indented(t, unit))
 	}
 	golden(t, "directory.json", indented(t, x.directory()))
-	golden(t, "composition.json", indented(t, x.composition(nil)))
+	golden(t, "composition.json", indented(t, x.composition()))
+	page, err := x.part(func(it *item) bool { return it.Message.Kind() == message.KindBriefing })
+	must(t, err)
+	golden(t, "page.json", indented(t, []Entry{page}))
 	for _, k := range message.Kinds() {
 		if seen[string(k)] == 0 {
 			t.Errorf("no golden file for messages of kind %s: add one to the scene, and to MAPPING.md", k)

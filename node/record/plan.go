@@ -78,12 +78,15 @@ func (p *planner) add(u *unit, key string, needs ...string) {
 	p.units = append(p.units, u)
 }
 
-// page adds the page, which goes last and lists what was taken.
+// page adds the page, which goes last and lists what was taken by now.
 func (p *planner) page() {
 	refused := func(it *item) bool {
 		return p.units[p.at[urn(firstKind(it.Message.Content), it.id.String())]].state == unitRefused
 	}
-	p.add(&unit{size: 1, last: true, make: func() ([]Entry, error) { return []Entry{p.x.composition(refused)}, nil }}, urn("Composition", p.x.index.group),
+	p.add(&unit{size: 1, last: true, make: func() ([]Entry, error) {
+		e, err := p.x.part(refused)
+		return []Entry{e}, err
+	}}, urn("Composition", p.x.index.group),
 		urn("PractitionerRole", staffKey(p.x.in.By.Person)), p.x.orgRef(p.x.in.Custodian).Reference)
 }
 

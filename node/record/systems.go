@@ -25,6 +25,7 @@ const (
 	SystemEntry        = Base + "entry"        // the id of a log entry, 64 hexadecimal characters: SHA-256(0x00 ‖ header)
 	SystemPart         = Base + "part"         // entry id, hyphen, part: what arises from an entry beside its first resource
 	SystemIncident     = Base + "incident"     // the id of a group, 64 hexadecimal characters
+	SystemPage         = Base + "page"         // what a page of an upload lists, 64 hexadecimal characters (Export.pageName)
 	SystemPerson       = Base + "person"       // organisation/regulator/number
 	SystemOrganisation = Base + "organisation" // host name of an organisation
 	SystemRegulator    = Base + "regulator/"   // + regulator: numbers of regulators without a national system
