@@ -71,7 +71,7 @@ type Access struct {
 type accessed struct {
 	*item
 	incident string
-	exercise bool
+	mode     message.Mode // neither live nor exercise: not known
 	because  string
 	rows     []row // redacted
 	blacked  int
@@ -114,7 +114,7 @@ func NewAccess(req AccessRequest, incidents []Incident) (*Access, error) {
 			}
 			a.held++
 			if all[it.id] == nil {
-				all[it.id] = &accessed{item: it, incident: in.Name, exercise: in.Mode == message.Exercise}
+				all[it.id] = &accessed{item: it, incident: in.Name, mode: in.Mode}
 			}
 		}
 	}
@@ -272,7 +272,7 @@ func (m *matcher) why(it *item) string {
 	case tagOf(c) != "" && slices.Contains(m.Tags, tagOf(c)):
 		return "about the subject's tag"
 	}
-	for _, p := range peopleIn(c) {
+	for _, p := range peopleOf(it.Message) {
 		if slices.Contains(m.People, p) {
 			return "names the subject"
 		}
@@ -344,8 +344,15 @@ func rowsOf(it *item) []row {
 	if it.Reason != "" {
 		out = append(out, row{"reason", "Sent to everyone because", it.Reason})
 	}
-	if _, ok := it.Message.Content.(*message.Unknown); ok {
-		return append(out, row{"body", "Message", message.NewerKind})
+	if len(it.Message.For) > 0 {
+		var to []string
+		for _, one := range it.Message.For {
+			to = append(to, message.AddressWords(one))
+		}
+		out = append(out, row{"for", "For", strings.Join(to, ", ")})
+	}
+	if u, ok := it.Message.Content.(*message.Unknown); ok {
+		return append(out, row{"kind", "Kind", string(u.Named)}, row{"body", "Message", message.NewerKind + ", whose content cannot be shown here"})
 	}
 	for _, f := range it.Message.Content.Fields() {
 		if !f.Zero() && f.Input() != message.InputMade {
@@ -450,6 +457,12 @@ type Suggestion struct {
 func (a *Access) Suggest() []Suggestion {
 	var out []Suggestion
 	for _, m := range a.found {
+		for _, p := range peopleOf(m.Message) {
+			shown := slices.ContainsFunc(m.rows, func(r row) bool { return r.Name != "author" && strings.Contains(r.Text, p.String()) })
+			if shown && !slices.Contains(a.req.Subject.People, p) {
+				out = append(out, Suggestion{m.id, p.String(), "the registration of a clinician"})
+			}
+		}
 		for _, r := range m.rows {
 			if r.Name == "author" {
 				if !slices.Contains(a.req.Subject.People, m.Author.Person) && strings.Contains(r.Text, m.Author.Name) {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -343,6 +344,116 @@ func TestHoldsWord(t *testing.T) {
 	}{{"A-017 is here", "A-017", true}, {"A-0171, A-017", "A-017", true}, {"BA-0175", "A-017", false}, {"anything", "", false}, {"", "", false}} {
 		if got := holdsWord(tt.text, tt.word); got != tt.want {
 			t.Errorf("%q in %q: %v", tt.word, tt.text, got)
+		}
+	}
+}
+
+// addressed signs a message that is for somebody, and raw a payload that only newer versions know.
+func (w *writer) addressed(m message.Message) Item {
+	w.t.Helper()
+	payload, err := message.Encode(m)
+	must(w.t, err)
+	return w.raw(payload)
+}
+
+func (w *writer) raw(payload []byte) Item {
+	w.t.Helper()
+	m, err := message.Decode(payload)
+	must(w.t, err)
+	w.after += 60_000
+	opening := sha256.Sum256(payload)
+	h := ledger.Header{Kind: ledger.KindData, GroupTag: [16]byte{1}, Commit: ledger.Commitment(opening[:], payload)}
+	e := w.append(h, []byte("what only the group can read")).Entry()
+	return Item{Signed: e.SignedHeader(), Opening: opening[:], Payload: payload, Message: m, Author: w.who, Received: m.Sent}
+}
+
+// What a message says and this version cannot show is in neither form, in no encoding.
+func TestAccessOfNewerKind(t *testing.T) {
+	payload, err := message.Encode(message.Message{Sent: noon, Content: &message.Text{Body: "about Joan Whitfield"}})
+	must(t, err)
+	in := newWriter(t, bryn()).raw(bytes.Replace(payload, []byte("text"), []byte("zext"), 1))
+	req := asked(Subject{})
+	a, err := NewAccess(req, []Incident{incident(in)})
+	must(t, err)
+	page, err := a.page()
+	must(t, err)
+	machine, err := a.machine()
+	must(t, err)
+	for name, out := range map[string][]byte{"page": page, "machine form": machine} {
+		for _, spelt := range spellings("Whitfield") {
+			if bytes.Contains(out, []byte(spelt)) {
+				t.Errorf("the %s holds what nobody saw, as %q", name, spelt)
+			}
+		}
+		if !bytes.Contains(out, []byte(message.NewerKind)) || !bytes.Contains(out, []byte("zext")) {
+			t.Errorf("the %s does not say that it is of a newer kind", name)
+		}
+	}
+	req.Redactions = []Redaction{{Words: "zext", Why: "third party"}}
+	a, err = NewAccess(req, []Incident{incident(in)})
+	must(t, err)
+	_, err = a.JSON(io.Discard)
+	must(t, err)
+}
+
+// Whom a message is for is found, shown, pointed out to the reviewer, and blacked out.
+func TestAccessOfAddressees(t *testing.T) {
+	in := newWriter(t, bryn()).addressed(message.Message{Sent: noon, Content: &message.Text{Body: "Please come"},
+		For: []string{message.RoleAddress("medical-registrar"), message.PersonAddress(amal().Person.String())}})
+	a, err := NewAccess(asked(Subject{People: []identity.Person{amal().Person}}), []Incident{incident(in)})
+	must(t, err)
+	if a.Found() != 1 || a.found[0].because != "names the subject" {
+		t.Fatalf("%d messages for the subject were found", a.Found())
+	}
+	if s := a.Suggest(); slices.ContainsFunc(s, func(s Suggestion) bool { return s.Words == amal().Person.String() }) {
+		t.Errorf("the subject is pointed out: %v", s)
+	}
+	a, err = NewAccess(asked(Subject{}), []Incident{incident(in)})
+	must(t, err)
+	if s := a.Suggest(); !slices.ContainsFunc(s, func(s Suggestion) bool { return s.Words == amal().Person.String() }) {
+		t.Errorf("nobody is told of the addressee: %v", s)
+	}
+	page, err := a.page()
+	must(t, err)
+	for _, want := range []string{"medical registrar", amal().Person.String()} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the page does not show %q", want)
+		}
+	}
+	if a.message(a.found[0]).Payload == "" {
+		t.Error("a message that is shown as a whole lacks its payload")
+	}
+	req := asked(Subject{})
+	req.Redactions = []Redaction{{Words: amal().Person.Number, Why: "third party"}}
+	req.By = bryn()
+	a, err = NewAccess(req, []Incident{incident(in)})
+	must(t, err)
+	machine, err := a.machine()
+	must(t, err)
+	for _, spelt := range spellings(amal().Person.Number) {
+		if bytes.Contains(machine, []byte(spelt)) {
+			t.Errorf("the addressee is still in the machine form, as %q", spelt)
+		}
+	}
+}
+
+// What is not known to be real is not called real.
+func TestAccessOfUnknownMode(t *testing.T) {
+	for mode, want := range map[message.Mode][2]string{message.Live: {"", `"mode":"live"`}, message.Exercise: {"EXERCISE", `"mode":"exercise"`},
+		"unknown": {"not known here whether", `"mode":"unknown"`}, "": {"not known here whether", `"mode":"unknown"`}} {
+		in, _ := planting(t)
+		in.Mode = mode
+		a, err := NewAccess(asked(johnFisher()), []Incident{in})
+		must(t, err)
+		page, err := a.page()
+		must(t, err)
+		machine, err := a.machine()
+		must(t, err)
+		if !bytes.Contains(page, []byte(want[0])) || !bytes.Contains(machine, []byte(want[1])) {
+			t.Errorf("mode %q: the forms do not say %q", mode, want)
+		}
+		if mode == message.Live && (bytes.Contains(page, []byte("EXERCISE")) || bytes.Contains(page, []byte("not known here"))) {
+			t.Error("a live incident is called something else")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -38,7 +39,7 @@ type scopeWords struct {
 type disclosed struct {
 	Entry    string          `json:"entry"`
 	Incident string          `json:"incident"`
-	Exercise bool            `json:"exercise,omitempty"`
+	Mode     string          `json:"mode"` // live, exercise or unknown
 	Kind     string          `json:"kind"`
 	Said     string          `json:"said"`
 	Because  string          `json:"because"`
@@ -68,8 +69,14 @@ type Disclosed struct {
 }
 
 func (a *Access) message(m *accessed) disclosed {
-	d := disclosed{Entry: m.id.String(), Incident: m.incident, Exercise: m.exercise, Kind: string(m.Message.Kind()), Said: stamp(m.said), Because: m.because,
+	d := disclosed{Entry: m.id.String(), Incident: m.incident, Mode: "unknown", Kind: string(m.Message.Kind()), Said: stamp(m.said), Because: m.because,
 		Redacted: m.blacked, Reasons: m.blacks}
+	if m.mode == message.Live || m.mode == message.Exercise {
+		d.Mode = string(m.mode)
+	}
+	if _, ok := m.Message.Content.(*message.Unknown); ok {
+		d.Kind = "unknown" // what its author's device calls it is a row, which can be blacked out
+	}
 	for _, r := range m.rows {
 		d.Fields = append(d.Fields, disclosedLine(r))
 	}
@@ -81,14 +88,19 @@ func (a *Access) message(m *accessed) disclosed {
 	return d
 }
 
-// tells reports whether everything in a payload is shown as words as well.
+// tells reports whether everything in a payload is shown as words as well: the message has nothing but its time, whom it is for and fields that
+// are shown, and the payload is nothing but the message.
 func tells(it *item) bool {
+	if _, ok := it.Message.Content.(*message.Unknown); ok {
+		return false
+	}
 	for _, f := range it.Message.Content.Fields() {
 		if f.Input() == message.InputMade {
 			return false
 		}
 	}
-	return it.Reason == ""
+	shown, err := message.Encode(message.Message{Sent: it.Message.Sent, For: it.Message.For, Content: it.Message.Content})
+	return err == nil && bytes.Equal(shown, it.Payload)
 }
 
 // JSON writes the machine form. Errors match [ErrInvalid] where it would hold what was to be blacked out; nothing is written then.
@@ -162,8 +174,12 @@ func (a *Access) page() ([]byte, error) {
 	b.WriteString("<p>Where something is blacked out, the reason stands in its place. Times are those of the authors' clocks.</p>\n")
 	for _, m := range a.found {
 		fmt.Fprintf(&b, "<article>\n<h2>%s</h2>\n", e(m.Message.Kind().Name()))
-		if m.exercise {
+		switch m.mode {
+		case message.Live:
+		case message.Exercise:
 			b.WriteString("<p class=\"exercise\">EXERCISE: not a real event</p>\n")
+		default:
+			b.WriteString("<p class=\"exercise\">It is not known here whether this was real or an exercise</p>\n")
 		}
 		fmt.Fprintf(&b, "<p><small>%s · %s · %s</small></p>\n<table><tbody>\n", e(forPeople(m.said)), e(m.incident), e(m.because))
 		for _, r := range m.rows {

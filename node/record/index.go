@@ -102,6 +102,19 @@ func peopleIn(c message.Content) []identity.Person {
 	return out
 }
 
+// peopleOf are those whom a message names: in its fields, and as whom it is for.
+func peopleOf(m message.Message) []identity.Person {
+	out := peopleIn(m.Content)
+	for _, to := range m.For {
+		if s, ok := message.PersonOf(to); ok {
+			if p, err := identity.ParsePerson(s); err == nil && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
 // patientKey names the patient that a message is about, empty for none.
 func (n *index) patientKey(it *item) string {
 	if it.Patient != nil {
