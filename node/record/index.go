@@ -39,7 +39,7 @@ func newIndex(x *Export) (*index, error) {
 	for _, it := range x.items {
 		n.items[it.id] = it
 		n.addAuthor(it.Author)
-		for _, p := range peopleIn(it.Message.Content) {
+		for _, p := range peopleOf(it.Message) {
 			n.addPerson(p)
 		}
 		if err := n.addPatient(it); err != nil {

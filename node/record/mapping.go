@@ -3,6 +3,7 @@ package record
 import (
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"time"
 
 	"tocsin/ledger"
@@ -84,6 +85,11 @@ func (x *Export) begin(it *item, d *Domain, changes bool) *Request {
 	if it.Reason != "" {
 		d.Extension = append(d.Extension, Extension{URL: extReason, ValueString: it.Reason})
 	}
+	if d.Type == "Observation" || d.Type == "DocumentReference" {
+		for _, to := range it.Message.For {
+			d.Extension = append(d.Extension, Extension{URL: extFor, ValueString: to})
+		}
+	}
 	id := entryIdentifier(it.id)
 	if changes || x.retracted(it) {
 		return &Request{Method: "PUT", URL: d.Type + "?" + id.search()}
@@ -112,7 +118,11 @@ func (x *Export) narrative(it *item) *Narrative {
 		p.bold("Sent to everyone, outside the usual groups. Reason: " + it.Reason)
 	}
 	p.line("%s", message.Words(c))
-	p.terms("Author", x.nameOf(it.Author.Person)+", "+it.Author.Person.String(), "Said at", forPeople(it.said)+" (author's clock)",
+	var to []string
+	for _, one := range it.Message.For {
+		to = append(to, message.AddressWords(one))
+	}
+	p.terms("Author", x.nameOf(it.Author.Person)+", "+it.Author.Person.String(), "For", strings.Join(to, ", "), "Said at", forPeople(it.said)+" (author's clock)",
 		"Received here", forPeople(it.Received), "Priority", it.header.Priority.String(), "Entry", it.id.String(), "Proof", x.proofWords(it), "Note", it.Author.Note)
 	return p.done()
 }
@@ -169,6 +179,7 @@ func (x *Export) communication(it *item) Entry {
 		r.Payload = []Payload{{ContentString: it.Message.Summary()}}
 	}
 	x.pointers(r, c)
+	r.Recipient = append(r.Recipient, x.addressees(it)...)
 	if x.retracted(it) {
 		r.Status = "entered-in-error"
 	}
@@ -214,6 +225,15 @@ func (x *Export) pointers(r *Communication, c message.Content) {
 	}
 }
 
+// addressees are whom a message is for; none where it is for all.
+func (x *Export) addressees(it *item) []Reference {
+	var out []Reference
+	for _, to := range it.Message.For {
+		out = append(out, x.addressRef(to))
+	}
+	return out
+}
+
 // answer fills Communication.inResponseTo, which may point at a Communication only; of anything else it stands in About.
 func (n *index) answer(r *Communication, to message.EntryID, as string) {
 	ref := n.reference(to, as)
@@ -230,6 +250,7 @@ func (n *index) answer(r *Communication, to message.EntryID, as string) {
 // callOut asks staff to come. Its answers are Communications based on it.
 func (x *Export) callOut(it *item, c *message.CallOut) Entry {
 	r := x.request(it, c)
+	r.Recipient = x.addressees(it)
 	if it.Standing.Ended {
 		r.Status = "completed"
 	}

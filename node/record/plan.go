@@ -98,7 +98,7 @@ func (p *planner) message(it *item, seen map[ledger.ID]bool) {
 	seen[it.id] = true
 	needs := []string{urn("PractitionerRole", staffKey(it.Author.Person)), p.x.orgRef(it.Author.Person.Org).Reference, p.x.orgRef(p.x.in.Custodian).Reference,
 		urn("Practitioner", practitionerKey(it.Author.Person))}
-	for _, who := range peopleIn(it.Message.Content) {
+	for _, who := range peopleOf(it.Message) {
 		needs = append(needs, urn("PractitionerRole", staffKey(who)))
 	}
 	if ref := p.x.patientRef(it); ref != nil {

@@ -46,6 +46,7 @@ const (
 	extSHA256       = Base + "sha-256"      // of an attachment's bytes, 64 hexadecimal characters
 	extHeader       = Base + "entry-header" // what the signature is over, after "tocsin/entry/v1\0"
 	extMissing      = Base + "missing"      // what is not in this export, and why
+	extFor          = Base + "addressee"    // whom it is for, where FHIR has no recipient: an address as messages have it (node/message)
 	extReason       = Base + "break-glass"  // why a message went to everybody
 
 	codesActReason   = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
