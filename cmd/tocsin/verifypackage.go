@@ -20,9 +20,12 @@ type packageReport struct {
 	Proved   int `json:"proved"`
 	Bare     int `json:"without_proof"`
 	// Reasons are those of the proved ones that were sent to everybody, and whose reason was compared too.
-	Reasons  int  `json:"reasons_compared"`
-	Files    int  `json:"files"`
-	Exercise bool `json:"exercise"`
+	Reasons int `json:"reasons_compared"`
+	// Rewritten are those of the proved ones whose narrative is not the one that was exported, Audits what is held against nothing.
+	Rewritten int  `json:"narratives_not_compared"`
+	Audits    int  `json:"evidence_not_compared"`
+	Files     int  `json:"files"`
+	Exercise  bool `json:"exercise"`
 	// Returned: it is no document as it was exported, but what an endpoint returned.
 	Returned bool     `json:"returned"`
 	Faults   []string `json:"faults"`
@@ -95,6 +98,7 @@ func checkPackage(f io.ReadSeeker, trust *identity.TrustStore) (packageReport, e
 		return out, err
 	}
 	out.Messages, out.Proved, out.Bare, out.Reasons, out.Files, out.Exercise = rep.Messages, rep.Proved, rep.Bare, rep.Reasons, rep.Files, rep.Exercise
+	out.Rewritten, out.Audits = rep.Rewritten, rep.Audits
 	for _, x := range append(rep.Faults, faults...) {
 		if out.Returned && ofEndpoint(x.Rule) {
 			continue
@@ -117,12 +121,21 @@ func (a *app) sayPackage(path string, r packageReport) {
 		what = "as an endpoint returned it"
 	}
 	a.say("%s%s: %s, %s.", exercise(r.Exercise), path, plural(r.Messages, "message"), what)
-	a.say("%d proved: signed by a clinician of this mesh, witnessed, and the resource says what was signed.", r.Proved)
+	a.say("%d proved: signed by a clinician of this mesh, witnessed, and the resource says who signed it, when, and what was signed.", r.Proved)
 	if r.Bare > 0 {
 		a.say("%d without a proof: too few witnesses had signed when it was written. Nothing is shown of %s.", r.Bare, map[bool]string{true: "it", false: "them"}[r.Bare == 1])
 	}
 	if r.Reasons > 0 {
 		a.say("%d of them went to everybody; the reason for it is the one that was signed.", r.Reasons)
+	}
+	if r.Rewritten > 0 {
+		a.say("%s shown to people in words that are not those of the export, and were not compared: read the fields, not the narrative.", map[bool]string{true: "1 of them is", false: fmt.Sprintf("%d of them are", r.Rewritten)}[r.Rewritten == 1])
+	}
+	if r.Audits > 0 {
+		a.say("%s of delivery, reading, transfer and export: nothing here proves it.", map[bool]string{true: "1 piece of evidence", false: fmt.Sprintf("%d pieces of evidence", r.Audits)}[r.Audits == 1])
+	}
+	if r.Proved > 0 {
+		a.say("Not signed with a message, and so not compared: whether it was withdrawn, done or acknowledged; the patient it was attributed to; when it arrived; notes about its author; the page that lists it.")
 	}
 	for _, f := range r.Faults {
 		a.say("%s %s", a.style().red("FAULT"), printable(f))

@@ -10,14 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 
-	"tocsin/crypto/identity"
 	"tocsin/ledger"
 	"tocsin/node/message"
 )
@@ -27,8 +24,12 @@ type PackageReport struct {
 	Messages int // resources that are a message's first
 	Proved   int // of them, those whose proof holds and whose resource says what was proved
 	Bare     int // of them, those without a proof
-	Reasons  int // of the proved ones, those to everybody, whose payload holds a reason that is not compared
-	Files    int // files that are in the package and whose bytes are what a document says, proofs included
+	Reasons  int // of the proved ones, those to everybody, whose reason was compared too
+	// Rewritten are those of the proved ones whose narrative, which people read, is not the one that was exported: an endpoint may write
+	// and remove narratives. In a document as it was exported that is a fault.
+	Rewritten int
+	Audits    int // AuditEvents: evidence of delivery, reading and transfer, which has no proof of its own and is held against nothing
+	Files     int // files that are in the package and whose bytes are what a document says, proofs included
 	// Exercise: every message in it is labelled as exercise (HTEST). Where some are and some are not, [Check] finds it.
 	Exercise bool
 	Faults   []Fault
@@ -43,56 +44,101 @@ type keep struct {
 	sums   map[string]string // likewise → what they have
 	live   bool              // a message is not labelled as exercise
 	faults []Fault
+
+	kind        string            // of the Bundle
+	provenances map[string]object // entry id → Provenance
+	proofs      map[string]object // entry id → document of its proof
+	resources   map[string]*known // fullUrl or Type/id → resource
+	urns        map[string]string // the name that a message's first resource is exported under → entry id
+	audits      int
+}
+
+// known is what references to a resource need to know of it.
+type known struct {
+	entry string   // of the first resource of a message: its id
+	are   []string // the names that it is exported under, from its identifiers
+	r     object   // of a person in their post: who and where
 }
 
 func newKeep() *keep {
 	return &keep{firsts: make(map[string]object), names: make(map[string]string), data: make(map[string][]byte),
-		files: make(map[string]string), sums: make(map[string]string)}
+		files: make(map[string]string), sums: make(map[string]string), provenances: make(map[string]object), proofs: make(map[string]object),
+		resources: make(map[string]*known), urns: make(map[string]string)}
 }
 
 // VerifyPackage reads what was exported, or what an endpoint returned of it, and holds every proof against the authorities of the
-// mesh, and every resource against what was proved: one that says anything else than its author signed is a fault. The error is that of r.
+// mesh, and every resource against what was proved: one that says anything else than its author signed is a fault (MAPPING.md, "What is
+// compared"). The error is that of r.
 func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 	var rep PackageReport
 	k := newKeep()
-	if err := readBundle(r, func(string, any) {}, k.entry); err != nil {
+	head := func(name string, v any) {
+		if name == "type" {
+			k.kind, _ = v.(string)
+		}
+	}
+	if err := readBundle(r, head, k.entry); err != nil {
 		return rep, err
 	}
 	k.compare(&rep)
-	rep.Faults, rep.Exercise = k.faults, len(k.firsts) > 0 && !k.live
-	proofs := make(map[string][]byte, len(k.names))
-	for url, id := range k.names {
-		if _, twice := proofs[id]; twice {
-			rep.Faults = append(rep.Faults, Fault{RuleIdentifier, "message " + id, "two documents say that they are its proof"})
-		}
-		proofs[id] = k.data[url]
-	}
-	checker := ledger.NewProofChecker(trust) // for this package only: authorities change between two
-	for id, first := range k.firsts {
-		rep.Messages++
-		file, ok := proofs[id]
-		if !ok {
-			rep.Bare++
-			continue
-		}
-		delete(proofs, id)
-		reasoned, err := verifyOne(id, first, file, checker)
-		if err != nil {
-			rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, err.Error()})
-			continue
-		}
-		rep.Proved++
-		if reasoned {
-			rep.Reasons++
-		}
-	}
-	for id := range proofs {
-		rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, "its proof is there and it is not"})
-	}
+	k.posts()
+	rep.Faults, rep.Exercise, rep.Audits = k.faults, len(k.firsts) > 0 && !k.live, k.audits
+	k.prove(&rep, trust)
 	slices.SortFunc(rep.Faults, func(a, b Fault) int {
 		return cmp.Or(strings.Compare(a.Where, b.Where), strings.Compare(a.What, b.What))
 	})
 	return rep, nil
+}
+
+// prove checks all proofs first: what one message says of another can be compared once both are proved.
+func (k *keep) prove(rep *PackageReport, trust ledger.Trust) {
+	files := make(map[string][]byte, len(k.names))
+	for url, id := range k.names {
+		if _, twice := files[id]; twice {
+			rep.Faults = append(rep.Faults, Fault{RuleIdentifier, "message " + id, "two documents say that they are its proof"})
+		}
+		files[id] = k.data[k.named(url)]
+	}
+	fault := func(id string, err error) {
+		rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, err.Error()})
+	}
+	checker := ledger.NewProofChecker(trust) // for this package only: authorities change between two
+	items := make(map[ledger.ID]*item, len(k.firsts))
+	for id, first := range k.firsts {
+		rep.Messages++
+		k.urns[urn(str(first, "resourceType"), id)] = id
+		file, ok := files[id]
+		if !ok {
+			rep.Bare++
+			continue
+		}
+		it, err := proved(id, file, checker)
+		if err != nil {
+			fault(id, err)
+			continue
+		}
+		items[it.id] = it
+	}
+	c := newComparer(k, items)
+	for _, it := range items {
+		rewritten, err := c.message(it, files[it.id.String()])
+		if err != nil {
+			fault(it.id.String(), err)
+			continue
+		}
+		rep.Proved++
+		if it.Reason != "" {
+			rep.Reasons++
+		}
+		if rewritten {
+			rep.Rewritten++
+		}
+	}
+	for id := range files {
+		if k.firsts[id] == nil {
+			rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, "its proof is there and it is not"})
+		}
+	}
 }
 
 // entry takes one entry of the package. Most of a package is not looked into any further than its first level.
@@ -105,9 +151,15 @@ func (k *keep) entry(raw json.RawMessage) error {
 		return nil
 	}
 	ids := make(object)
-	if err := decodeInto(ids, r, "identifier"); err != nil {
+	for _, name := range []string{"identifier", "practitioner", "organization"} {
+		if err := decodeInto(ids, r, name); err != nil {
+			return err
+		}
+	}
+	if err := k.tagged(kind, e["resource"], r["meta"], ids); err != nil {
 		return err
 	}
+	k.note(kind, plainString(e["fullUrl"]), plainString(r["id"]), ids)
 	proved := "" // the entry that the document is the proof of
 	for _, id := range list(ids, "identifier") {
 		system, value := str(id, "system"), str(id, "value")
@@ -125,6 +177,11 @@ func (k *keep) entry(raw json.RawMessage) error {
 		}
 		if entry, ok := strings.CutSuffix(value, "-proof"); ok && system == SystemPart && kind == "DocumentReference" {
 			proved = entry
+			var document object
+			if err := json.Unmarshal(e["resource"], &document); err != nil {
+				return err
+			}
+			k.proofs[entry] = document
 		}
 	}
 	if kind != "DocumentReference" {
@@ -154,11 +211,14 @@ func (k *keep) entry(raw json.RawMessage) error {
 // compare holds the bytes of every file against what its document says.
 func (k *keep) compare(rep *PackageReport) {
 	for url, want := range k.files {
-		switch got, ok := k.sums[url]; {
+		switch got, ok := k.sums[k.named(url)]; {
 		case ok && got == want:
 			rep.Files++
+		case got == notBase64: // that was said already
 		case ok:
 			k.faults = append(k.faults, Fault{RuleContent, url, "its bytes are not those that its document was written for"})
+		default:
+			k.faults = append(k.faults, Fault{RuleContent, url, "a document names this file, and it is not in the package"})
 		}
 	}
 }
@@ -176,6 +236,7 @@ func (k *keep) binary(fullURL, id string, value []byte) {
 	}
 	if _, err := io.Copy(to, base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text))); err != nil {
 		k.faults = append(k.faults, Fault{RuleContent, "Binary " + id, "its data is no base64"})
+		k.sums[fullURL], k.sums["Binary/"+id] = notBase64, notBase64
 		return
 	}
 	for _, name := range []string{fullURL, "Binary/" + id} {
@@ -189,35 +250,39 @@ func (k *keep) binary(fullURL, id string, value []byte) {
 	}
 }
 
+// notBase64 stands in the place of the SHA-256 of a file that cannot be read.
+const notBase64 = "no base64"
+
 // proofBegins is how the data of every proof begins: "tocsin-proof" in base64, which has no remainder.
 const proofBegins = "dG9jc2luLXByb29m"
 
-// verifyOne holds one resource against its proof: nothing is proved before what was said was compared.
-func verifyOne(id string, first object, file []byte, checker *ledger.ProofChecker) (reasoned bool, err error) {
+// proved is a message as its proof has it. Nothing counts as proved before what was said can be compared.
+func proved(id string, file []byte, checker *ledger.ProofChecker) (*item, error) {
 	if file == nil {
-		return false, errors.New("the file of its proof is missing")
+		return nil, errors.New("the file of its proof is missing")
 	}
 	p, rep, err := checker.Check(file)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if rep.ID.String() != id {
-		return false, fmt.Errorf("the proof is of entry %s", rep.ID)
+		return nil, fmt.Errorf("the proof is of entry %s", rep.ID)
 	}
 	if rep.Payload == nil {
-		return false, errors.New("its proof does not show what was said: there is nothing to compare the resource with")
+		return nil, errors.New("its proof does not show what was said: there is nothing to compare the resource with")
 	}
 	reason, payload := "", rep.Payload
 	if rep.Header.Kind == ledger.KindBroadcast {
 		if reason, payload, err = splitBroadcast(rep.Payload); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
 	m, err := message.Decode(payload)
 	if err != nil {
-		return false, errors.New("its proof holds what this version cannot read as a message: there is nothing to compare the resource with")
+		return nil, errors.New("its proof holds what this version cannot read as a message: there is nothing to compare the resource with")
 	}
-	return reason != "", sameWords(first, m, reason, p, rep)
+	return &item{id: rep.ID, header: rep.Header, bytes: p.Header, sig: p.Signature[:], said: rep.Claimed, provable: true,
+		Item: &Item{Message: m, Reason: reason, Payload: p.Payload, Opening: p.Opening, Author: Author{Person: rep.Author.Person, Name: rep.Author.Claims.Name}}}, nil
 }
 
 // splitBroadcast parts the payload of a message to everybody, which is
@@ -235,75 +300,12 @@ func splitBroadcast(raw []byte) (reason string, payload []byte, err error) {
 	return string(r), p, nil
 }
 
-// said are the elements of a resource that hold what was said, and nothing that later messages change or a server adds.
-var saidIn = map[string][]string{
-	"Communication": {"payload", "category"}, "CommunicationRequest": {"payload", "category"}, "Task": {"description", "code"},
-	"Observation": {"valueCodeableConcept", "component"}, "DocumentReference": {"description", "type"}, "PractitionerRole": {"code"},
-}
-
-// sameWords maps the proved message again and compares.
-func sameWords(first object, m message.Message, reason string, p *ledger.Proof, rep *ledger.ProofReport) error {
-	it := &item{id: rep.ID, header: rep.Header, bytes: p.Header, sig: p.Signature[:], said: rep.Claimed, provable: true,
-		Item: &Item{Message: m, Reason: reason, Payload: p.Payload, Opening: p.Opening, Author: Author{Person: rep.Author.Person, Name: rep.Author.Claims.Name}, Received: rep.Claimed}}
-	x := &Export{in: Incident{Mode: message.Live, Custodian: rep.Author.Person.Org, Written: rep.Claimed},
-		index: &index{group: strings.Repeat("0", 64), items: map[ledger.ID]*item{rep.ID: it}, named: map[identity.Person]Author{}, known: map[string]*patient{}}}
-	if key := x.index.patientKey(it); key != "" {
-		x.index.known[key] = &patient{}
-	}
-	unit, err := x.unit(it)
+// asObject is a resource as it is read back.
+func asObject(r Resource) (object, error) {
+	raw, err := encode(r)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	kind := unit[0].Resource.Kind()
-	if kind != str(first, "resourceType") {
-		return fmt.Errorf("the resource is a %s, and what was said makes a %s", str(first, "resourceType"), kind)
-	}
-	raw, err := encode(unit[0].Resource)
-	if err != nil {
-		return err
-	}
-	var again object
-	if err := json.Unmarshal(raw, &again); err != nil {
-		return err
-	}
-	for _, name := range saidIn[kind] {
-		if !reflect.DeepEqual(again[name], first[name]) {
-			return fmt.Errorf("the resource says something else than was signed: %s differs", name)
-		}
-	}
-	if !sameReason(first, reason) {
-		return errors.New("the resource gives another reason for sending it to everybody than was signed")
-	}
-	// Of a file it is the name, type, size and SHA-256 that were signed; where its bytes are is the endpoint's.
-	if !within(again["content"], first["content"]) {
-		return errors.New("the resource says something else than was signed: the file is another")
-	}
-	return sameTime(kind, first, rep.Claimed)
-}
-
-// sameReason compares why a message went to everybody, wherever a resource says so: nowhere, if it did not.
-func sameReason(first object, reason string) bool {
-	var said []string
-	for _, e := range list(first, "extension") {
-		if str(e, "url") == extReason {
-			said = append(said, str(e, "valueString"))
-		}
-	}
-	for _, c := range list(first, "reasonCode") {
-		said = append(said, str(c, "text"))
-	}
-	return !slices.ContainsFunc(said, func(s string) bool { return s != reason }) && (reason == "") == (len(said) == 0)
-}
-
-// sameTime compares the time at which it was said.
-func sameTime(kind string, first object, said time.Time) error {
-	name := map[string]string{"Communication": "sent", "CommunicationRequest": "authoredOn", "Task": "authoredOn", "Observation": "effectiveDateTime", "DocumentReference": "date"}[kind]
-	if name == "" {
-		return nil
-	}
-	t, err := time.Parse(time.RFC3339Nano, str(first, name))
-	if err != nil || !t.Equal(said.Truncate(time.Millisecond)) {
-		return fmt.Errorf("the resource has another time than was signed: %s differs", name)
-	}
-	return nil
+	var out object
+	return out, json.Unmarshal(raw, &out)
 }

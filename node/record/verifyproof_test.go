@@ -117,7 +117,7 @@ func TestPackageBroadcast(t *testing.T) {
 	must(t, err)
 	_, r, err := ledger.NewProofChecker(w.trust).Check(file)
 	must(t, err)
-	if _, err := verifyOne(r.ID.String(), object{"resourceType": "Communication"}, file, ledger.NewProofChecker(w.trust)); err == nil || !strings.Contains(err.Error(), "nothing to compare") {
+	if _, err := proved(r.ID.String(), file, ledger.NewProofChecker(w.trust)); err == nil || !strings.Contains(err.Error(), "nothing to compare") {
 		t.Errorf("a payload that is no message: %v", err)
 	}
 }
