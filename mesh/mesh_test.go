@@ -418,7 +418,7 @@ func TestTracerTellsOfDrops(t *testing.T) {
 
 func TestMayMiss(t *testing.T) {
 	c := &stillClock{now: time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)}
-	g := &gossip{clock: c, unsettled: make(map[peer.ID]*unsettledPeer)}
+	g := &gossip{clock: c, met: make(map[peer.ID]time.Time), unsettled: make(map[peer.ID]*unsettledPeer)}
 	g.peer("p", true)
 	if got := g.mayMiss(); len(got) != 1 {
 		t.Errorf("a new peer hears all: %v", got)
