@@ -364,7 +364,12 @@ func (w *writer) raw(payload []byte) Item {
 	opening := sha256.Sum256(payload)
 	h := ledger.Header{Kind: ledger.KindData, GroupTag: [16]byte{1}, Commit: ledger.Commitment(opening[:], payload)}
 	e := w.append(h, []byte("what only the group can read")).Entry()
-	return Item{Signed: e.SignedHeader(), Opening: opening[:], Payload: payload, Message: m, Author: w.who, Received: m.Sent}
+	in := Item{Signed: e.SignedHeader(), Opening: opening[:], Payload: payload, Message: m, Author: w.who, Received: m.Sent}
+	if w.said == nil {
+		w.said = make(map[ledger.ID]Item)
+	}
+	w.said[e.ID()] = in
+	return in
 }
 
 // What a message says and this version cannot show is in neither form, in no encoding.

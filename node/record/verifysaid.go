@@ -53,7 +53,7 @@ func newComparer(k *keep, items map[ledger.ID]*item) *comparer {
 		}
 	}
 	for _, it := range items {
-		for _, p := range peopleIn(it.Message.Content) {
+		for _, p := range peopleOf(it.Message) {
 			if _, ok := c.index.named[p]; !ok {
 				c.loosen(p)
 			}
