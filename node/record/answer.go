@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -182,7 +183,8 @@ func outcomeOf(body io.Reader) string {
 	return outcomeWords(o)
 }
 
-// shared are the types of resources that the record may have had before, with other content: only their names are compared.
+// shared are the types of resources that the record may have had before, with other content: only their names are compared. A message is
+// never one of them, whatever its type: a role that was taken is a PractitionerRole.
 var shared = map[string]bool{"Organization": true, "Practitioner": true, "PractitionerRole": true, "Patient": true}
 
 // sameStored reports why what was read back is not what was sent, nil if it is. An endpoint may add to a resource, give it an id and
@@ -192,8 +194,11 @@ func sameStored(sent, got object, location string, match bool) error {
 	if str(got, "resourceType") != kind || kind+"/"+str(got, "id") != location {
 		return fmt.Errorf("it returns another resource")
 	}
-	if match && shared[kind] {
+	if match && shared[kind] && !isMessage(sent) {
 		return samePerson(kind, sent, got)
+	}
+	if kind != "Binary" && !sameTags(sent, got) { // which is found under its id
+		return errors.New("it does not have the tags that were sent, by which it is found again")
 	}
 	for name, want := range sent {
 		if name == "id" || name == "text" || name == "meta" {
@@ -204,6 +209,24 @@ func sameStored(sent, got object, location string, match bool) error {
 		}
 	}
 	return nil
+}
+
+// isMessage reports whether a resource is the first of a message.
+func isMessage(r object) bool {
+	return slices.ContainsFunc(list(r, "identifier"), func(id object) bool { return str(id, "system") == SystemEntry })
+}
+
+// sameTags reports whether every tag that was sent is there: what has no identifier in R4 would be made a second time without. An endpoint may
+// add tags, and reorder them.
+func sameTags(sent, got object) bool {
+	for _, want := range list(sub(sent, "meta"), "tag") {
+		if !slices.ContainsFunc(list(sub(got, "meta"), "tag"), func(tag object) bool {
+			return str(tag, "system") == str(want, "system") && str(tag, "code") == str(want, "code")
+		}) {
+			return false
+		}
+	}
+	return true
 }
 
 // samePerson compares whoever the record had already. A patient of another name or birthday is somebody else, or the number is wrong.
