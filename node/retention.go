@@ -114,6 +114,7 @@ type retained struct {
 	ordered map[inbox.EntryID]bool
 	orders  int
 	goes    map[inbox.EntryID]bool
+	coming  bool // a hold may be among what is to come ([Node.bodiesToCome])
 }
 
 // retainedIn works out what of a conversation stays and what goes. n.mu is held and the device is unlocked.
@@ -122,6 +123,7 @@ func (n *Node) retainedIn(c *inbox.Conversation) *retained {
 	r := &retained{tracker: n.track(c), policy: n.policy(group.ID(c.ID)), held: n.held(group.ID(c.ID)), now: at.wall, keeping: n.open.keeping, elapsed: at.elapsed,
 		at: make(map[inbox.EntryID]*inbox.Item), ordered: make(map[inbox.EntryID]bool), goes: make(map[inbox.EntryID]bool)}
 	r.ends = c.Kind == group.KindIncident.String() || r.tracker.incident.State != ""
+	r.coming = n.bodiesToCome(c)
 	r.begin()
 	n.open.inbox.Each(c.ID, func(it *inbox.Item) {
 		one := *it
@@ -130,7 +132,11 @@ func (n *Node) retainedIn(c *inbox.Conversation) *retained {
 	})
 	for _, o := range n.open.inbox.Orders(c.ID) {
 		r.orders++
-		if !o.Item.Own && r.elapsed-r.came(o.Item.ID) < orderWait {
+		wait := orderWait
+		if r.coming {
+			wait = comingWait
+		}
+		if !o.Item.Own && r.elapsed-r.came(o.Item.ID) < wait {
 			continue
 		}
 		for _, id := range o.Entries {
@@ -193,7 +199,11 @@ func (r *retained) aged(it *inbox.Item) bool {
 	if r.ends {
 		from = max(from, r.from)
 	}
-	return r.elapsed-from >= r.policy.span()
+	span := r.policy.span()
+	if r.coming && r.tracker.mode == string(message.Exercise) { // nothing else keeps it, such as a record that has to have it first
+		span += comingWait
+	}
+	return r.elapsed-from >= span
 }
 
 // framing reports whether a kind says something of the whole conversation, so that it stays as long as anything does, and goes last.
@@ -380,6 +390,9 @@ func (r *retained) view() RetentionView {
 	}
 	if r.ends && r.begins.IsZero() {
 		keep("The incident is not over: its time begins when it is stood down or cancelled.")
+	}
+	if r.coming {
+		keep("Content of messages is still to come, and a hold may be among it: orders of others, and an exercise, wait up to %d days longer.", comingWait/(24*time.Hour))
 	}
 	if r.policy.never {
 		keep("They stay until they are erased by hand or by an order.")

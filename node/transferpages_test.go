@@ -31,6 +31,7 @@ func TestTransferPages(t *testing.T) {
 	g := declared(t, message.Live, a, b)
 	inGroup(t, g, b)
 	text := say(t, a, g, "Potassium is 6.1")
+	eventually(t, "it is here", func() bool { _, err := b.message(text.ID); return err == nil })
 	eventually(t, "all is here", func() bool { return queueOf(t, b, g).Waiting == 2 })
 	reviewAll(t, a, g)
 	if p := send(t, a, g); p.State != UploadDone {
