@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
 	"regexp"
@@ -214,6 +215,16 @@ func sameStored(sent, got object, location string, match bool) error {
 // isMessage reports whether a resource is the first of a message.
 func isMessage(r object) bool {
 	return slices.ContainsFunc(list(r, "identifier"), func(id object) bool { return str(id, "system") == SystemEntry })
+}
+
+// sameMessage is what a message that the record had already must have in common with one that is sent. Another device may have put it there: when
+// it came differs between devices, and so does what was known of the messages it points at.
+func sameMessage(sent object) object {
+	out := maps.Clone(sent)
+	for _, name := range []string{"received", "issued", "basedOn", "inResponseTo", "about", "entity"} {
+		delete(out, name)
+	}
+	return out
 }
 
 // sameTags reports whether every tag that was sent is there: what has no identifier in R4 would be made a second time without. An endpoint may

@@ -72,6 +72,7 @@ type expected struct {
 	unit   *unit
 	url    string // fullUrl
 	kind   string
+	once   bool   // made only where the record does not have it yet
 	sent   object // as sent, but for a Binary's data
 	file   content
 	stored stored
@@ -229,7 +230,7 @@ func (u *Upload) order(units []*unit) (*Order, error) {
 		}
 		o.units = append(o.units, one)
 		for _, e := range entries {
-			o.entries = append(o.entries, expected{unit: one, url: e.FullURL, kind: e.Resource.Kind(), file: e.content})
+			o.entries = append(o.entries, expected{unit: one, url: e.FullURL, kind: e.Resource.Kind(), once: e.Request.IfNoneExist != "", file: e.content})
 		}
 	}
 	if len(o.units) == 0 {
@@ -432,8 +433,10 @@ func (u *Upload) read(o *Order, got []stored) {
 			return
 		}
 		sent := e.sent
-		if e.unit.last && e.stored.status == http.StatusOK {
+		if there := e.once && e.stored.status == http.StatusOK; there && e.unit.last {
 			sent = samePage(sent) // of the same messages, put there before
+		} else if there {
+			sent = sameMessage(sent)
 		}
 		err := sameStored(sent, s.resource, e.stored.location, e.stored.status == http.StatusOK)
 		if err == nil && e.kind == "Binary" && s.data != e.file.sum {
