@@ -25,6 +25,8 @@ type forkWatch struct {
 
 	asked map[askedOf]askedAt // guarded by mu: neighbours asked for bodies of evidence
 
+	bodies map[ledger.ID]struct{} // guarded by mu: evidence that came with its body; bounded by maxEvidenceBodies
+
 	todo  atomic.Bool // there is evidence that the drain has not looked at
 	fresh atomic.Bool // a fork is new: what is shown of its log needs a mark
 }
@@ -41,7 +43,27 @@ type askedAt struct {
 }
 
 func newForkWatch() *forkWatch {
-	return &forkWatch{told: make(map[ledger.LogID]ledger.Mark), asked: make(map[askedOf]askedAt)}
+	return &forkWatch{told: make(map[ledger.LogID]ledger.Mark), asked: make(map[askedOf]askedAt), bodies: make(map[ledger.ID]struct{})}
+}
+
+// maxEvidenceBodies bounds what is remembered of evidence; beyond it some of it is
+// looked at once more.
+const maxEvidenceBodies = 4096
+
+// body reports whether the body of a piece of evidence was not here before. Headers
+// come first, and the mark of a log says nothing of bodies: without this the drain
+// would not look again.
+func (w *forkWatch) body(id ledger.ID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.bodies[id]; known {
+		return false
+	}
+	if len(w.bodies) >= maxEvidenceBodies {
+		clear(w.bodies)
+	}
+	w.bodies[id] = struct{}{}
+	return true
 }
 
 // news reports whether something is known of a fork that was not told, and

@@ -179,6 +179,9 @@ func (n *Node) settle(ctx context.Context, e *ledger.Entry, outcome ledger.Outco
 		n.count(func(m *Metrics) { m.Forked++ })
 		n.due.ring() // it may be our own log that was cloned
 		n.forkSeen(e.Header.Log())
+		if e.HasBody() && n.forks.body(e.ID()) {
+			n.evidenceSoon()
+		}
 	case ledger.OverBudget:
 		n.count(func(m *Metrics) { m.OverLimit++ })
 	case ledger.OwnAhead:

@@ -311,7 +311,7 @@ func TestForgedFutureCrowdsOutNothing(t *testing.T) {
 		}
 	}
 	a.keeper.mu.Lock()
-	kept := len(a.keeper.later)
+	kept := keptLater(a)
 	a.keeper.mu.Unlock()
 	if k := kept; k > maxLater || k < laterEach {
 		t.Errorf("%d are kept", k)
@@ -320,6 +320,13 @@ func TestForgedFutureCrowdsOutNothing(t *testing.T) {
 	if info := publish(t, a, w.revoke(1, orgAmbulance, other)); !info.Carried {
 		t.Error("a statement that counts now is not carried")
 	}
+}
+
+// keptLater is how many statements that are dated ahead wait.
+func keptLater(n *Node) int {
+	n.keeper.mu.Lock()
+	defer n.keeper.mu.Unlock()
+	return len(n.keeper.later)
 }
 
 // TestClockBehindLosesNoStatement: this device's clock is two days behind, and more
@@ -352,8 +359,8 @@ func TestClockBehindLosesNoStatement(t *testing.T) {
 			hear := func(t *testing.T) *Node {
 				a := m.start(t, alone, m.onDisk(t), withClock(&clock))
 				synced(t, a, b)
-				if len(a.keeper.later) != laterEach || revoked(a) {
-					t.Errorf("%d statements wait", len(a.keeper.later))
+				if waits := keptLater(a); waits != laterEach || revoked(a) {
+					t.Errorf("%d statements wait", waits)
 				}
 				check(t, a.Lock())
 				return a
@@ -380,8 +387,8 @@ func TestClockBehindLosesNoStatement(t *testing.T) {
 			if !revoked(a) {
 				t.Error("after an unlock with the clock put right the last list does not count")
 			}
-			if len(a.keeper.later) != 0 {
-				t.Errorf("%d statements are kept that are in force", len(a.keeper.later))
+			if kept := keptLater(a); kept != 0 {
+				t.Errorf("%d statements are kept that are in force", kept)
 			}
 		})
 	}
