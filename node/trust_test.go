@@ -311,7 +311,7 @@ func TestForgedFutureCrowdsOutNothing(t *testing.T) {
 		}
 	}
 	a.keeper.mu.Lock()
-	kept := keptLater(a)
+	kept := len(a.keeper.later)
 	a.keeper.mu.Unlock()
 	if k := kept; k > maxLater || k < laterEach {
 		t.Errorf("%d are kept", k)
