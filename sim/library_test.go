@@ -1,16 +1,12 @@
+//go:build long
+
 package sim
 
-import (
-	"os"
-	"testing"
-)
+import "testing"
 
 // TestLibraryRuns runs every scenario of the library, which must pass, and its control, which
 // must not: about half an hour of two quiet cores.
 func TestLibraryRuns(t *testing.T) {
-	if os.Getenv("TOCSIN_SIM_LIBRARY") == "" {
-		t.Skip("set TOCSIN_SIM_LIBRARY=1 to run every scenario and every control")
-	}
 	all, err := Library()
 	if err != nil {
 		t.Fatal(err)
