@@ -311,9 +311,11 @@ func (n *network) newcomer(t *testing.T) {
 	if _, err := n.admin.client.AddMember(t.Context(), n.group, fresh.person); err != nil {
 		t.Fatal(err)
 	}
-	until(t, contact, func() string {
-		if !n.member(t, fresh) {
-			return "the newcomer does not know the group"
+	until(t, contact, func() string { // who has not heard of it yet seals to those who were there before
+		for _, p := range with {
+			if !n.counts(t, p, fresh) {
+				return p.first() + " does not know that the newcomer is in the group"
+			}
 		}
 		return ""
 	})

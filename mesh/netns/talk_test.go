@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,6 +79,18 @@ func (k *talk) member(t *testing.T, p *peer) bool {
 		t.Fatalf("%s: %v", p.first(), err)
 	}
 	return err == nil
+}
+
+// counts reports whether a peer knows that another one is in the group.
+func (k *talk) counts(t *testing.T, p, other *peer) bool {
+	t.Helper()
+	roster, err := p.client.Roster(t.Context(), k.group)
+	if err != nil && !errors.Is(err, api.ErrNotFound) {
+		t.Fatalf("%s: %v", p.first(), err)
+	}
+	return slices.ContainsFunc(roster, func(m node.Member) bool {
+		return m.Org+"/"+m.Regulator+"/"+m.Number == other.person
+	})
 }
 
 // say has a peer say something, which is saved on its disk when this returns.
