@@ -60,7 +60,7 @@ func (w *World) imageOf(d *Device, site string) (*Device, error) {
 	}
 	at := w.place()
 	twin := &Device{
-		Name: d.Name + " (copy)", Site: site, world: w, index: d.index, ip: address(at), cfg: d.cfg, store: d.store.Copy(),
+		Name: d.Name + " (copy)", Site: site, world: w, index: d.index, ip: address(at), cfg: d.cfg, store: d.store.Copy(), disk: new(diskState),
 		clock: &skewed{clock: w.clock}, turn: make(chan struct{}, 1), dir: filepath.Join(w.dir, fmt.Sprintf("%04d", at)), papers: d.papers, astray: true,
 	}
 	twin.cfg.Dir, twin.cfg.Clock, twin.cfg.Listen = twin.dir, twin.clock, []string{listenOn(twin.ip)}
@@ -305,6 +305,7 @@ func (r *runner) sendFrom(ctx context.Context, from *Device, g int, w Work) {
 			if counted { // nobody is held to what a thief could not save
 				r.watch.fail("%s could not save a message: %v", from.Name, err)
 			}
+			r.watch.doubt(r.groups[g].id, text)
 			return
 		}
 		r.watch.say(&saying{id: sent.ID, from: from.index, group: g, at: at, text: text, priority: w.Priority})

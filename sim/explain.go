@@ -217,10 +217,19 @@ func (e *Event) otherWords(list func([]string) string) string {
 		return fmt.Sprintf("somebody carries a stick from %s to %s and back, every %s", e.Carry.From, e.Carry.To, e.Carry.Every)
 	case e.Tamper != nil:
 		return fmt.Sprintf("up to %s on each disk of %s are spoilt", strconv.Itoa(e.Tamper.Entries)+" entries", list(e.Tamper.Devices))
+	case e.Disk != nil:
+		return fmt.Sprintf(diskWords[e.Disk.Fault], list(e.Disk.Devices))
 	case e.Enlist != nil:
 		return fmt.Sprintf("%s come, admitted by the %s", count(e.Enlist.Count, "newcomer"), e.Enlist.By)
 	}
 	return "nothing"
+}
+
+// diskWords say how disks fail; what is none is not in it.
+var diskWords = map[string]string{
+	diskFull:      "the disks of %s are full: nothing more can be saved there",
+	diskFailing:   "the disks of %s fail at the next write, and nothing can be saved there before a restart",
+	diskForgetful: "the disks of %s say that they have saved and have not; then the power goes there",
 }
 
 // Words says in one clause what adversaries there are and what they do.

@@ -101,6 +101,8 @@ func (e *eventState) beginOther(ctx context.Context) error {
 		return e.tamper(ctx, s.Tamper)
 	case s.Enlist != nil:
 		return e.enlist(ctx, s.Enlist)
+	case s.Disk != nil:
+		e.spoilDisks(s.Disk)
 	}
 	return nil
 }
@@ -121,6 +123,8 @@ func (e *eventState) end(ctx context.Context) error {
 		return e.restart(ctx, 0)
 	case s.Clone != nil, s.Betray != nil:
 		return e.depart()
+	case s.Disk != nil:
+		return e.mendDisks(ctx, s.Disk)
 	case s.Skew != nil:
 		for _, i := range e.r.s.pick(s.Skew.Devices) {
 			e.r.world.devices[i].clock.set(0)

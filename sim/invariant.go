@@ -40,6 +40,10 @@ func (h *history) look(d *Device) error {
 	}
 	for log, was := range before {
 		is, ok := now[log]
+		if d.forgot && (!ok || is.Entries < was.Entries) {
+			now[log] = was // it is to hold the same once more
+			continue
+		}
 		if !ok || is.Entries < was.Entries {
 			h.report("%s held %d entries of log %s, and then %d", d.Name, was.Entries, log, is.Entries)
 			continue
@@ -177,7 +181,9 @@ func (r *runner) checkShown(d *Device, g group, report func(name, format string,
 	texts := make(map[string]string)
 	for _, it := range items {
 		s := r.watch.said[it.id]
-		if s == nil || s.text != it.text || r.groups[s.group].id != g.id {
+		if s == nil && r.watch.unsure[it.text] == g.id {
+			// Its author was told that it might not be saved, and it was.
+		} else if s == nil || s.text != it.text || r.groups[s.group].id != g.id {
 			report("forged", "%s shows %.60q as message %.8s", d.Name, it.text, it.id)
 			continue
 		}

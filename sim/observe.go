@@ -31,11 +31,12 @@ type watch struct {
 	order   []*saying                    // guarded by mu
 	arrived map[string]map[int]time.Time // guarded by mu: by entry id and device
 	failed  []string                     // guarded by mu: what could not be sent, and why
+	unsure  map[string]string            // guarded by mu: the same, by text: the group
 	gaps    map[int]bool                 // guarded by mu: devices of which events were missed
 }
 
 func newWatch(clock node.Clock, t *trace) *watch {
-	return &watch{clock: clock, trace: t, said: make(map[string]*saying), arrived: make(map[string]map[int]time.Time), gaps: make(map[int]bool)}
+	return &watch{clock: clock, trace: t, said: make(map[string]*saying), arrived: make(map[string]map[int]time.Time), gaps: make(map[int]bool), unsure: make(map[string]string)}
 }
 
 // follow notes what a device shows until its node closes. It returns at once.
@@ -78,6 +79,14 @@ func (w *watch) say(s *saying) {
 	w.said[s.id] = s
 	w.order = append(w.order, s)
 	w.trace.line("says %d %s", s.from, s.id)
+}
+
+// doubt notes that the author of a text was told it might not be saved: whether it is
+// shown later is open (ledger.Store).
+func (w *watch) doubt(group, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.unsure[text] = group
 }
 
 func (w *watch) fail(format string, args ...any) {

@@ -113,6 +113,7 @@ type Event struct {
 	Carry    *Carry    `yaml:"carry"`
 	Tamper   *Tamper   `yaml:"tamper"`
 	Enlist   *Enlist   `yaml:"enlist"`
+	Disk     *Disk     `yaml:"disk"`
 }
 
 // Partition cuts the network.
@@ -248,6 +249,14 @@ type Carry struct {
 type Tamper struct {
 	Devices []string `yaml:"devices"`
 	Entries int      `yaml:"entries"` // of each at most
+}
+
+// Disk has disks fail, in one of three ways: "full" (nothing can be saved until Until),
+// "failing" (a sync fails, and nothing can be saved before a restart at Until) and
+// "forgetful" (at Until the power goes, and what was saved since the beginning is lost).
+type Disk struct {
+	Devices []string `yaml:"devices"`
+	Fault   string   `yaml:"fault"`
 }
 
 // Enlist has newcomers come, admitted by the authority or, where it is out of reach, by the
@@ -459,7 +468,7 @@ func (e *Event) actions() []struct {
 		{"surge", e.Surge != nil}, {"revoke", e.Revoke != nil}, {"clone", e.Clone != nil}, {"betray", e.Betray != nil},
 		{"steal", e.Steal != nil}, {"rollback", e.Rollback != nil}, {"expel", e.Expel != nil}, {"churn", e.Churn != nil},
 		{"battery", e.Battery != nil}, {"contacts", e.Contacts != nil}, {"carry", e.Carry != nil}, {"tamper", e.Tamper != nil},
-		{"enlist", e.Enlist != nil},
+		{"enlist", e.Enlist != nil}, {"disk", e.Disk != nil},
 	}
 }
 

@@ -86,6 +86,11 @@ func (c *checker) attack(path string, e *Event) {
 		}
 	case e.Enlist != nil:
 		c.enlist(path, e.Enlist)
+	case e.Disk != nil:
+		c.devices(path+".devices", e.Disk.Devices)
+		if diskWords[e.Disk.Fault] == "" {
+			c.add(path+".fault", "%q is no fault of a disk: full, failing or forgetful", e.Disk.Fault)
+		}
 	}
 }
 

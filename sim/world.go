@@ -20,6 +20,7 @@ import (
 
 	"tocsin/crypto/identity"
 	"tocsin/crypto/vault"
+	"tocsin/ledger"
 	"tocsin/ledger/memstore"
 	"tocsin/node"
 )
@@ -151,6 +152,7 @@ type Device struct {
 	ip    netip.Addr
 	cfg   node.Config // but for what every start opens anew
 	store *memstore.Store
+	disk  *diskState // under store
 	clock *skewed
 
 	// turn is held by whoever has the device send: a node keeps messages in their order with a
@@ -167,6 +169,7 @@ type Device struct {
 
 	judged   uint64    // frames of gossip since its node started, as last seen
 	tampered bool      // somebody spoilt its disk
+	forgot   bool      // its disk lost what it had called saved
 	joined   time.Time // when it came, in the middle of the story; zero for from the start
 }
 
@@ -234,7 +237,7 @@ func (w *World) newcomer(by identity.Issuer, bundle *identity.Bundle, site strin
 // addAt makes a device at a place of its own, which gives its address and its person.
 func (w *World) addAt(by identity.Issuer, bundle *identity.Bundle, place int, name, site string) (*Device, error) {
 	d := &Device{
-		Name: name, Site: site, world: w, index: len(w.devices), ip: address(place), store: memstore.New(), clock: &skewed{clock: w.clock},
+		Name: name, Site: site, world: w, index: len(w.devices), ip: address(place), store: memstore.New(), disk: new(diskState), clock: &skewed{clock: w.clock},
 		turn: make(chan struct{}, 1),
 		dir:  filepath.Join(w.dir, fmt.Sprintf("%04d", place)),
 	}
@@ -287,7 +290,7 @@ func (d *Device) run(ctx context.Context) error {
 		return fmt.Errorf("sim: the vault of %s: %w", d.Name, err)
 	}
 	cfg := d.cfg
-	cfg.Vault, cfg.Store = v, d.store
+	cfg.Vault, cfg.Store = v, faultyStore{d.store, d.disk}
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("sim: starting %s: %w", d.Name, err)
@@ -304,7 +307,12 @@ func (d *Device) run(ctx context.Context) error {
 // before it closes.
 func (d *Device) crash() error {
 	d.world.net.power(d.ip, false)
-	return d.stop()
+	err := d.stop()
+	var lost bool
+	if d.store, lost = d.disk.restarted(d.store); lost {
+		d.forgot = true
+	}
+	return err
 }
 
 // stop ends the device's node in good order and keeps what it had on disk.
@@ -316,7 +324,7 @@ func (d *Device) stop() error {
 	d.node = nil
 	err := n.Close()
 	d.store = d.store.Reopen()
-	if err != nil {
+	if err != nil && !(d.disk.ill() && errors.Is(err, ledger.ErrReadOnly)) {
 		return fmt.Errorf("sim: closing %s: %w", d.Name, err)
 	}
 	return nil
