@@ -221,7 +221,7 @@ func (n *Node) personOf(log identity.LogID, near map[peer.ID]bool) Person {
 	}
 	p.Name, p.Org, p.Regulator, p.Number = c.Claims.Name, c.Person.Org, c.Person.Regulator, c.Person.Number
 	p.Roles, p.Grade, p.Device, p.Relay = c.Claims.Roles, c.Claims.Grade, c.Device, c.Claims.Relay
-	p.Reachable, p.NotAfter = near[c.Peer], c.NotAfter
+	p.PeerID, p.Reachable, p.NotAfter = c.Peer.String(), near[c.Peer], c.NotAfter
 	p.Credential, p.Registrar = c.Issuer, c.Registrar
 	standing := n.trust.Standing(c, now)
 	p.Standing = standingOf(standing)

@@ -81,6 +81,7 @@ type Person struct {
 	Roles      []string  `json:"roles"`
 	Grade      string    `json:"grade,omitempty"`
 	Device     string    `json:"device"`
+	PeerID     string    `json:"peer_id,omitempty"` // of its transport key; empty while its credential is not known
 	Log        string    `json:"log"`
 	Self       bool      `json:"self"`
 	Relay      bool      `json:"relay"`

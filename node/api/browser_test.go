@@ -287,13 +287,13 @@ func (b *tab) fits(paths ...string) {
 }
 
 // allPages are those that every clinician has, besides the conversation.
-var allPages = []string{"/", "/new", "/people", "/verify", "/safety", "/search", "/everybody", "/transfer"}
+var allPages = []string{"/", "/new", "/people", "/verify", "/safety", "/search", "/everybody", "/transfer", "/mesh"}
 
 // settled waits until the page shows its data.
 func (b *tab) settled() {
 	b.t.Helper()
 	b.wait("settled", `document.readyState === 'complete' && document.getElementById('who')?.textContent !== ''
-		&& document.querySelectorAll('#list a, .person, .message, .person-card, #person option:nth-child(2), #facts dt, #reason, #board > *, .fields > *, .formlist, #groups > *, #steps > *').length > 0`)
+		&& document.querySelectorAll('#list a, .person, .message, .person-card, #person option:nth-child(2), #facts dt, #reason, #board > *, .fields > *, .formlist, #groups > *, #steps > *, #near > *').length > 0`)
 }
 
 // titles holds that nothing but four fixed words ever stands in a window's title.

@@ -16,6 +16,7 @@ func (s *Server) pages() []route {
 		{"GET", "/new", anyone, s.page(web.New())},
 		{"GET", "/unlock", anyone, s.page(web.Unlock())},
 		{"GET", "/people", anyone, s.page(web.People())},
+		{"GET", "/mesh", anyone, s.page(web.Mesh())},
 		{"GET", "/verify", anyone, s.page(web.Verify())},
 		{"GET", "/safety", anyone, s.page(web.Safety())},
 		{"GET", "/search", anyone, s.page(web.Search())},

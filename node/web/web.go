@@ -52,6 +52,7 @@ func Conversation() Page  { return Page{Name: "conversation", Title: "Conversati
 func People() Page        { return Page{Name: "people", Title: "People"} }
 func Safety() Page        { return Page{Name: "safety", Title: "Safety"} }
 func Search() Page        { return Page{Name: "search", Title: "Search"} }
+func Mesh() Page          { return Page{Name: "mesh", Title: "Mesh"} }
 
 // Transfer is the page of what is not in the medical record yet, HandOver that of one conversation.
 func Transfer() Page { return Page{Name: "transfer", Title: "Record"} }
@@ -76,7 +77,7 @@ func Verify() Page { return Page{Name: "verify", Title: "Verify in person", Came
 
 // pages are all of them.
 func pages() []Page {
-	all := []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety(), Search(), Say(), Everybody(), Transfer(), HandOver()}
+	all := []Page{Unlock(), Conversations(), New(), Conversation(), People(), Verify(), Safety(), Search(), Mesh(), Say(), Everybody(), Transfer(), HandOver()}
 	return slices.AppendSeq(all, maps.Values(Boards()))
 }
 

@@ -34,7 +34,7 @@ func TestShellsFitThePolicy(t *testing.T) {
 func TestShellsAreForEveryone(t *testing.T) {
 	title := regexp.MustCompile(`<title>(.*)</title>`)
 	known := map[string]bool{"Unlock – Tocsin": true, "Conversations – Tocsin": true, "New conversation – Tocsin": true, "Conversation – Tocsin": true,
-		"People – Tocsin": true, "Verify in person – Tocsin": true, "Safety – Tocsin": true, "Search – Tocsin": true,
+		"People – Tocsin": true, "Verify in person – Tocsin": true, "Safety – Tocsin": true, "Search – Tocsin": true, "Mesh – Tocsin": true,
 		"Write – Tocsin": true, "Message to everybody – Tocsin": true, "Boards – Tocsin": true, "Incident – Tocsin": true, "Call-outs – Tocsin": true,
 		"Casualties – Tocsin": true, "Tasks – Tocsin": true, "Alerts – Tocsin": true, "Decision log – Tocsin": true, "On duty – Tocsin": true, "Record – Tocsin": true}
 	for _, p := range pages() {
