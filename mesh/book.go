@@ -61,7 +61,7 @@ func (f *finder) plan(p peer.ID, c *contact, d time.Duration) {
 // wanted reports whether a contact is worth a dial of its own: those of the
 // configuration always, others while we have too few neighbours. In a small mesh
 // everybody becomes everybody's neighbour.
-func (f *finder) wanted(c *contact) bool { return c.fixed || c.via || f.ups < wantPeers }
+func (f *finder) wanted(c *contact) bool { return c.fixed || c.via || f.ups < f.want }
 
 // hearsay reports whether found is a source that proves nothing of who is told of.
 func hearsay(found string) bool { return found == foundMulticast || found == foundDirectory }

@@ -156,6 +156,9 @@ type Config struct {
 	PeerChange func(p peer.ID, connected bool)
 	// MDNS looks for devices of the same mesh on the local network by multicast.
 	MDNS bool
+	// Neighbours is how many neighbours are looked for, at most [MaxNeighbours]; half as many
+	// more are kept. 0 means 32.
+	Neighbours int
 	// SyncInterval is the wait between pulls from one neighbour, with jitter;
 	// 0 means 30 s.
 	SyncInterval time.Duration
@@ -189,6 +192,8 @@ func (c *Config) validate() error {
 		return errors.New("mesh: Config.Receiver and Config.Syncer must be set")
 	case c.SyncInterval < 0:
 		return fmt.Errorf("mesh: a sync interval of %v makes no sense; give a positive one, or 0 for %v", c.SyncInterval, defaultSyncInterval)
+	case c.Neighbours < 0 || c.Neighbours > MaxNeighbours:
+		return fmt.Errorf("mesh: %d neighbours cannot be looked for; give a number from 1 to %d, or 0 for %d", c.Neighbours, MaxNeighbours, wantPeers)
 	case c.DHT != "" && c.DHT != DHTAuto && c.DHT != DHTOn && c.DHT != DHTOff:
 		return fmt.Errorf("mesh: %q does not say when to use the directory; write %s, %s or %s", c.DHT, DHTAuto, DHTOn, DHTOff)
 	}
@@ -201,6 +206,14 @@ func (c *Config) syncInterval() time.Duration {
 		return defaultSyncInterval
 	}
 	return c.SyncInterval
+}
+
+// neighbours returns how many neighbours are looked for, and how many more are kept.
+func (c *Config) neighbours() (want, spare int) {
+	if c.Neighbours == 0 {
+		return wantPeers, sparePeers
+	}
+	return c.Neighbours, c.Neighbours / 2
 }
 
 // listenAddr is one address to listen on.

@@ -48,8 +48,10 @@ type contact struct {
 	// hearing says that it was last connected only to hear of its wipe order.
 	hearing bool
 	busy    bool // queued or being dialled
-	asked   bool // an exchange was had since it is connected
-	fails   int
+	// explored says that it is dialled although there are neighbours enough.
+	explored bool
+	asked    bool // an exchange was had since it is connected
+	fails    int
 
 	// Of our reservation at it.
 	reserved   bool

@@ -120,7 +120,7 @@ func (f *finder) lookUp(ctx context.Context) {
 		c := f.book[p]
 		return c.up || c.fails == 0 || !c.good && !c.fixed
 	})
-	if f.ups < wantPeers {
+	if f.ups < f.want {
 		for _, p := range d.table.RoutingTable().ListPeers() {
 			f.mail.put(findEvent{kind: findListed, peer: p, addrs: f.host.Peerstore().Addrs(p)})
 		}

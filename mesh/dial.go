@@ -31,7 +31,7 @@ func (f *finder) dialed(p peer.ID) {
 	if c == nil {
 		return
 	}
-	c.busy = false
+	c.busy, c.explored = false, false
 	if c.up {
 		c.fails = 0
 		return
@@ -107,19 +107,29 @@ func (f *finder) start(ctx context.Context) {
 // configuration and those that we have met first. Strangers, who may be anybody's
 // invention, have half of the slots only.
 func (f *finder) next() (peer.ID, *contact) {
-	f.queue = slices.DeleteFunc(f.queue, func(p peer.ID) bool { return f.book[p] == nil })
+	f.queue = slices.DeleteFunc(f.queue, func(p peer.ID) bool { return f.book[p] == nil || f.needless(f.book[p]) })
 	if len(f.queue) == 0 || f.dialing >= maxDials {
 		return "", nil
 	}
 	i := slices.IndexFunc(f.queue, func(p peer.ID) bool { return !f.book[p].stranger() })
 	if i < 0 {
-		if i = 0; f.strange >= maxStrangeDials {
+		if i = 0; f.strange >= min(maxStrangeDials, (f.want+1)/2) {
 			return "", nil
 		}
 	}
 	p := f.queue[i]
 	f.queue = slices.Delete(f.queue, i, i+1)
 	return p, f.book[p]
+}
+
+// needless reports whether a queued dial is one too many by now, for others have brought more
+// neighbours than are kept, and then takes it back: it is planned again when there are too few.
+func (f *finder) needless(c *contact) bool {
+	if c.explored || c.fixed || c.via || f.ups < f.want+f.spare {
+		return false
+	}
+	c.busy = false
+	return true
 }
 
 func (f *finder) dial(ctx context.Context, info peer.AddrInfo) error {

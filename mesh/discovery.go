@@ -91,6 +91,8 @@ type finder struct {
 	carries    bool // we are a relay ourselves
 	dhtMode    string
 	dhtName    protocol.ID // the prefix of its protocols
+	// want is how many neighbours are looked for, spare how many more are kept.
+	want, spare int
 
 	mail  *mailbox[findEvent]
 	dials sync.WaitGroup
@@ -123,6 +125,7 @@ func newFinder(h host.Host, l *links, cfg *Config, r *reach, counts *counters) (
 		mail: newMailbox[findEvent](), book: make(map[peer.ID]*contact),
 		tasks: newAgenda[task](), online: true,
 	}
+	f.want, f.spare = cfg.neighbours()
 	f.lonely.Store(true)
 	for _, set := range []struct {
 		texts []string
@@ -312,7 +315,7 @@ func (f *finder) setOnline(online bool) {
 	}
 	for _, p := range f.queue { // not begun
 		if c := f.book[p]; c != nil {
-			c.busy = false
+			c.busy, c.explored = false, false
 		}
 	}
 	f.queue = nil

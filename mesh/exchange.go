@@ -55,6 +55,7 @@ type exchanger struct {
 	blame  func(p peer.ID, reason string) // a neighbour that broke the rules
 	own    atomic.Pointer[[]byte]         // our record; set before the first exchange
 	offers atomic.Pointer[[]offer]        // replaced as a whole
+	opened openedRecords
 	mu     sync.Mutex
 	purses map[peer.ID]*purse
 	busy   int
@@ -145,7 +146,7 @@ func (x *exchanger) answer(stream network.Stream, p peer.ID) error {
 	if err != nil {
 		return err
 	}
-	r, err := openRecord(own, x.tag, x.host.ID())
+	r, err := x.opened.open(own, x.tag, x.host.ID())
 	if err != nil {
 		return err
 	}
@@ -280,7 +281,7 @@ func (x *exchanger) askOn(stream network.Stream, p peer.ID, want int) error {
 	}
 	h := heard{from: p}
 	for _, raw := range list {
-		r, err := openRecord(raw, x.tag, x.host.ID())
+		r, err := x.opened.open(raw, x.tag, x.host.ID())
 		if err != nil {
 			return err
 		}

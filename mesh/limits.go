@@ -95,11 +95,13 @@ const (
 	redialSpacing = 150 * time.Millisecond
 	// ticketPause is the wait for a ticket to show, between two looks.
 	ticketPause = time.Second
-	// wantPeers is how many neighbours are looked for; sparePeers are kept beyond
-	// that. explorePause is the wait between two dials of somebody at random beyond it.
-	wantPeers    = 32
-	sparePeers   = 16
-	explorePause = 30 * time.Second
+	// wantPeers is how many neighbours are looked for, if Config.Neighbours says nothing else;
+	// sparePeers are kept beyond that. MaxNeighbours bounds what it may say: the connection
+	// manager would close more. explorePause is the wait between two dials of somebody at random beyond it.
+	wantPeers     = 32
+	sparePeers    = 16
+	MaxNeighbours = 2 * connsLow / 3
+	explorePause  = 30 * time.Second
 	// staleAfter is how old a connection must be for a newer one of the same peer to
 	// say that it is dead: two that open at once are two dials that crossed.
 	staleAfter = 5 * time.Second
@@ -131,6 +133,8 @@ const (
 	// maxExchanged bounds the records, maxAnswer the bytes of an answer.
 	maxExchanged = 32
 	maxAnswer    = 48 << 10
+	// maxOpened bounds the records that are known to be verified, about 300 bytes each.
+	maxOpened = maxContacts
 	// maxIntroduced bounds the peers that one neighbour has named and that we have not
 	// met.
 	maxIntroduced = 64

@@ -98,7 +98,7 @@ func (f *finder) down(p peer.ID) {
 	f.noteOrigins()
 	f.lostRelay(p, c)
 	f.exchange.prune()
-	if f.ups == wantPeers-1 {
+	if f.ups == f.want-1 {
 		f.fill() // there are too few again
 	}
 	f.plan(p, c, jitter(redialMin))
@@ -140,7 +140,7 @@ func (f *finder) markGood(c *contact) {
 // parts of a large mesh that have enough within themselves find each other only
 // so. Where that makes too many, another neighbour at random is let go.
 func (f *finder) explore() {
-	if f.ups < wantPeers {
+	if f.ups < f.want {
 		return
 	}
 	away := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
@@ -148,9 +148,11 @@ func (f *finder) explore() {
 		return c.up || c.busy || !c.reachable()
 	})
 	if len(away) > 0 {
-		f.enqueue(away[rand.N(len(away))])
+		p := away[rand.N(len(away))]
+		f.book[p].explored = true
+		f.enqueue(p)
 	}
-	if f.ups <= wantPeers+sparePeers || f.carries {
+	if f.ups <= f.want+f.spare || f.carries {
 		return
 	}
 	spare := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
