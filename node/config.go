@@ -53,6 +53,8 @@ type Config struct {
 	DHT string
 	// MDNS finds neighbours on the local network.
 	MDNS bool
+	// Neighbours is how many neighbours are looked for; 0 is the mesh's default.
+	Neighbours int
 	// SyncInterval is the pause between pulls from a neighbour; 0 is the
 	// mesh's default.
 	SyncInterval time.Duration
@@ -119,6 +121,8 @@ type Unsafe struct {
 	NoRules      bool // what does not fit what stands is sent all the same
 	NoEscalation bool // this device raises no step of an alert
 	NoConduct    bool // no neighbour is cut off for what it sends
+	NoRelay      bool // what others say by gossip is not handed on
+	NoHybrid     bool // messages are placed by the clocks of their authors
 }
 
 const (

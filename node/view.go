@@ -196,7 +196,7 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 		n.showBroadcasts()
 	}
 	change := n.open.inbox.Apply(inbox.Item{
-		ID: inbox.EntryID(o.rec.as), Group: inbox.GroupID(o.rec.group), HLC: o.rec.hlc, Seq: o.seq, First: o.rec.first,
+		ID: inbox.EntryID(o.rec.as), Group: inbox.GroupID(o.rec.group), HLC: n.placedBy(o), Seq: o.seq, First: o.rec.first,
 		From: n.authorOf(o.log, received), Message: o.msg, Sent: o.msg.Sent, Received: received,
 		Priority: o.rec.priority.String(), Own: n.mine(o.log), Provable: o.rec.flags.has(flagProvable),
 		Removed: o.rec.flags.has(flagRemoved), Broadcast: o.rec.flags.has(flagBroadcast), Reason: reason, HandedOver: o.rec.by,
