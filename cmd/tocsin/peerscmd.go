@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -23,22 +24,35 @@ func (a *app) peersCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			people, err := client.People(ctx)
+			if err != nil {
+				return err
+			}
 			return a.emit(all, func() {
-				a.showPeers(all)
+				a.showPeers(all, people)
 				a.showSpoilers(status.Spoilers)
 			})
 		})
 }
 
-func (a *app) showPeers(all api.Peers) {
+// showPeers lists the neighbours with the names behind them, as far as their
+// credentials are known here.
+func (a *app) showPeers(all api.Peers, people []node.Person) {
+	names := map[string]string{}
+	for _, p := range people {
+		if p.PeerID != "" {
+			names[p.PeerID] = printable(p.Name)
+		}
+	}
+	name := func(id string) string { return cmp.Or(names[id], "(not known yet)") }
 	if len(all.Peers) == 0 {
 		a.say("No device is in reach. Messages are saved and go out when one is.")
 	} else {
 		var rows [][]string
 		for _, p := range all.Peers {
-			rows = append(rows, []string{p.Org, p.ID, p.Transport, direction(p.Inbound), fmt.Sprintf("%.1f ms", p.LatencyMS), speed(p.Goodput), p.Addr})
+			rows = append(rows, []string{name(p.ID), p.Org, p.ID, p.Transport, direction(p.Inbound), fmt.Sprintf("%.1f ms", p.LatencyMS), speed(p.Goodput), p.Addr})
 		}
-		a.table([]string{"ORGANISATION", "PEER ID", "BY", "DIRECTION", "DELAY", "SPEED", "ADDRESS"}, rows)
+		a.table([]string{"NAME", "ORGANISATION", "PEER ID", "BY", "DIRECTION", "DELAY", "SPEED", "ADDRESS"}, rows)
 	}
 	if all.Warning != "" {
 		a.say("Warning: %s", all.Warning)
@@ -49,9 +63,9 @@ func (a *app) showPeers(all api.Peers) {
 	a.say("Cut off, newest first:")
 	var rows [][]string
 	for _, c := range all.Cuts {
-		rows = append(rows, []string{c.Org, c.ID, c.Words, c.At.Local().Format(time.DateTime), c.Until.Local().Format(time.TimeOnly)})
+		rows = append(rows, []string{name(c.ID), c.Org, c.ID, c.Words, c.At.Local().Format(time.DateTime), c.Until.Local().Format(time.TimeOnly)})
 	}
-	a.table([]string{"ORGANISATION", "PEER ID", "WHY", "WHEN", "UNTIL"}, rows)
+	a.table([]string{"NAME", "ORGANISATION", "PEER ID", "WHY", "WHEN", "UNTIL"}, rows)
 }
 
 // showSpoilers names the neighbours that handed on spoilt entries.

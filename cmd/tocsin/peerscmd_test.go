@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"tocsin/node"
+	"tocsin/node/api"
 )
 
 // TestSpoilersAreNamed: as far as they are known, with nothing in their names that
@@ -26,5 +27,23 @@ func TestSpoilersAreNamed(t *testing.T) {
 	}
 	if strings.Contains(got, "\x1b") {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestPeersAreNamed: by the credential behind a peer id, where it is known.
+func TestPeersAreNamed(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	a := &app{out: &output{w: &out}}
+	a.showPeers(api.Peers{
+		Peers: []api.Peer{{ID: "12D3KooWa", Org: "ambulance.nhs.example", Transport: "quic"}, {ID: "12D3KooWb", Org: "surgery.example", Transport: "relay"}},
+		Cuts:  []api.Cut{{ID: "12D3KooWa", Words: "sent more than any device should"}},
+	}, []node.Person{{Name: "Ben\x1b[2J Okafor", PeerID: "12D3KooWa"}, {Name: "Nobody"}})
+	lines := strings.Split(out.String(), "\n")
+	if len(lines) != 7 || !strings.Contains(lines[1], "Okafor") || !strings.HasPrefix(lines[2], "(not known yet)") || !strings.Contains(lines[5], "Okafor") {
+		t.Errorf("%q", out.String())
+	}
+	if strings.Contains(out.String(), "\x1b") || strings.Contains(out.String(), "Nobody") {
+		t.Errorf("%q", out.String())
 	}
 }
