@@ -180,3 +180,55 @@ func TestContestedModeGoesNowhere(t *testing.T) {
 		t.Errorf("released: %+v, %v", v, err)
 	}
 }
+
+// TestContestedIncidentIsSettled: one of those who run the group settles under their name, and with their passphrase, that an incident is live: on every
+// device it is sent to the record from then on. That it is an exercise, one alone cannot say.
+func TestContestedIncidentIsSettled(t *testing.T) {
+	t.Parallel()
+	w, e := newWorld(t), newEndpoint(t)
+	free := func(c *Config) { c.Unsafe.NoRules = true }
+	a := w.enrol("Amal", orgHospital).start(t, recordAt(e), free)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a), recordAt(e))
+	ready(t, 1, a, b)
+	g := declared(t, message.Exercise, a, b)
+	inGroup(t, g, b)
+	live := &message.Incident{Name: "Bus crash", Mode: message.Live, State: message.IncidentDeclared}
+	speak(t, a, g, live)
+	modes := func(want string) {
+		t.Helper()
+		for _, n := range []*Node{a, b} {
+			eventually(t, "the incident is "+want, func() bool { return queueOf(t, n, g).Mode == want })
+		}
+	}
+	modes(modeUnknown)
+	for _, c := range []struct {
+		why, token, mode, reason string
+		n                        *Node
+		want                     error
+	}{
+		{"without the passphrase", "", "live", "x", a, ErrReauth},
+		{"as neither", token(t, a), "unknown", "x", a, ErrInvalid},
+		{"without a reason", token(t, a), "live", " ", a, ErrInvalid},
+		{"by who does not run the group", token(t, b), "live", "x", b, ErrInvalid},
+	} {
+		if _, err := c.n.SettleIncident(t.Context(), c.token, g, c.mode, c.reason); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", c.why, err)
+		}
+	}
+	sent, err := a.SettleIncident(t.Context(), token(t, a), g, "exercise", "x") // its device keeps no rules
+	check(t, err)
+	eventually(t, "it is here", func() bool { _, err := b.message(sent.ID); return err == nil })
+	modes(modeUnknown)
+	_, err = a.SettleIncident(t.Context(), token(t, a), g, "live", "the rehearsal was called off when the bus came")
+	check(t, err)
+	modes(string(message.Live))
+	board, err := b.Board(g)
+	check(t, err)
+	if i := board.Incident; i == nil || i.Contested || i.Settled == nil || i.Settled.From.Person != a.cred.Person.String() {
+		t.Errorf("the other device shows %+v", i)
+	}
+	if _, err := a.SettleIncident(t.Context(), token(t, a), g, "live", "x"); !errors.Is(err, ErrInvalid) {
+		t.Errorf("settled twice: %v", err)
+	}
+	transferred(t, a, g)
+}

@@ -89,6 +89,8 @@ type TransferGroup struct {
 	Kind  string `json:"kind"`
 	// Mode is live or exercise, or unknown for an incident of which no message says so: that is not sent.
 	Mode string `json:"mode"`
+	// Contested: those who run it say both that it is live and that it is an exercise, and nobody has settled which.
+	Contested bool `json:"contested,omitempty"`
 	// State is where its incident stands; empty for none. Over: it has ended.
 	State string `json:"state,omitempty"`
 	Over  bool   `json:"over,omitempty"`
@@ -274,7 +276,7 @@ func (n *Node) TransferQueue() ([]TransferGroup, error) {
 
 func (n *Node) transferGroup(c *inbox.Conversation, unopened map[string]int) TransferGroup {
 	t := n.track(c)
-	g := TransferGroup{Group: t.group.String(), Name: c.Name, Kind: c.Kind, Mode: t.mode, State: string(t.incident.State), Over: t.incident.Over(), Progress: n.transfers.progress(t.group)}
+	g := TransferGroup{Group: t.group.String(), Name: c.Name, Kind: c.Kind, Mode: t.mode, Contested: t.incident.Contested, State: string(t.incident.State), Over: t.incident.Over(), Progress: n.transfers.progress(t.group)}
 	named := make(map[message.EntryID]bool)
 	n.open.inbox.Each(c.ID, func(it *inbox.Item) {
 		for _, id := range pointersOf(it.Message) {
@@ -325,8 +327,10 @@ func (g *TransferGroup) words() string {
 	switch {
 	case g.Mode == string(message.Exercise):
 		return "EXERCISE: it never goes to the record. An export to a file says so on every resource."
+	case g.Contested:
+		out = append(out, "Those who run the incident say both that it is live and that it is an exercise, so nothing of it can be sent, or goes by time: one of them settles which it is")
 	case g.Mode == modeUnknown:
-		out = append(out, "Whether it is live or an exercise has not arrived here, or its members say both, so nothing of it can be sent: synchronise with whoever runs the incident")
+		out = append(out, "Whether it is live or an exercise has not arrived here, so nothing of it can be sent: synchronise with whoever runs the incident")
 	}
 	say(g.Waiting, "message waits for a clinician to look at it", "messages wait for a clinician to look at them")
 	say(g.Reviewed, "is reviewed and not signed off", "are reviewed and not signed off")

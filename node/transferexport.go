@@ -122,7 +122,7 @@ func (n *Node) recordIncident(ctx context.Context, g group.ID, want func(ledger.
 	return n.recordOf(ctx, &c, t, want, taken)
 }
 
-var errModeUnknown = fmt.Errorf("%w: whether this incident is live or an exercise has not arrived here, or its members say both: synchronise with whoever runs it, or declare it", ErrInvalid)
+var errModeUnknown = fmt.Errorf("%w: whether this incident is live or an exercise has not arrived here, or its members say both: synchronise with whoever runs it, or have one of them declare it, or settle which it is", ErrInvalid)
 
 // recordOf is recordIncident of any conversation.
 func (n *Node) recordOf(ctx context.Context, c *inbox.Conversation, t *tracker, want func(ledger.ID, message.Message) bool, taken func(ledger.ID, message.Kind)) (in record.Incident, unread int, err error) {

@@ -30,6 +30,7 @@ func (a *app) boardCommand() *cobra.Command {
 func (a *app) sayBoard(title string, b api.Board) {
 	if i := b.Incident; i != nil {
 		a.say("%s%s: %s since %s, by %s", exercise(i.Exercise), printable(i.Name), i.State, clock(i.Since), printable(i.By.Name))
+		a.sayMode(i)
 	} else {
 		a.say("%s: no incident was declared", printable(title))
 	}
@@ -240,7 +241,7 @@ func (a *app) incidentCommand() *cobra.Command {
 	}
 	return family("incident", "Declare an incident, stand it down or cancel it", "  tocsin incident declare \"Bus crash A6\" \"Bus crash A6\" live",
 		step("standby", "standby", "Put an incident on standby"), step("declare", "declared", "Declare an incident"),
-		step("stand-down", "stand-down", "Stand an incident down"), step("cancel", "cancelled", "Cancel an incident"))
+		step("stand-down", "stand-down", "Stand an incident down"), step("cancel", "cancelled", "Cancel an incident"), a.incidentSettle())
 }
 
 func (a *app) roleCommand() *cobra.Command {

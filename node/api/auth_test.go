@@ -264,6 +264,7 @@ var bodies = map[string]string{
 	"POST /v1/groups/{id}/transfer/withdraw":  `{"messages":["` + hexGroup(9) + `"]}`,
 	"PUT /v1/groups/{id}/retention":           `{"days":60}`,
 	"POST /v1/groups/{id}/holds":              `{"basis":"inquiry","reason":"Inquiry 2026/17"}`,
+	"POST /v1/groups/{id}/incident/settle":    `{"mode":"live","reason":"The bus came"}`,
 	"POST /v1/groups/{id}/holds/{hold}/end":   `{"reason":"closed"}`,
 	"POST /v1/groups/{id}/erasure":            `{"messages":["` + hexGroup(9) + `"],"reason":"sent to the wrong group"}`,
 	"POST /v1/access/find":                    `{"reference":"SAR-17","basis":"subject-access","nhs_numbers":["9990000018"]}`,

@@ -108,6 +108,11 @@ func (c *Client) EndHold(ctx context.Context, token, group, hold, reason string)
 	return out, c.doAs(ctx, token, "POST", groupPath(group, "/holds/"+url.PathEscape(hold)+"/end"), EndHold{reason}, &out)
 }
 
+// SettleIncident says for good whether an incident is live or an exercise.
+func (c *Client) SettleIncident(ctx context.Context, token, group, mode, reason string) (out node.Sent, err error) {
+	return out, c.doAs(ctx, token, "POST", groupPath(group, "/incident/settle"), SettleIncident{mode, reason}, &out)
+}
+
 // OrderErasure has every member's device erase messages.
 func (c *Client) OrderErasure(ctx context.Context, token, group, reason string, messages ...string) (out node.Sent, err error) {
 	return out, c.doAs(ctx, token, "POST", groupPath(group, "/erasure"), OrderErasure{messages, reason}, &out)

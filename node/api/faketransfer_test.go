@@ -14,6 +14,7 @@ type fakeTransfers struct {
 	named      []string        // messages of the last request that names some
 	breaks     bool            // ExportRecord fails in the middle
 	days       int             // of the last SetRetention
+	settled    string          // the mode of the last SettleIncident
 	asked      node.AccessSpec // of the last request for access
 }
 
@@ -95,6 +96,11 @@ func (f *fakeNode) PlaceHold(_ context.Context, token, _, _, _ string) (node.Sen
 }
 
 func (f *fakeNode) EndHold(_ context.Context, token, _, _, _ string) (node.Sent, error) {
+	return node.Sent{ID: hexGroup(7), State: "saved"}, errors.Join(f.failure(), f.spend(token))
+}
+
+func (f *fakeNode) SettleIncident(_ context.Context, token, _, mode, _ string) (node.Sent, error) {
+	f.set(func() { f.transfers.settled = mode })
 	return node.Sent{ID: hexGroup(7), State: "saved"}, errors.Join(f.failure(), f.spend(token))
 }
 

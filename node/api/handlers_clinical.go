@@ -39,6 +39,15 @@ func (m SendText) content(s *Server) (message.Message, error) {
 	case m.Kind == string(message.KindAttachment):
 		return out, invalid("send the file itself to /v1/groups/{id}/attachments")
 	}
+	if i, ok := out.Content.(*message.Incident); ok {
+		if err := message.Fill(out.Content, m.Fields); err != nil {
+			return out, broken(err)
+		}
+		if len(i.Overrules) > 0 {
+			return out, invalid("whether an incident is live or an exercise is settled at /v1/groups/{id}/incident/settle")
+		}
+		return out, nil
+	}
 	return out, broken(message.Fill(out.Content, m.Fields))
 }
 

@@ -75,7 +75,7 @@ func TestSensitiveRoutesAskAgain(t *testing.T) {
 		"PUT /v1/pin": true, "DELETE /v1/pin": true, "POST /v1/wipe": true, "POST /v1/sponsor": true, "POST /v1/sponsor/revoke": true,
 		"POST /v1/groups/{id}/erase": true, "POST /v1/groups/{id}/transfer/sign-off": true, "POST /v1/groups/{id}/transfer/export": true,
 		"POST /v1/groups/{id}/transfer/send": true, "PUT /v1/groups/{id}/retention": true, "POST /v1/groups/{id}/holds": true,
-		"POST /v1/groups/{id}/holds/{hold}/end": true, "POST /v1/groups/{id}/erasure": true, "POST /v1/access": true, "POST /v1/access/find": true,
+		"POST /v1/groups/{id}/holds/{hold}/end": true, "POST /v1/groups/{id}/erasure": true, "POST /v1/groups/{id}/incident/settle": true, "POST /v1/access": true, "POST /v1/access/find": true,
 	}
 	for _, rt := range b.table() {
 		name := rt.method + " " + rt.path

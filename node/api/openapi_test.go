@@ -268,7 +268,7 @@ func TestSchemasFitTheTypes(t *testing.T) {
 		"TransferQueue": TransferQueue{}, "TransferCounts": node.TransferCounts{}, "TransferGroup": node.TransferGroup{}, "TransferProgress": node.TransferProgress{},
 		"RefusedMessage": node.RefusedMessage{}, "TransferMessages": TransferMessages{}, "TransferItem": node.TransferItem{}, "Patient": node.Patient{},
 		"Attribute": Attribute{}, "SignOff": SignOff{}, "RecordExport": node.RecordExport{}, "RetentionView": node.RetentionView{}, "SetRetention": SetRetention{},
-		"Holds": Holds{}, "HoldView": node.HoldView{}, "PlaceHold": PlaceHold{}, "EndHold": EndHold{}, "OrderErasure": OrderErasure{},
+		"Holds": Holds{}, "HoldView": node.HoldView{}, "PlaceHold": PlaceHold{}, "EndHold": EndHold{}, "OrderErasure": OrderErasure{}, "SettleIncident": SettleIncident{},
 		"AccessSpec": node.AccessSpec{}, "AccessRedaction": node.AccessRedaction{}, "AccessFound": node.AccessFound{}, "AccessMessage": node.AccessMessage{},
 		"AccessRelated": node.AccessRelated{}, "AccessSuggestion": node.AccessSuggestion{}, "AccessExport": node.AccessExport{},
 		"Code": Code{}, "TakeCode": TakeCode{}, "Session": Session{},

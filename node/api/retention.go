@@ -25,6 +25,11 @@ type (
 	EndHold struct {
 		Reason string `json:"reason"`
 	}
+	// SettleIncident is the body of POST /v1/groups/{id}/incident/settle.
+	SettleIncident struct {
+		Mode   string `json:"mode"` // live or exercise
+		Reason string `json:"reason"`
+	}
 	// OrderErasure is the body of POST /v1/groups/{id}/erasure.
 	OrderErasure struct {
 		Messages []string `json:"messages"`
@@ -101,6 +106,23 @@ func (s *Server) postEndHold(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	sent, err := s.cfg.Node.EndHold(r.Context(), reauth(r), r.PathValue("id"), r.PathValue("hold"), why)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusCreated, sent)
+	return nil
+}
+
+func (s *Server) postSettle(w http.ResponseWriter, r *http.Request) error {
+	var body SettleIncident
+	if err := readJSON(r, &body); err != nil {
+		return err
+	}
+	why, err := reason(body.Reason, "it is the one and not the other")
+	if err != nil {
+		return err
+	}
+	sent, err := s.cfg.Node.SettleIncident(r.Context(), reauth(r), r.PathValue("id"), body.Mode, why)
 	if err != nil {
 		return err
 	}

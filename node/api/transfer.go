@@ -34,6 +34,8 @@ type Transfers interface {
 	EndHold(ctx context.Context, token, group, hold, reason string) (node.Sent, error)
 	// OrderErasure has every member's device erase messages, once they are in the record and nothing holds them.
 	OrderErasure(ctx context.Context, token, group, reason string, ids ...string) (node.Sent, error)
+	// SettleIncident says for good whether an incident is live or an exercise, where those who run it say both.
+	SettleIncident(ctx context.Context, token, group, mode, reason string) (node.Sent, error)
 	// Retain erases now what is due.
 	Retain(ctx context.Context) (node.Erased, error)
 }
@@ -57,6 +59,7 @@ func (s *Server) transferTable() []route {
 		{"POST", "/v1/groups/{id}/holds", user, s.deed(s.postHold)},
 		{"POST", "/v1/groups/{id}/holds/{hold}/end", user, s.deed(s.postEndHold)},
 		{"POST", "/v1/groups/{id}/erasure", user, s.deed(s.postErasure)},
+		{"POST", "/v1/groups/{id}/incident/settle", user, s.deed(s.postSettle)},
 		{"POST", "/v1/retention", script, s.deed(s.postRetain)},
 	}
 }

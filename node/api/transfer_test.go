@@ -46,6 +46,8 @@ func TestTransferBodies(t *testing.T) {
 		"PUT " + group + "/retention":           `{}`,
 		"POST " + group + "/holds":              `{"basis":"legal","reason":" "}`,
 		"POST " + group + "/holds/x/end":        `{"reason":""}`,
+		"POST " + group + "/incident/settle":    `{"mode":"live","reason":" "}`,
+		"POST " + group + "/messages":           `{"kind":"incident","priority":"urgent","fields":{"name":["x"],"mode":["live"],"state":["declared"],"reason":["x"],"overrules":["` + hexGroup(9) + `"]}}`,
 		"POST " + group + "/erasure":            `{"messages":["x"],"reason":""}`,
 	} {
 		method, path, _ := strings.Cut(path, " ")
@@ -66,6 +68,14 @@ func TestTransferBodies(t *testing.T) {
 	must(t, err)
 	if got := b.node.transfers.attributed; got != (node.Patient{}) {
 		t.Errorf("about nobody: %+v", got)
+	}
+	granted, err := c.Reauth(t.Context(), Unlock{Passphrase: b.node.passphrase})
+	must(t, err)
+	if sent, err := c.SettleIncident(t.Context(), granted.Token, hexGroup(1), "live", "x"); err != nil || sent.ID != hexGroup(7) || b.node.transfers.settled != "live" {
+		t.Errorf("settled: %+v, %v, %q", sent, err, b.node.transfers.settled)
+	}
+	if _, err := c.SettleIncident(t.Context(), "guess", hexGroup(1), "live", "x"); !errors.Is(err, ErrReauth) {
+		t.Errorf("settled without a token: %v", err)
 	}
 	items, err := c.TransferMessages(t.Context(), hexGroup(1), node.TransferFilter{State: node.TransferWaiting})
 	if err != nil || len(items) != 0 {

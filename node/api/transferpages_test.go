@@ -15,7 +15,7 @@ import (
 )
 
 // newRecorder starts one real node that is told where the record is, with a group of its own and what was said there.
-func newRecorder(t *testing.T, address string) (*machine, string) {
+func newRecorder(t *testing.T, address string, change ...func(*node.Config)) (*machine, string) {
 	t.Helper()
 	issued := time.Now().Add(-time.Hour)
 	const org = "stmarys.nhs.example"
@@ -33,6 +33,9 @@ func newRecorder(t *testing.T, address string) (*machine, string) {
 	ben := startMachine(t, enrolled("Ben Carter", "7654321"), false)
 	cfg := enrolled("Amara Okafor", "1234567")
 	cfg.Static, cfg.Record = ben.Status().Addrs, &node.RecordEndpoint{URL: address, HTTP: http.DefaultClient}
+	for _, f := range change {
+		f(&cfg)
+	}
 	m := startMachine(t, cfg, false)
 	m.api.cfg.Record = address
 	c := m.dial(t)
@@ -145,4 +148,33 @@ func (b *tab) saveRecord() string {
 	b.wait("it asks who is there", `document.querySelector('dialog[open] #again') !== null`)
 	b.do("answering", chromedp.SetValue("#again", machinePassphrase))
 	return string(b.saves("dialog[open] button.main", "Theatre-one.json"))
+}
+
+// TestSettlePage: where those who run an incident say both that it is live and that it is an exercise, the board says so, and one of them settles it on
+// the page of the record, with a reason and the passphrase.
+func TestSettlePage(t *testing.T) {
+	m, _ := newRecorder(t, "http://127.0.0.1:1", func(cfg *node.Config) { cfg.Unsafe.NoRules = true })
+	c := m.dial(t)
+	g, err := c.CreateGroup(t.Context(), node.GroupSpec{Kind: "incident", Name: "Mill Lane"})
+	must(t, err)
+	for _, mode := range []string{"exercise", "live"} {
+		_, err := c.Send(t.Context(), g.ID, SendText{Kind: "incident", Priority: "urgent", Fields: map[string][]string{"name": {"Mill Lane"}, "mode": {mode}, "state": {"declared"}}})
+		must(t, err)
+	}
+	b := newTab(t, newBrowser(t), m)
+	b.enter(m)
+	b.at("/")
+	b.settled()
+	b.open("/c/" + g.ID + "/incident")
+	b.wait("the board says both", `document.getElementById('board').textContent.includes('Live or exercise?') && document.querySelector('#board a[href$="/transfer"]') !== null`)
+	b.open("/c/" + g.ID + "/transfer")
+	b.press(`[data-key="settle-live"]`)
+	b.wait("it asks why", `document.querySelector('dialog[open] textarea') !== null`)
+	b.do("without a reason", chromedp.Click("dialog[open] button.main"))
+	b.wait("nothing is settled", `document.querySelector('dialog[open] .error').textContent === 'Say why.'`)
+	b.do("because", chromedp.SetValue("dialog[open] textarea", "The bus came"), chromedp.Click("dialog[open] button.main"))
+	b.confirm(machinePassphrase)
+	b.wait("it is settled", `document.getElementById('settle-title') === null && document.getElementById('steps').textContent.includes('The bus came')`)
+	b.open("/c/" + g.ID + "/incident")
+	b.wait("the board says who settled it", `document.getElementById('board').textContent.includes('Amara Okafor settled that it is live')`)
 }

@@ -84,6 +84,9 @@ type (
 		By       Author    `json:"by"`
 		Since    time.Time `json:"since"`
 		Over     bool      `json:"over"`
+		// Contested: those who run it say both that it is live and that it is an exercise. Settled is the message that settled which it is, null for none.
+		Contested bool     `json:"contested"`
+		Settled   *Message `json:"settled"`
 		// Grace is the declaration in force that it carried, null for none: credentials that ran out count a little longer.
 		Grace *node.Declared `json:"grace"`
 		Steps []IncidentStep `json:"steps"`
@@ -196,7 +199,11 @@ func boardOf(b node.Board) Board {
 	}
 	if i := b.Incident; i != nil {
 		out.Incident = &Incident{Name: i.Name, Mode: string(i.Mode), Exercise: i.Exercise(), State: string(i.State), By: authorOf(i.By), Since: i.Since.UTC(),
-			Over: i.Over(), Grace: b.Grace, Steps: each(i.Steps, stepOf)}
+			Over: i.Over(), Contested: i.Contested, Grace: b.Grace, Steps: each(i.Steps, stepOf)}
+		if i.Settled != nil {
+			settled := messageOf(*i.Settled)
+			out.Incident.Settled = &settled
+		}
 	}
 	return out
 }

@@ -11,14 +11,16 @@ import (
 // Incident is the incident of a conversation.
 type Incident struct {
 	Name string
-	// Mode is fixed by the message that made it.
+	// Mode is fixed by the message that made it, or settled where people said both.
 	Mode  message.Mode
 	State message.IncidentState
 	// Contested: people who may make the incident say both that it is live and that it is an exercise, as two partitions can, or a clock that was set
-	// back. Whatever must not be mistaken, such as the record, takes it for neither.
+	// back, and nobody has settled which it is. Whatever must not be mistaken, such as the record, takes it for neither.
 	Contested bool
-	By        Author
-	Since     time.Time
+	// Settled is the message that settled which it is, nil for none.
+	Settled *Item
+	By      Author
+	Since   time.Time
 	// Steps are all messages that would move it, in order, also those that could not count.
 	Steps []IncidentStep
 }
@@ -73,31 +75,11 @@ func (in *Inbox) Incident(id GroupID) (out Incident, ok bool) {
 		for i := range out.Steps {
 			out.Steps[i].Item = in.fill(c, out.Steps[i].Item)
 		}
+		if out.Settled != nil {
+			*out.Settled = in.fill(c, *out.Settled)
+		}
 	})
 	return out, ok
-}
-
-func (c *conversation) incident() (out Incident, ok bool) {
-	out = c.settled
-	contents(&c.boards, message.KindIncident, func(it *Item, said *message.Incident) {
-		step := IncidentStep{Item: *it, Content: said}
-		switch {
-		case out.State != "" && said.Mode != out.Mode:
-			step.Refused = "live or exercise is fixed when an incident is made"
-			out.Contested = out.Contested || c.ran(it.From)
-		case !c.ran(it.From):
-			step.Refused = "its author does not run the group"
-		case !out.State.May(said.State):
-			step.Refused = "the incident cannot go there from where it stood"
-		default:
-			if out.State == "" {
-				out.Name, out.Mode = said.Name, said.Mode
-			}
-			out.State, out.By, out.Since = said.State, it.From, it.Sent
-		}
-		out.Steps = append(out.Steps, step)
-	})
-	return out, out.State != ""
 }
 
 // Duty is an on-duty role and who holds it.

@@ -199,6 +199,8 @@ func (c *conversation) checkIncident(s Saying, m *message.Incident) error {
 		return refuse("an incident is declared in a group of kind incident; make one first")
 	case !s.Admin:
 		return refuse("only who runs the incident's group can move the incident on")
+	case len(m.Overrules) > 0:
+		return c.checkSettling(s, m)
 	case made && m.Mode != now.Mode:
 		return refuse("the incident is %s, and that is fixed", map[bool]string{true: "an exercise", false: "live"}[now.Exercise()])
 	case !now.State.May(m.State):

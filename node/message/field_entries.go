@@ -139,6 +139,11 @@ func (v entriesValue) decode(c modes, raw cbor.RawMessage) error {
 	return nil
 }
 
+// madeEntries names messages, and is filled in by the sender's device: no form asks for it.
+type madeEntries struct{ entriesValue }
+
+func (v madeEntries) Input() Input { return InputMade }
+
 // sortIDs returns the ids in ascending order without repeats, leaving the argument alone.
 func sortIDs(ids []EntryID) []EntryID {
 	ids = slices.Clone(ids)
@@ -227,13 +232,20 @@ func redirect(c Content, to func(EntryID) EntryID, set bool) (changes bool) {
 		case madeEntry:
 			changes = redirectOne(v.p, to, set) || changes
 		case entriesValue:
-			for i, id := range *v.p {
-				next := to(id)
-				changes = changes || next != id
-				if set {
-					(*v.p)[i] = next
-				}
-			}
+			changes = redirectAll(*v.p, to, set) || changes
+		case madeEntries:
+			changes = redirectAll(*v.p, to, set) || changes
+		}
+	}
+	return changes
+}
+
+func redirectAll(ids []EntryID, to func(EntryID) EntryID, set bool) (changes bool) {
+	for i, id := range ids {
+		next := to(id)
+		changes = changes || next != id
+		if set {
+			ids[i] = next
 		}
 	}
 	return changes

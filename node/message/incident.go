@@ -56,10 +56,16 @@ type Incident struct {
 	// Statement is the declaration that an authority or a registrar has signed, or its end (protocol §1): it switches the grace of
 	// credentials that run out, on every device that takes it. Empty where the incident changes nothing of trust.
 	Statement []byte
+	// Overrules are the messages that say the other mode, where those who run the group say both, as two partitions can: this one settles which it is.
+	// The sender's device names them. Empty but then.
+	Overrules []EntryID
 }
 
-// MaxStatement is the most bytes of a declaration that an incident carries.
-const MaxStatement = 16 << 10
+// MaxStatement is the most bytes of a declaration that an incident carries, MaxOverrules the most messages that one overrules.
+const (
+	MaxStatement = 16 << 10
+	MaxOverrules = 64
+)
 
 func (i *Incident) Kind() Kind { return KindIncident }
 func (i *Incident) Summary() string {
@@ -67,7 +73,19 @@ func (i *Incident) Summary() string {
 	if i.Mode == Exercise {
 		head = "EXERCISE "
 	}
-	return head + joined(" · ", i.Name+": "+label(incidentChoices(), string(i.State)), i.Reason)
+	settles := ""
+	if len(i.Overrules) > 0 {
+		settles = "Settled: it is " + i.Mode.words()
+	}
+	return head + joined(" · ", i.Name+": "+label(incidentChoices(), string(i.State)), settles, i.Reason)
+}
+
+// words are the mode in a sentence.
+func (m Mode) words() string {
+	if m == Exercise {
+		return "an exercise"
+	}
+	return string(m)
 }
 
 func incidentChoices() []Choice {
@@ -83,11 +101,16 @@ func (i *Incident) Fields() []Field {
 		{Number: 2, Name: "state", Label: "State", Required: true, value: choice(&i.State, incidentChoices()...)},
 		{Number: 3, Name: "reason", Label: "Reason", value: prose(&i.Reason, MaxProse)},
 		{Number: 4, Name: "statement", Label: "Declaration of the authority", Help: "What “tocsin authority declare” or “stand-down” wrote; leave empty if nobody's credential is about to run out.", value: statementValue{&i.Statement}},
+		{Number: 5, Name: "overrules", Label: "Settles what others say", value: madeEntries{entries(&i.Overrules, MaxOverrules)}},
 	}
 }
 
 func (i *Incident) rules() error {
 	switch {
+	case len(i.Overrules) > 0 && i.Reason == "":
+		return fmt.Errorf("%w: the field %q (reason) is missing; say why it is %s", ErrInvalid, "Reason", i.Mode.words())
+	case len(i.Overrules) > 0 && len(i.Statement) > 0:
+		return fmt.Errorf("%w: settling whether an incident is live changes nothing of trust; send the field %q (statement) in a message of its own", ErrInvalid, "Declaration of the authority")
 	case i.State == IncidentCancelled && i.Reason == "":
 		return fmt.Errorf("%w: the field %q (reason) is missing; say why the incident is cancelled", ErrInvalid, "Reason")
 	case len(i.Statement) > 0 && i.Mode == Exercise:

@@ -35,7 +35,7 @@ func samples() []Content {
 		&Escalation{Alert: id(8), Step: num(1)},
 		&Decision{Decision: w, Rationale: w, Decider: amal, Loggist: amal, Options: []string{w, "do nothing"}, At: at, Corrects: id(3), After: id(4)},
 		&Briefing{Information: w, Intent: w, Method: w, Administration: w, Risk: w, Communications: w, Humanitarian: w},
-		&Incident{Name: w, Mode: Exercise, State: IncidentCancelled, Reason: w},
+		&Incident{Name: w, Mode: Exercise, State: IncidentCancelled, Reason: w, Overrules: []EntryID{id(1), id(2)}},
 		&Role{Role: "medical-registrar", Action: RoleHandOver, To: amal},
 		&Retract{Entry: id(2), Reason: w},
 		&Transferred{Entries: []EntryID{id(1), id(2)}, Record: w, Receipt: w},

@@ -95,7 +95,7 @@ func tells(it *item) bool {
 		return false
 	}
 	for _, f := range it.Message.Content.Fields() {
-		if f.Input() == message.InputMade {
+		if !f.Zero() && f.Input() == message.InputMade {
 			return false
 		}
 	}

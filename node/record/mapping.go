@@ -218,6 +218,10 @@ func (x *Export) pointers(r *Communication, c message.Content) {
 		for _, id := range c.Entries {
 			r.About = append(r.About, *n.reference(id, "Orders to erase the message"))
 		}
+	case *message.Incident:
+		for _, id := range c.Overrules {
+			r.About = append(r.About, *n.reference(id, "Overrules what the message says: live or exercise"))
+		}
 	case *message.Role:
 		if c.To != "" {
 			r.Recipient = []Reference{x.addressRef(c.To)}

@@ -30,9 +30,11 @@ function head(ctx, admin) {
   if (admin && !i.over && ['standby', 'declared'].includes(i.state)) acts.push(button('Cancel it', false, 'cancelled', { title: `Cancel ${i.name}?`, label: 'Why is it cancelled?', required: 'Say why it is cancelled.', action: 'Cancel the incident', alarm: true }));
   return el('section', { class: `card incident ${i.state}` },
     el('p', { class: 'big' }, el('span', { class: `flag ${i.state === 'declared' ? 'stat' : ''}` }, words[i.state] ?? i.state), ' ',
-      el('span', { class: `flag ${i.exercise ? 'exercise-flag' : ''}` }, i.exercise ? 'Exercise' : 'Live')),
+      el('span', { class: `flag ${i.exercise || i.contested ? 'exercise-flag' : ''}` }, i.contested ? 'Live or exercise?' : i.exercise ? 'Exercise' : 'Live')),
     el('h2', { dir: 'auto' }, i.name),
     el('p', { class: 'hint' }, `By ${i.by.name || 'Unknown'}, `, time(i.since, true), ` (${ago(i.since)})`),
+    i.contested ? el('p', { class: 'doubt' }, 'Those who run it say both that it is live and that it is an exercise. Ask them before you take it for one. ', el('a', { href: `/c/${id}/transfer` }, 'Settle which it is')) : null,
+    i.settled ? el('p', { class: 'hint' }, `${i.settled.from.name || 'Unknown'} settled that it is ${i.exercise ? 'an exercise' : 'live'}, `, time(i.settled.sent, true), ' · ', link(id, i.settled.id, 'Show')) : null,
     i.grace ? el('p', { class: 'hint' }, `${i.grace.org} has declared it: credentials of theirs that run out meanwhile count a little longer.`) : null,
     acts.length ? el('div', { class: 'row' }, ...acts) : null);
 }
