@@ -49,6 +49,17 @@ expect:
 control: [sticks]
 expect:
   - {measure: delivery, to: 20s, within: 40s, at_least: 1}`)},
+		{"clocks", with(`timeline:
+  - {at: 5s, until: 55s, skew: {devices: [a], by: -10m}}
+  - {at: 5s, until: 55s, skew: {devices: [b/1], by: 10m}}
+control: [hybrid]
+expect:
+  - {measure: misplaced, at_most: 0}`)},
+		{"ring", with(`timeline:
+  - {at: 2s, until: 55s, partition: {shape: ring, parts: [[all]]}}
+control: [sync, relay]
+expect:
+  - {measure: delivery, to: 50s, at_least: 1}`)},
 		{"tampered", with(`timeline:
   - {at: 30s, until: 35s, tamper: {devices: [a/1], entries: 20}}
 control: [sync]

@@ -83,6 +83,8 @@ var defenceWords = map[Defence]string{
 	DefenceRevocation: "word of what the authority takes back",
 	DefencePriority:   "urgency",
 	DefenceSticks:     "what is carried on sticks",
+	DefenceRelay:      "handing on by gossip what others said",
+	DefenceHybrid:     "clocks that follow what was seen",
 	DefenceRegistrar:  "an issuer that the mesh trusts",
 }
 

@@ -33,6 +33,7 @@ var measures = map[string]measure{
 	"lingering":  {"devices whose credential was taken back that somebody had as a neighbour at the end", "", false, measureLingering},
 	"leaked":     {"messages that a revoked device shows though they were sent a minute after that", "", false, measureTaken("leaked")},
 	"forks":      {"share of devices that know of every log with two entries at one place", "share", false, measureTaken("forks")},
+	"misplaced":  {"messages that a device shows before one that their author had seen when writing them", "", false, measureTaken("misplaced")},
 	"spoilt":     {"entries on spoilt disks that do not verify at the end", "", false, measureTaken("spoilt")},
 	"newcomers":  {"share of newcomers that were somebody's neighbour at the end", "share", false, measureTaken("newcomers")},
 	"cut-off":    {"share of hostile devices that somebody cut off", "share", false, measureTaken("cut-off")},

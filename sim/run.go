@@ -109,6 +109,7 @@ func (s *Scenario) newRunner(ctx context.Context, o Options) (*runner, error) {
 	}
 	w, err := newWorld(ctx, worldSpec{
 		Start: s.Start, Dir: o.Dir, Seed: seed, Logger: o.Logger, Near: s.Mesh.Near, Far: s.Mesh.Far, CPU: s.Mesh.CPU,
+		Neighbours: s.Mesh.Neighbours,
 	})
 	if err != nil {
 		return nil, err
@@ -199,16 +200,14 @@ func (r *runner) start(ctx context.Context, d *Device) error {
 // disarm starts every device again without the defences that a control run does
 // without: it differs from the true one in the story alone.
 func (r *runner) disarm(ctx context.Context) error {
-	if !r.without(DefenceSync) && !r.without(DefenceAdmission) && !r.without(DefenceConduct) || r.res.Unformed != "" {
+	if r.unsafe() == (node.Unsafe{}) || r.res.Unformed != "" {
 		return nil // the devices are as they are
 	}
 	for _, d := range r.world.devices {
 		if err := d.stop(); err != nil {
 			return err
 		}
-		d.cfg.Unsafe = node.Unsafe{
-			NoSync: r.without(DefenceSync), NoAdmission: r.without(DefenceAdmission), NoConduct: r.without(DefenceConduct),
-		}
+		d.cfg.Unsafe = r.unsafe()
 	}
 	for _, d := range r.world.devices {
 		if err := r.start(ctx, d); err != nil {
@@ -223,6 +222,14 @@ func (r *runner) disarm(ctx context.Context) error {
 		}
 		return true, nil
 	})
+}
+
+// unsafe is what devices do without.
+func (r *runner) unsafe() node.Unsafe {
+	return node.Unsafe{
+		NoSync: r.without(DefenceSync), NoAdmission: r.without(DefenceAdmission), NoConduct: r.without(DefenceConduct),
+		NoRelay: r.without(DefenceRelay), NoHybrid: r.without(DefenceHybrid),
+	}
 }
 
 // form makes the groups.
@@ -367,8 +374,7 @@ func (r *runner) toil(context.Context) error {
 			d.judged = 0
 			continue
 		}
-		m := d.node.Metrics().Mesh
-		judged := m.Accepted + m.Ignored + m.Rejected
+		judged := d.node.Judged()
 		if judged > d.judged {
 			r.world.net.charge(d.ip, time.Duration(judged-d.judged)*r.s.Mesh.Validation)
 		}

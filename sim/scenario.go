@@ -61,6 +61,10 @@ type MeshSpec struct {
 	// program's own is 5 seconds: it tells no message sooner or later, and is most of
 	// what a run costs.
 	Testimony time.Duration `yaml:"testimony"`
+	// Neighbours is how many neighbours a device looks for; 0 is the program's 32 among up to
+	// 40 devices, and 12 among more. A run costs mostly what neighbours cost; fewer of them are
+	// harder for the mesh, not easier.
+	Neighbours int `yaml:"neighbours"`
 	// Knows is how many others a device knows by address when it starts; 0 is 3.
 	Knows int `yaml:"knows"`
 }
@@ -297,6 +301,8 @@ const (
 	DefenceRevocation Defence = "revocation" // nobody brings word of what was taken back
 	DefencePriority   Defence = "priority"   // what is urgent is sent as routine
 	DefenceSticks     Defence = "sticks"     // who walks carries nothing
+	DefenceRelay      Defence = "relay"      // nobody hands on by gossip what others said
+	DefenceHybrid     Defence = "hybrid"     // messages are placed by the clocks of their authors
 	DefenceRegistrar  Defence = "registrar"  // newcomers are admitted by nobody whom the mesh trusts
 )
 
@@ -401,6 +407,12 @@ const defaultCPU = 234 * time.Microsecond
 // signature is most.
 const defaultValidation = 45 * time.Microsecond
 
+// someNeighbours are looked for where there are more than allNeighbours devices.
+const (
+	allNeighbours  = 40
+	someNeighbours = 12
+)
+
 func (s *Scenario) fill() {
 	set(&s.Seed, max(s.Seed, 1))
 	if s.Start.IsZero() {
@@ -418,6 +430,9 @@ func (s *Scenario) fill() {
 	}
 	if s.Mesh.Knows == 0 {
 		s.Mesh.Knows = 3
+	}
+	if s.Mesh.Neighbours == 0 && s.Devices() > allNeighbours {
+		s.Mesh.Neighbours = someNeighbours
 	}
 	if s.Heal == 0 {
 		s.Heal = 5 * time.Minute

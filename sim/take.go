@@ -2,7 +2,11 @@ package sim
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
+
+	"tocsin/node"
 )
 
 // revokedGrace is how long after a revocation nobody is held to it.
@@ -20,6 +24,7 @@ func (r *runner) take() {
 	r.takeForks()
 	r.takeLeaks()
 	r.takeDisks()
+	r.takeOrder()
 	if len(r.world.devices) > r.res.Devices {
 		in := 0
 		for _, d := range r.world.devices[r.res.Devices:] {
@@ -108,6 +113,45 @@ func (r *runner) takeLeaks() {
 		}
 	}
 	r.res.Taken["leaked"] = float64(leaked)
+}
+
+// takeOrder counts messages that an honest device shows before one that their author had seen
+// when writing them. It takes the square of the messages, and is done only where it is asked for.
+func (r *runner) takeOrder() {
+	if !slices.ContainsFunc(slices.Concat(r.s.Expect, r.s.Sometimes), func(e Expect) bool { return e.Measure == "misplaced" }) {
+		return
+	}
+	misplaced := 0
+	for _, d := range r.honest() {
+		for _, g := range r.groups {
+			items, err := shows(d.node, g.id)
+			if err != nil && !errors.Is(err, node.ErrNotFound) {
+				r.seen.report("%s cannot show its messages: %v", d.Name, err)
+			}
+			misplaced += r.watch.misplaced(items)
+		}
+	}
+	r.res.Taken["misplaced"] = float64(misplaced)
+}
+
+// misplaced counts those of a conversation that stand before one which their author had been
+// shown before.
+func (w *watch) misplaced(items []shown) (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, it := range items {
+		answer := w.said[it.id]
+		if answer == nil {
+			continue
+		}
+		if slices.ContainsFunc(items[i+1:], func(later shown) bool {
+			at, ok := w.arrived[later.id][answer.from]
+			return ok && at.Before(answer.at)
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 // takeDisks counts entries that do not verify on the disk of an honest device.
