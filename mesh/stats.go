@@ -192,3 +192,9 @@ func (w *words) all() map[string]uint64 {
 	defer w.mu.Unlock()
 	return maps.Clone(w.n)
 }
+
+// Judged returns how many frames were accepted, ignored and rejected; [Mesh.Stats] has the
+// three apart.
+func (m *Mesh) Judged() uint64 {
+	return m.counts.accepted.Load() + m.counts.ignored.Load() + m.counts.rejected.Load()
+}

@@ -260,7 +260,7 @@ func limitsOfModel(s *Scenario, scale *Scale) []string {
 	if scale != nil {
 		return limitsOfScale()
 	}
-	return []string{
+	words := []string{
 		"The program is the real one: nodes, mesh, ledger and cryptography, over QUIC. The network is a model: TCP, Wi-Fi, radio and the machine's own network stack are not in it.",
 		fmt.Sprintf("A processor is modelled as %s for each packet received, one after the other. What a device computes of itself costs no time, so a busy device looks faster than it is.", s.Mesh.CPU),
 		fmt.Sprintf("Devices witness each other's logs every %s, where the program does so every 5 s: that makes runs affordable, and makes traffic and processor time look lower.", s.Mesh.Testimony),
@@ -270,4 +270,8 @@ func limitsOfModel(s *Scenario, scale *Scale) []string {
 		"Messages of devices that were lost or revoked are not counted: nobody can be held to what they still sent.",
 		"The seed fixes the scenario's own choices; how the machine schedules work is not fixed, so two runs differ a little. Compare several seeds before you conclude anything from a small difference.",
 	}
+	if n := s.Mesh.Neighbours; n > 0 {
+		words = append(words, fmt.Sprintf("Devices look for %d neighbours, where the program looks for 32: that makes traffic, memory and processor time look lower, and attacks by neighbours and the loss of some easier.", n))
+	}
+	return words
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,24 @@ func TestReadScenario(t *testing.T) {
 	}
 }
 
+// TestNeighbours: a device looks for as many neighbours as the scenario says, the program's own
+// number in a small mesh and fewer in a large one, and the report says which.
+func TestNeighbours(t *testing.T) {
+	for _, c := range []struct {
+		devices, said string
+		want          int
+	}{{"2", "", 0}, {"38", "", 0}, {"39", "", someNeighbours}, {"39", "  neighbours: 20\n", 20}, {"2", "  neighbours: 3\n", 3}} {
+		s := read(t, strings.Replace(strings.Replace(small, "mesh:\n", "mesh:\n"+c.said, 1), "devices: 2}\n    - {name: b", "devices: "+c.devices+"}\n    - {name: b", 1))
+		if s.Mesh.Neighbours != c.want {
+			t.Errorf("%d devices, %q: %d neighbours, not %d", s.Devices(), c.said, s.Mesh.Neighbours, c.want)
+		}
+		said := strings.Contains(strings.Join(limitsOfModel(s, nil), " "), fmt.Sprintf("look for %d neighbours", c.want))
+		if said != (c.want > 0) {
+			t.Errorf("%d devices, %q: the report says so: %v", s.Devices(), c.said, said)
+		}
+	}
+}
+
 // TestBadScenarios: what is wrong is refused, in words, with the place.
 func TestBadScenarios(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
@@ -47,6 +66,8 @@ func TestBadScenarios(t *testing.T) {
 		{"name: b,", "name: a,", "test.yaml:9:14: two sites are called a"},
 		{"members: [all]", "members: [c]", `test.yaml:11:32: there is no site "c"`},
 		{"members: [all]", "members: [a/3]", `"a/3" is no device of a`},
+		{"mesh:", "mesh:\n  neighbours: -1", "a device looks for 1 to 128 neighbours, not -1"},
+		{"mesh:", "mesh:\n  neighbours: 129", "a device looks for 1 to 128 neighbours, not 129"},
 		{"rate: 120", "rate: .nan", "36000 messages an hour"},
 		{"rate: 120", "rate: 120, priority: soon", `"soon" is no priority`},
 		{"rate: 120", "rate: 120, from: 50s, to: 40s", "lies not within"},

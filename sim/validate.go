@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tocsin/mesh"
 )
 
 // Bounds of a scenario that is run in full, with real devices.
@@ -101,6 +103,9 @@ func (c *checker) mesh() {
 	c.link("mesh.far", c.s.Mesh.Far)
 	if c.s.Mesh.Knows < 1 {
 		c.add("mesh.knows", "a device that knows nobody meets nobody: 1 or more")
+	}
+	if n := c.s.Mesh.Neighbours; n < 0 || n > mesh.MaxNeighbours {
+		c.add("mesh.neighbours", "a device looks for 1 to %d neighbours, not %d", mesh.MaxNeighbours, n)
 	}
 	if c.s.Mesh.Testimony < time.Second {
 		c.add("mesh.testimony", "devices witness every second at most, not every %s", c.s.Mesh.Testimony)

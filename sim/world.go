@@ -61,9 +61,11 @@ type World struct {
 	third     *identity.Authority // with authority, most of the three
 	registrar *identity.Registrar // of authority, for when that cannot be reached
 	bundle    *identity.Bundle
-	meshKey   [32]byte
-	crl       identity.CRL // the last that was signed
-	lists     [][]byte     // all lists of revoked devices, as they were signed
+	// neighbours is how many each device looks for; 0 is the program's own number.
+	neighbours int
+	meshKey    [32]byte
+	crl        identity.CRL // the last that was signed
+	lists      [][]byte     // all lists of revoked devices, as they were signed
 
 	devices []*Device
 	places  int // that were taken beyond those of devices: see place
@@ -85,6 +87,8 @@ type worldSpec struct {
 	Near   Link
 	Far    Link
 	CPU    time.Duration // that one packet takes of its receiver
+	// Neighbours is how many neighbours a device looks for; 0 is the program's own number.
+	Neighbours int
 }
 
 // newWorld waits, in virtual time, until start and makes an authority.
@@ -93,7 +97,7 @@ func newWorld(ctx context.Context, s worldSpec) (*World, error) {
 	if err := sleep(ctx, clock, s.Start.Sub(clock.Now())); err != nil {
 		return nil, err
 	}
-	w := &World{clock: clock, start: s.Start, dir: s.Dir, logger: s.Logger}
+	w := &World{clock: clock, start: s.Start, dir: s.Dir, logger: s.Logger, neighbours: s.Neighbours}
 	issued := s.Start.Add(-settle)
 	var errs [4]error
 	for i, a := range []**identity.Authority{&w.authority, &w.partner, &w.third} {
@@ -251,7 +255,7 @@ func (w *World) addAt(by identity.Issuer, bundle *identity.Bundle, place int, na
 	d.papers, d.key = e, identity.TicketKey(identity.KeyOf(e.keys.Signing))
 	d.cfg = node.Config{
 		Version: "sim", Dir: d.dir, Clock: d.clock, Relay: e.relay, Bundle: bundle, Admission: e.admission, Credential: e.credential,
-		Listen: []string{listenOn(d.ip)}, IdleLock: -1, Logger: w.logger,
+		Listen: []string{listenOn(d.ip)}, IdleLock: -1, Logger: w.logger, Neighbours: w.neighbours,
 		HostOptions: w.hostOptions(d.Name, d.Site),
 	}
 	w.devices = append(w.devices, d)
