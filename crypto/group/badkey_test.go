@@ -63,3 +63,27 @@ func TestPreKeyOfSmallOrder(t *testing.T) {
 	}
 	a.checkDisk()
 }
+
+// What was checked when it was learnt is not checked again as a record, and that helps no other
+// set: not one that differs in a single week, nor that set once another was learnt.
+func TestPreKeysCheckedOnce(t *testing.T) {
+	ds, _ := meet(t, 2, start)
+	a, eve := ds[0], ds[1]
+	good := *a.k.prekeys[eve.log]
+	delete(a.k.prekeys, eve.log)
+	changes := must(a.k.LearnPreKeys(eve.log, good.Marshal(), start))
+	bad := good
+	clear(bad.Public[len(bad.Public)-1][preKeySize-32:])
+	a.apply([]Change{{Key: preKeyKey(eve.log), Value: bad.Marshal()}})
+	if a.k.HasPreKey(eve.log, start) {
+		t.Error("a set counts that was not the one checked")
+	}
+	sound := a.k.sound
+	a.apply(changes)
+	if !a.k.HasPreKey(eve.log, start) || a.k.prekeys[eve.log] != sound || *sound != good {
+		t.Error("the set that was checked is not the one held")
+	}
+	if _, err := a.k.LearnPreKeys(eve.log, bad.Marshal(), start); !errors.Is(err, ErrInvalid) || a.k.sound != sound {
+		t.Errorf("a set that cannot be sealed to: %v", err)
+	}
+}

@@ -69,6 +69,7 @@ type Keyring struct {
 	own       map[uint32]*ownPreKey   // by week
 	former    map[formerID]*ownPreKey // of before a key roll: opened with, not published
 	prekeys   map[identity.LogID]*PreKeys
+	sound     *PreKeys // the set that LearnPreKeys has checked last: it comes back as a record
 	groups    map[ID]*groupState
 	epochs    map[EpochID]*epoch
 	tags      map[Tag]*epoch

@@ -218,6 +218,7 @@ func (k *Keyring) LearnPreKeys(device identity.LogID, payload []byte, _ time.Tim
 	if ok && *held == *set {
 		return nil, nil
 	}
+	k.sound = set
 	return []Change{{Key: preKeyKey(device), Value: set.Marshal()}}, nil
 }
 

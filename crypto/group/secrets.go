@@ -120,7 +120,9 @@ func (b *batch) addPreKeys(rest string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if set.check() != nil {
+	if sound := b.k.sound; sound != nil && *sound == *set {
+		set = sound
+	} else if set.check() != nil {
 		// Stored before such keys were refused: as good as none. The next set
 		// of this device replaces the record.
 		b.do(func() { delete(b.k.prekeys, device) })

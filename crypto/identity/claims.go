@@ -6,6 +6,7 @@ import (
 	"crypto/hpke"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -139,15 +140,20 @@ func CheckHPKEKey(key []byte) error {
 	}
 	// Any scalar shows a point of small order: the product is zero, which ECDH
 	// reports as an error (RFC 7748 §6.1).
-	probe, err := ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
+	scalar, err := anyScalar()
 	if err != nil {
 		return fmt.Errorf("identity: HPKE key: %w", err)
 	}
-	if _, err := probe.ECDH(classic); err != nil {
+	if _, err := scalar.ECDH(classic); err != nil {
 		return fmt.Errorf("identity: HPKE key of small order: %w", err)
 	}
 	return nil
 }
+
+// anyScalar is a fixed private key for CheckHPKEKey: to make one costs as much as to use it.
+var anyScalar = sync.OnceValues(func() (*ecdh.PrivateKey, error) {
+	return ecdh.X25519().NewPrivateKey(bytes.Repeat([]byte{1}, 32))
+})
 
 func marshalCBOR(v any) ([]byte, error) {
 	options := cbor.CoreDetEncOptions()
