@@ -135,7 +135,7 @@ func (s *AccessSpec) request() (record.AccessRequest, error) {
 		}
 	}
 	for _, tag := range s.Tags {
-		req.Subject.Tags = append(req.Subject.Tags, strings.ToUpper(strings.TrimSpace(tag)))
+		req.Subject.Tags = append(req.Subject.Tags, strings.ToUpper(message.FoldDigits(strings.TrimSpace(tag))))
 	}
 	req.Subject.Words = s.Words
 	var err error

@@ -503,9 +503,9 @@ func (t *tracker) notes(it *inbox.Item) (out []string) {
 	return out
 }
 
-// digitsOf is a number without the spaces and hyphens that people write.
+// digitsOf is a number without the spaces and hyphens that people write, in the digits 0 to 9 whatever the keyboard's script is.
 func digitsOf(s string) string {
-	return strings.NewReplacer(" ", "", "-", "").Replace(strings.TrimSpace(s))
+	return strings.NewReplacer(" ", "", "-", "").Replace(message.FoldDigits(strings.TrimSpace(s)))
 }
 
 // reviewer is this device's person, if their credential counts now. n.mu is held.

@@ -45,3 +45,11 @@ func FuzzTransferState(f *testing.F) {
 		again(parseSending(raw))
 	})
 }
+
+func TestDigitsOf(t *testing.T) {
+	for s, want := range map[string]string{" 943 476-5919": "9434765919", "９４３ ４７６ ５９１９": "9434765919", "٩٤٣٤٧٦٥٩١٩": "9434765919", "abc": "abc"} {
+		if got := digitsOf(s); got != want {
+			t.Errorf("%q is %q", s, got)
+		}
+	}
+}

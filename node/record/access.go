@@ -293,13 +293,14 @@ func (m *matcher) text(s string) string {
 			return "holds the subject's NHS number"
 		}
 	}
+	folded := message.FoldDigits(s)
 	for _, p := range m.People {
-		if strings.Contains(s, p.String()) {
+		if strings.Contains(folded, p.String()) {
 			return "names the subject"
 		}
 	}
 	for _, tag := range m.Tags {
-		if holdsWord(s, tag) {
+		if holdsWord(folded, tag) {
 			return "holds the subject's tag"
 		}
 	}

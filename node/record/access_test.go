@@ -41,6 +41,9 @@ func plantedMessages() []plantedMessage {
 		{text("943\u00a0476\u00a05919 is back"), true, nil},
 		{text("943  476  5919 is back"), true, nil},
 		{text("NHS9434765919, 12 stitches"), true, nil},
+		{text("９４３ ４７６ ５９１９ is back"), true, nil},
+		{text("bed ٧ ٩٤٣٤٧٦٥٩١٩"), true, nil},
+		{text("９４３４７６５９１９１ is too long"), false, nil},
 		{text("mr\u00a0f again"), true, nil},
 		{text("NHS 943 476 59191 is too long"), false, nil},
 		{text("NHS 9434765918 is a slip of the pen"), false, nil},
@@ -188,11 +191,11 @@ func TestAccessRedactions(t *testing.T) {
 // What is blacked out is blacked out in every spelling, and what holds it all the same is not handed out.
 func TestRedactionSpellings(t *testing.T) {
 	w := newWriter(t, bryn())
-	said := "a 9434765919 b 943 476 5919 c 943.476.5919 d 943\u00a0476\u00a05919 e 943\u2011476\u20115919, Jos\u00e9, JOSE\u0301, O\u2019Brien, Smith\u2010Jones"
+	said := "a 9434765919 b 943 476 5919 c 943.476.5919 d 943\u00a0476\u00a05919 e 943\u2011476\u20115919 f ９４３４７６５９１９ g ٩٤٣ ٤٧٦ ٥٩١٩ h bay ４, Jos\u00e9, JOSE\u0301, O\u2019Brien, Smith\u2010Jones"
 	in := w.say(&message.Text{Body: said}, ledger.Routine)
 	in.Patient = &Attribution{NHSNumber: "9434765919", Family: "O'Brien"}
 	req := asked(Subject{})
-	for _, words := range []string{"943 476 5919", "jose\u0301", "o'brien", "SMITH-JONES"} {
+	for _, words := range []string{"943 476 5919", "bay 4", "jose\u0301", "o'brien", "SMITH-JONES"} {
 		req.Redactions = append(req.Redactions, Redaction{Words: words, Why: "third party"})
 	}
 	a, err := NewAccess(req, []Incident{incident(in)})
@@ -203,7 +206,7 @@ func TestRedactionSpellings(t *testing.T) {
 	_, err = a.JSON(&machine)
 	must(t, err)
 	for name, out := range map[string]string{"page": page.String(), "machine form": machine.String()} {
-		for _, left := range []string{"5919", "476", "Jos", "JOS", "Brien", "Jones"} {
+		for _, left := range []string{"5919", "476", "９１９", "٩١٩", "bay", "Jos", "JOS", "Brien", "Jones"} {
 			if strings.Contains(out, left) {
 				t.Errorf("%q is still in the %s", left, name)
 			}
@@ -211,9 +214,9 @@ func TestRedactionSpellings(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*AccessRequest){
 		"in the reference":               func(r *AccessRequest) { r.Reference = "SAR of NHS 9434765919" },
-		"in the reason of another":       func(r *AccessRequest) { r.Redactions[1].Why = "son of O\u2019Brien" },
+		"in the reason of another":       func(r *AccessRequest) { r.Redactions[2].Why = "son of O\u2019Brien" },
 		"in a reason, decomposed":        func(r *AccessRequest) { r.Redactions[0].Why = "is JOSE\u0301's" },
-		"of one message, in its reasons": func(r *AccessRequest) { r.Redactions[2].Entry, r.Redactions[0].Why = id(t, in), "O'Brien's" },
+		"of one message, in its reasons": func(r *AccessRequest) { r.Redactions[3].Entry, r.Redactions[0].Why = id(t, in), "O'Brien's" },
 	} {
 		spoilt := req
 		spoilt.Redactions = slices.Clone(req.Redactions)
@@ -474,5 +477,16 @@ func TestAccessSuggests(t *testing.T) {
 	}
 	if !slices.Contains(words, "07700 900123") || !slices.Contains(words, bryn().Name) || slices.Contains(words, "943 476 5919") {
 		t.Errorf("suggested are %q", words)
+	}
+}
+
+// What no form of ours would send is found all the same: digits of several scripts in one number, or beside letters of another.
+func TestAccessFindsMixedDigits(t *testing.T) {
+	m, err := newMatcher(johnFisher())
+	must(t, err)
+	for text, finds := range map[string]bool{"９4३476591٩": true, "A-０１７ is asleep": true, "A-０１７１ is another": false, "1９4३476591٩": false, "９4३476591٩٩": false} {
+		if why := m.text(text); (why != "") != finds {
+			t.Errorf("%q: found because %q", text, why)
+		}
 	}
 }
