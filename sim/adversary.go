@@ -49,7 +49,7 @@ var adversaryKinds = map[string]adversaryKind{
 	"eclipse":   {words: "admitted devices that stand round a few and name nobody else to them, hand nothing on and answer nobody who synchronises", victims: true},
 	"intruder":  {words: "devices admitted with the stolen key of the partner organisation's authority, which hand nothing on and answer nobody", partner: true},
 	"spammer":   {words: "admitted devices that flood others with gossip's control messages", rate: true, victims: true},
-	"replayer":  {words: "admitted devices that flood the mesh with entries that everybody has had", rate: true},
+	"replayer":  {words: "admitted devices that send others, past gossip's own memory, entries that everybody has had", rate: true, victims: true},
 }
 
 func adversaryNames() []string { return slices.Sorted(maps.Keys(adversaryKinds)) }
@@ -175,6 +175,11 @@ func (r *runner) putHostile(a Adversary, e enrolled, ip netip.Addr, name, site s
 			victim := w.devices[i].cfg.Relay.PeerID()
 			h.work.Go(func() { h.spam(ctx, victim, topic) })
 		}
+	case a.Kind == "replayer":
+		for _, i := range r.s.pick(a.Victims) {
+			victim := w.devices[i].cfg.Relay.PeerID()
+			h.work.Go(func() { h.resend(ctx, victim, w.bundle.MeshID()) })
+		}
 	case a.Kind == "eclipse":
 		h.host.RemoveStreamHandler(mesh.PeersProtocol) // whom it meets hears of nobody
 	case kind.rate:
@@ -285,19 +290,15 @@ func (h *hostile) inject(ctx context.Context) {
 	}
 }
 
-// frame is what to publish next: something seen before, as it was or forged. It is nil
-// while nothing was seen.
+// frame is what to publish next: something seen before, forged. It is nil while nothing was
+// seen.
 func (h *hostile) frame() []byte {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.frames) == 0 {
 		return nil
 	}
-	frame := h.frames[h.rng.IntN(len(h.frames))]
-	if h.spec.Kind == "replayer" {
-		return frame
-	}
-	return h.forge(frame)
+	return h.forge(h.frames[h.rng.IntN(len(h.frames))])
 }
 
 // forge changes something that is signed, such that the entry still reads well and is

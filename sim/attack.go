@@ -15,6 +15,8 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"google.golang.org/protobuf/proto"
 
+	"tocsin/crypto/identity"
+	"tocsin/ledger"
 	"tocsin/mesh"
 )
 
@@ -60,23 +62,50 @@ func (d *Device) forget() error {
 // is not, questions for what there is not, and joining and leaving. It writes to a
 // stream of its own, for no mesh would send this.
 func (h *hostile) spam(ctx context.Context, victim peer.ID, topic string) {
+	h.write(ctx, victim, func() *pb.RPC { return &pb.RPC{Control: h.control(topic)} })
+}
+
+// resend sends one victim entries that it has had, Rate a second. Publishing them would do
+// nothing: gossip's own memory at the sender stops what it has seen.
+func (h *hostile) resend(ctx context.Context, victim peer.ID, id identity.MeshID) {
+	h.write(ctx, victim, func() *pb.RPC {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if len(h.frames) == 0 {
+			return nil
+		}
+		frame := h.frames[h.rng.IntN(len(h.frames))]
+		topic := mesh.UrgentTopic(id)
+		if g, ok := ledger.Peek(frame); ok && g.Class() == ledger.ClassRoutine {
+			topic = mesh.Topic(id)
+		}
+		return &pb.RPC{Publish: []*pb.Message{{Data: frame, Topic: &topic}}}
+	})
+}
+
+// write sends one victim what next makes, Rate a second; nil is nothing this time.
+func (h *hostile) write(ctx context.Context, victim peer.ID, next func() *pb.RPC) {
 	pause := time.Duration(float64(time.Second) / h.spec.Rate)
 	for sleep(ctx, h.clock, pause) == nil {
 		s, err := h.host.NewStream(ctx, victim, mesh.GossipProtocol)
 		if err != nil {
 			continue // it was cut off, and may be let in later
 		}
-		h.spamOn(ctx, s, pause, topic)
+		h.writeOn(ctx, s, pause, next)
 	}
 }
 
-// spamOn writes to one stream until it fails.
-func (h *hostile) spamOn(ctx context.Context, s libp2pnetwork.Stream, pause time.Duration, topic string) {
+// writeOn writes to one stream until it fails.
+func (h *hostile) writeOn(ctx context.Context, s libp2pnetwork.Stream, pause time.Duration, next func() *pb.RPC) {
 	unhook := context.AfterFunc(ctx, func() { s.Reset() }) // the victim's end fails, which is the aim
 	defer unhook()
 	defer s.Reset()
 	for sleep(ctx, h.clock, pause) == nil {
-		raw, err := proto.Marshal(&pb.RPC{Control: h.control(topic)})
+		rpc := next()
+		if rpc == nil {
+			continue
+		}
+		raw, err := proto.Marshal(rpc)
 		if err != nil {
 			return
 		}

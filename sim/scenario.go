@@ -284,7 +284,7 @@ type Adversary struct {
 	Share float64       `yaml:"share"`
 	Delay time.Duration `yaml:"delay"`
 	// Turn is when, in the story, the covert kind falls silent. Victims are whom the
-	// kinds eclipse and spammer are after; empty is everybody.
+	// kinds eclipse, spammer and replayer are after; empty is everybody.
 	Turn    time.Duration `yaml:"turn"`
 	Victims []string      `yaml:"victims"`
 }
