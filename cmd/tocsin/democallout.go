@@ -87,28 +87,33 @@ func (d *demo) callOut(ctx context.Context) error {
 	return d.enough(ctx, g.ID, asked.ID)
 }
 
-// allReady says whom a device cannot seal a message to yet.
+// allReady says whom a device cannot seal a message to yet, and what it lacks of them.
 func (d *demo) allReady(ctx context.Context, c *clinician) (string, error) {
 	people, err := c.node.client.People(ctx)
 	if err != nil {
 		return "", err
 	}
-	ready := make(map[string]bool)
-	for _, p := range people {
-		if p.Valid && p.Ready {
-			ready[p.Org+"/"+p.Regulator+"/"+p.Number] = true
-		}
-	}
-	missing := 0
+	lacks := make(map[string]string)
 	for person := range d.replies() {
-		if !ready[person] {
-			missing++
+		lacks[person] = "never heard of"
+	}
+	for _, p := range people {
+		person := p.Org + "/" + p.Regulator + "/" + p.Number
+		switch _, asked := lacks[person]; {
+		case !asked:
+		case p.Valid && p.Ready:
+			delete(lacks, person)
+		case p.Valid:
+			lacks[person] = "without keys"
+		default:
+			lacks[person] = p.Standing.State
 		}
 	}
-	if missing > 0 {
-		return fmt.Sprintf("%s's node has no keys of %d devices", c.first(), missing), nil
+	if len(lacks) == 0 {
+		return "", nil
 	}
-	return "", nil
+	first := slices.Min(slices.Collect(maps.Keys(lacks)))
+	return fmt.Sprintf("%s's node has no keys of %s, of them %s: %s", c.first(), plural(len(lacks), "device"), first, lacks[first]), nil
 }
 
 // allAsked says on which device the question does not stand yet.

@@ -156,11 +156,14 @@ func (d *demo) call(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.alert, d.alertAt = sent.ID, d.now()
+	d.alert = sent.ID
 	if err := d.alertShows(ctx, patience, func(a api.Alert) string {
-		if !a.Sounds || !slices.Equal(a.Called, called[:1]) {
+		// Where the machine is so slow that the minute is over already the next was called too; when that was is
+		// looked at later.
+		if !a.Sounds || len(a.Called) == 0 || a.Called[0] != called[0] {
 			return "the alert does not sound for the registrar"
 		}
+		d.alertAt = a.Message.Sent
 		return ""
 	}); err != nil {
 		return err

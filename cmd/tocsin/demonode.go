@@ -18,15 +18,15 @@ import (
 	"tocsin/node/api"
 )
 
-// The demo's patience: for one thing to come true, also where a protection is
-// off and it never will; for a process to start or a command to end; for a node
-// to end when it is asked to.
+// The demo's patience: how long nothing may change of what is to come true, also where a
+// protection is off and it never will; for a process to start or a command to end; for a
+// node to end when it is asked to. These are bounds on a hang: a busy machine is slow.
 const (
 	patience       = 90 * time.Second
-	crowdPatience  = 3 * time.Minute // where forty-one nodes share the machine
+	crowdPatience  = 5 * time.Minute // where forty-one nodes share the machine
 	brokenPatience = 12 * time.Second
-	startPatience  = 90 * time.Second
-	stopPatience   = 10 * time.Second
+	startPatience  = 3 * time.Minute
+	stopPatience   = time.Minute
 	lookEvery      = 40 * time.Millisecond // at first; then more and more seldom
 	lookSeldom     = 320 * time.Millisecond
 )
@@ -220,23 +220,27 @@ func (d *demo) patience() time.Duration {
 	return patience
 }
 
-// untilWithin is until with a bound of its own.
+// untilWithin is until with a bound of its own: as long as what is missing becomes another
+// thing the wait goes on, for things happen, and the story as a whole is bounded.
 func (d *demo) untilWithin(ctx context.Context, limit time.Duration, look func(context.Context) (missing string, err error)) error {
-	deadline := time.After(limit)
+	last, since := "", d.now()
 	for pause := lookEvery; ; pause = min(2*pause, lookSeldom) {
 		missing, err := look(ctx)
 		if err != nil {
 			return err
 		}
-		if missing == "" {
+		switch now := d.now(); {
+		case missing == "":
 			return nil
+		case missing != last:
+			last, since = missing, now
+		case now.Sub(since) >= limit:
+			return fmt.Errorf("after %s without a change still: %s", limit.Round(time.Second), missing)
 		}
 		select {
 		case <-time.After(pause):
-		case <-deadline:
-			return fmt.Errorf("after %s still: %s", limit.Round(time.Second), missing)
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return fmt.Errorf("%w; still: %s", context.Cause(ctx), missing)
 		}
 	}
 }
