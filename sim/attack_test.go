@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	mathrand "math/rand/v2"
 	"strings"
 	"testing"
@@ -78,6 +79,26 @@ expect:
 				t.Errorf("without %v it is %s: %s", s.Control, res.Verdict, res.Why)
 			}
 		})
+	}
+}
+
+// TestNoReceiptBeforeShowing: beside a copied device nothing is called delivered, at any second of
+// the story, that its reader's device does not show by then.
+func TestNoReceiptBeforeShowing(t *testing.T) {
+	t.Parallel()
+	s := read(t, with(`timeline:
+  - {at: 5s, until: 35s, partition: {shape: whole, parts: [[a], [b]]}}
+  - {at: 5s, until: 50s, clone: {devices: [a/2], site: b}}
+expect:`))
+	var trace bytes.Buffer
+	o := options(t)
+	o.Trace = &trace
+	res := rehearse(t, s, o)
+	if res.Verdict != Passed || !strings.Contains(trace.String(), "s packets ") {
+		t.Errorf("%s: %s", res.Verdict, res.Why)
+	}
+	if i := strings.Index(trace.String(), "s broke "); i >= 0 {
+		t.Errorf("a promise broke on the way: …%.300s", trace.String()[max(0, i-12):])
 	}
 }
 

@@ -143,12 +143,13 @@ func (r *runner) invariants() (out []Invariant) {
 			report("bounded", "%d bytes waited for one neighbour at %s", s.Queued, s.At)
 		}
 	}
-	for _, d := range r.honest() {
-		for _, g := range r.groups {
-			if slices.Contains(g.members, d.index) {
-				r.checkShown(d, g, report)
-			}
-		}
+	views := r.views(report)
+	// Who called something delivered was asked first: its reader, asked now, shows it by then
+	// if it ever did, whatever events there were.
+	r.lookAll()
+	r.lookAfresh()
+	for _, v := range views {
+		r.checkShown(v, report)
 	}
 	for _, w := range invariantWords {
 		out = append(out, Invariant{Name: w.name, Words: w.words, Broke: broke[w.name], Held: len(broke[w.name]) == 0})
@@ -163,15 +164,34 @@ func author(log string) string {
 	return key
 }
 
-// checkShown compares what a device shows of a group with what was said.
-func (r *runner) checkShown(d *Device, g group, report func(name, format string, args ...any)) {
-	items, err := shows(d.node, g.id)
-	if err != nil {
-		if !errors.Is(err, node.ErrNotFound) {
-			report("forged", "%s cannot show its messages: %v", d.Name, err)
+// view is what a device shows of a group.
+type view struct {
+	d     *Device
+	g     group
+	items []shown
+}
+
+// views are those of all honest devices.
+func (r *runner) views(report func(name, format string, args ...any)) (out []view) {
+	for _, d := range r.honest() {
+		for _, g := range r.groups {
+			if !slices.Contains(g.members, d.index) {
+				continue
+			}
+			items, err := shows(d.node, g.id)
+			if err == nil {
+				out = append(out, view{d, g, items})
+			} else if !errors.Is(err, node.ErrNotFound) {
+				report("forged", "%s cannot show its messages: %v", d.Name, err)
+			}
 		}
-		return
 	}
+	return out
+}
+
+// checkShown compares what a device shows of a group with what was said.
+func (r *runner) checkShown(v view, report func(name, format string, args ...any)) {
+	d, g := v.d, v.g
 	devices := make(map[string]*Device, len(r.world.devices))
 	for _, o := range r.world.devices {
 		devices[author(o.log)] = o
@@ -179,7 +199,7 @@ func (r *runner) checkShown(d *Device, g group, report func(name, format string,
 	r.watch.mu.Lock()
 	defer r.watch.mu.Unlock()
 	texts := make(map[string]string)
-	for _, it := range items {
+	for _, it := range v.items {
 		s := r.watch.said[it.id]
 		if s == nil && r.watch.unsure[it.text] == g.id {
 			// Its author was told that it might not be saved, and it was.

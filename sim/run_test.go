@@ -160,7 +160,11 @@ func TestInvariantsNotice(t *testing.T) {
 
 		arrived := r.watch.arrived[s.id]
 		delete(r.watch.arrived, s.id)
+		reader := r.world.devices[(s.from+1)%len(r.world.devices)]
+		shows := reader.node
+		reader.node = nil // so that it cannot be asked: it was never seen to show it
 		expect("receipts")
+		reader.node = shows
 		r.watch.arrived[s.id] = arrived
 
 		r.res.Samples[0].Queued = maxQueue + 1
