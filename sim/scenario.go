@@ -57,9 +57,9 @@ type MeshSpec struct {
 	// Validation is what judging one entry that came by gossip takes of it, wrong ones
 	// too; 0 is the measured default.
 	Validation time.Duration `yaml:"validation"`
-	// Testimony is how seldom devices witness each other's logs; 0 is 2 minutes. The
-	// program's own is 5 seconds: it tells no message sooner or later, and is most of
-	// what a run costs.
+	// Testimony is how seldom devices witness each other's logs; 0 is 2 minutes among up to 40
+	// devices, and 15 minutes among more. The program's own is 5 seconds: it tells no message
+	// sooner or later, and is most of what a run costs, by the cube of the devices.
 	Testimony time.Duration `yaml:"testimony"`
 	// Neighbours is how many neighbours a device looks for; 0 is the program's 32 among up to
 	// 40 devices, and 12 among more. A run costs mostly what neighbours cost; fewer of them are
@@ -427,6 +427,9 @@ func (s *Scenario) fill() {
 	}
 	if s.Mesh.Testimony == 0 {
 		s.Mesh.Testimony = 2 * time.Minute
+		if s.Devices() > allNeighbours {
+			s.Mesh.Testimony = 15 * time.Minute
+		}
 	}
 	if s.Mesh.Knows == 0 {
 		s.Mesh.Knows = 3

@@ -47,6 +47,9 @@ func TestNeighbours(t *testing.T) {
 		if s.Mesh.Neighbours != c.want {
 			t.Errorf("%d devices, %q: %d neighbours, not %d", s.Devices(), c.said, s.Mesh.Neighbours, c.want)
 		}
+		if want := map[bool]time.Duration{false: 2 * time.Minute, true: 15 * time.Minute}[s.Devices() > allNeighbours]; s.Mesh.Testimony != want {
+			t.Errorf("%d devices witness every %s, not %s", s.Devices(), s.Mesh.Testimony, want)
+		}
 		said := strings.Contains(strings.Join(limitsOfModel(s, nil), " "), fmt.Sprintf("look for %d neighbours", c.want))
 		if said != (c.want > 0) {
 			t.Errorf("%d devices, %q: the report says so: %v", s.Devices(), c.said, said)

@@ -67,6 +67,7 @@ type World struct {
 	crl        identity.CRL // the last that was signed
 	lists      [][]byte     // all lists of revoked devices, as they were signed
 
+	shares  memstore.Shares // what the devices' stores hold together
 	devices []*Device
 	places  int // that were taken beyond those of devices: see place
 }
@@ -241,7 +242,7 @@ func (w *World) newcomer(by identity.Issuer, bundle *identity.Bundle, site strin
 // addAt makes a device at a place of its own, which gives its address and its person.
 func (w *World) addAt(by identity.Issuer, bundle *identity.Bundle, place int, name, site string) (*Device, error) {
 	d := &Device{
-		Name: name, Site: site, world: w, index: len(w.devices), ip: address(place), store: memstore.New(), disk: new(diskState), clock: &skewed{clock: w.clock},
+		Name: name, Site: site, world: w, index: len(w.devices), ip: address(place), store: w.shares.New(), disk: new(diskState), clock: &skewed{clock: w.clock},
 		turn: make(chan struct{}, 1),
 		dir:  filepath.Join(w.dir, fmt.Sprintf("%04d", place)),
 	}

@@ -15,7 +15,7 @@ func (s *Store) Copy() *Store {
 	from := s.disk
 	from.mu.RLock()
 	defer from.mu.RUnlock()
-	c := New()
+	c := newStore(from.shares)
 	for t, logs := range from.single {
 		for id, value := range logs {
 			c.disk.single[t][id] = slices.Clone(value)
@@ -25,7 +25,7 @@ func (s *Store) Copy() *Store {
 		for id, rows := range logs {
 			rows = maps.Clone(rows)
 			for seq := range rows {
-				rows[seq] = slices.Clone(rows[seq])
+				rows[seq] = c.disk.shares.keep(slices.Clone(rows[seq].bytes))
 			}
 			c.disk.rows[t][id] = rows
 		}
@@ -39,10 +39,14 @@ func (s *Store) Copy() *Store {
 func (s *Store) Spoil(id ledger.LogID, seq uint64) error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
-	value := s.disk.rows[ledger.TableEntries][id][seq]
-	if len(value) == 0 {
+	rows := s.disk.rows[ledger.TableEntries][id]
+	before := rows[seq]
+	if len(before.bytes) == 0 {
 		return fmt.Errorf("memstore: entry %d of log %s: %w", seq, id, ledger.ErrNotFound)
 	}
+	value := slices.Clone(before.bytes) // others may share it
 	value[len(value)-1] ^= 1
+	rows[seq] = cell{bytes: value}
+	s.disk.shares.drop(before)
 	return nil
 }

@@ -21,21 +21,25 @@ type Store struct {
 // disk is what outlives a Store: it plays the part of the files.
 type disk struct {
 	mu     sync.RWMutex
-	rows   map[ledger.Table]map[ledger.LogID]map[uint64][]byte // Value ‖ Body
+	shares *Shares                                           // nil where it shares with nobody
+	rows   map[ledger.Table]map[ledger.LogID]map[uint64]cell // Value ‖ Body
 	single map[ledger.Table]map[ledger.LogID][]byte
 }
 
 // New returns an empty store.
-func New() *Store {
+func New() *Store { return newStore(nil) }
+
+func newStore(shares *Shares) *Store {
 	d := &disk{
-		rows:   make(map[ledger.Table]map[ledger.LogID]map[uint64][]byte),
+		shares: shares,
+		rows:   make(map[ledger.Table]map[ledger.LogID]map[uint64]cell),
 		single: make(map[ledger.Table]map[ledger.LogID][]byte),
 	}
 	for t := ledger.TableEntries; t <= ledger.TableLast; t++ {
 		if t.Single() {
 			d.single[t] = make(map[ledger.LogID][]byte)
 		} else {
-			d.rows[t] = make(map[ledger.LogID]map[uint64][]byte)
+			d.rows[t] = make(map[ledger.LogID]map[uint64]cell)
 		}
 	}
 	return &Store{disk: d}
@@ -84,7 +88,7 @@ func (s *Store) Commit(ctx context.Context, batch []ledger.Record) error {
 }
 
 // put keeps a copy of a record, and overwrites the one before: a body that was
-// erased does not linger in memory.
+// erased does not linger in memory, once the last of those who share it has erased it.
 func (d *disk) put(r *ledger.Record) {
 	value := slices.Concat(r.Value, r.Body)
 	if r.Table.Single() {
@@ -94,10 +98,11 @@ func (d *disk) put(r *ledger.Record) {
 	}
 	rows := d.rows[r.Table]
 	if rows[r.Log] == nil {
-		rows[r.Log] = make(map[uint64][]byte)
+		rows[r.Log] = make(map[uint64]cell)
 	}
-	clear(rows[r.Log][r.Seq])
-	rows[r.Log][r.Seq] = value
+	before := rows[r.Log][r.Seq]
+	rows[r.Log][r.Seq] = d.shares.keep(value)
+	d.shares.drop(before)
 }
 
 // CommitOwn implements ledger.Store.
@@ -120,7 +125,9 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 	defer d.mu.RUnlock()
 	value, ok := d.single[t][id]
 	if !t.Single() {
-		value, ok = d.rows[t][id][seq]
+		var c cell
+		c, ok = d.rows[t][id][seq]
+		value = c.bytes
 	}
 	if !ok {
 		return nil, ledger.ErrNotFound

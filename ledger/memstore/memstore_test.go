@@ -8,9 +8,17 @@ import (
 	"tocsin/ledger/storetest"
 )
 
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conform(t, memstore.New) }
+
+// A store that holds what it can together with others keeps the same contract.
+func TestSharesConformance(t *testing.T) {
+	var shares memstore.Shares
+	conform(t, shares.New)
+}
+
+func conform(t *testing.T, empty func() *memstore.Store) {
 	storetest.Run(t, func(t *testing.T) storetest.Open {
-		s := memstore.New()
+		s := empty()
 		first := true
 		return func(t *testing.T) ledger.Store {
 			if !first {
