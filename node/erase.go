@@ -99,7 +99,7 @@ func (n *Node) untransferred(g group.ID, items []inbox.Item) (count int) {
 	}
 	t := n.track(&c)
 	for _, it := range items {
-		if state := t.state(ledger.ID(it.ID)); queued(it.Message.Kind()) && state != TransferDone && state != TransferExercise {
+		if state := t.state(ledger.ID(it.ID)); queued(it.Message.Kind()) && state != TransferExercise && (state != TransferDone || !t.transferred(ledger.ID(it.ID))) {
 			count++
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"tocsin/crypto/group"
+	"tocsin/ledger"
 	"tocsin/node/message"
 )
 
@@ -231,4 +233,49 @@ func TestContestedIncidentIsSettled(t *testing.T) {
 		t.Errorf("settled twice: %v", err)
 	}
 	transferred(t, a, g)
+}
+
+// TestLoopbackReleasesNothing: what a record on this machine itself took stands nowhere else. Unless the settings say that it counts, nothing is erased
+// on its account, here or where a colleague says so, and the group is not told.
+func TestLoopbackReleasesNothing(t *testing.T) {
+	t.Parallel()
+	w, e := newWorld(t), newEndpoint(t)
+	rehearses := func(c *Config) { c.Record.AllowLoopback = false }
+	a := w.enrol("Amal", orgHospital).start(t, recordAt(e), rehearses)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := declared(t, message.Live, a, b)
+	inGroup(t, g, b)
+	text := say(t, a, g, "x")
+	eventually(t, "it is here", func() bool { _, err := b.message(text.ID); return err == nil })
+	transferred(t, a, g)
+	if q := queueOf(t, a, g); q.Transferred != 2 || !strings.Contains(q.Words, "releases nothing") {
+		t.Errorf("the queue: %+v", q)
+	}
+	if v, err := a.Retention(g); err != nil || v.Untransferred != 2 || !strings.Contains(strings.Join(v.Kept, " "), "record.allow_loopback") {
+		t.Errorf("what is kept: %+v, %v", v, err)
+	}
+	if _, err := a.OrderErasure(t.Context(), token(t, a), g, "x", text.ID); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Retain(t.Context())
+	check(t, err)
+	if _, err := a.message(text.ID); err != nil {
+		t.Errorf("it is gone: %v", err)
+	}
+	if len(a.untoldNow()) > 0 {
+		t.Error("the group is to be told")
+	}
+	claim := speak(t, a, g, &message.Transferred{Entries: []message.EntryID{mustID(t, text.ID)}, Record: e.url, Receipt: "Communication/1"})
+	eventually(t, "the word of a colleague is here", func() bool { _, err := b.message(claim.ID); return err == nil })
+	if q := queueOf(t, b, g); q.Transferred != 0 {
+		t.Errorf("taken at a colleague's word: %+v", q)
+	}
+}
+
+// untoldNow is untold, for a test.
+func (n *Node) untoldNow() map[group.ID][]ledger.ID {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.untold()
 }

@@ -178,7 +178,7 @@ const orderWait = 24 * time.Hour
 // order: then only this device's receipt, or somebody else's word, does.
 func (r *retained) obeys(o *inbox.Order, id inbox.EntryID) bool {
 	it := r.at[id]
-	if it == nil || r.policy.before || r.tracker.mode == string(message.Exercise) || r.tracker.receipt(ledger.ID(id)) != nil {
+	if it == nil || r.policy.before || r.tracker.mode == string(message.Exercise) || r.tracker.proved(ledger.ID(id)) {
 		return true
 	}
 	by := o.Item.From.Person
@@ -399,6 +399,9 @@ func (r *retained) view() RetentionView {
 	}
 	if v.Untransferred > 0 {
 		keep("%d do not stand in the record: nothing is erased before that.", v.Untransferred)
+	}
+	if n := r.tracker.n; n.cfg.Record != nil && !n.stands(n.cfg.Record.URL) {
+		keep("%s.", loopbackWords)
 	}
 	switch {
 	case r.policy.never:

@@ -25,6 +25,7 @@ import (
 	"tocsin/ledger"
 	"tocsin/node/inbox"
 	"tocsin/node/message"
+	"tocsin/node/record"
 )
 
 // RecordEndpoint is where the record is kept.
@@ -37,6 +38,9 @@ type RecordEndpoint struct {
 	Token func() (string, error)
 	// Batch is the most resources of one transaction; 0 is record.DefaultBatch.
 	Batch int
+	// AllowLoopback: a record on this machine itself (by its URL) counts as one, so that what it took may be erased, on other devices that say the same
+	// too. Without it such a record is for rehearsals: it takes messages, and releases none.
+	AllowLoopback bool
 }
 
 // The states of a message on its way into the record.
@@ -106,8 +110,9 @@ type TransferGroup struct {
 	// Erased is how many messages were erased on this device before they stood in the record.
 	Erased int `json:"erased,omitempty"`
 	// Words is what there is to say of it, in one or two sentences.
-	Words    string            `json:"words"`
-	Progress *TransferProgress `json:"progress,omitempty"`
+	Words     string            `json:"words"`
+	rehearsed bool              // what was taken stands in a record that does not count
+	Progress  *TransferProgress `json:"progress,omitempty"`
 }
 
 // Patient is to whom a message is attributed.
@@ -197,8 +202,20 @@ func (n *Node) track(c *inbox.Conversation) *tracker {
 	return t
 }
 
-// transferred reports whether a message stands in the record, as far as this device knows.
-func (t *tracker) transferred(id ledger.ID) bool { return t.receipt(id) != nil || t.claimed(id) }
+// transferred reports whether a message stands in a record that counts, as far as this device knows, so that it may be erased.
+func (t *tracker) transferred(id ledger.ID) bool { return t.proved(id) || t.claimed(id) }
+
+// proved reports whether this device has a receipt for a message from a record that counts.
+func (t *tracker) proved(id ledger.ID) bool {
+	r := t.receipt(id)
+	return r != nil && t.n.stands(r.record)
+}
+
+// stands reports whether a record counts: one on this machine itself does only where the settings say so, because one for rehearsals is gone with its
+// process, and what it took may not go on its word.
+func (n *Node) stands(url string) bool {
+	return !record.Loopback(url) || n.cfg.Record != nil && n.cfg.Record.AllowLoopback
+}
 
 // receipt is this device's own receipt for a message, from the record that is set now; nil for none. What another endpoint took, such as one for
 // rehearsals, stands in no record.
@@ -214,7 +231,7 @@ func (t *tracker) receipt(id ledger.ID) *recorded {
 // and no receipt: who has looked at the message here can sign it off and send it all the same, and the record will know it again.
 func (t *tracker) claimed(id ledger.ID) bool {
 	told, ok := t.transfers[inbox.EntryID(id)]
-	return ok && (t.n.cfg.Record == nil || told.Record == cutLine(t.n.cfg.Record.URL))
+	return ok && t.n.stands(told.Record) && (t.n.cfg.Record == nil || told.Record == cutLine(t.n.cfg.Record.URL))
 }
 
 // state is where one message stands.
@@ -302,6 +319,7 @@ func (n *Node) transferGroup(c *inbox.Conversation, unopened map[string]int) Tra
 			}
 		}
 	}
+	g.rehearsed = g.Transferred > 0 && n.cfg.Record != nil && !n.stands(n.cfg.Record.URL)
 	for _, m := range c.Members {
 		g.Unopened += unopened[m.Log]
 	}
@@ -337,7 +355,9 @@ func (g *TransferGroup) words() string {
 	say(g.SignedOff, "is signed off and not sent", "are signed off and not sent")
 	say(g.Sending, "is being sent", "are being sent")
 	say(g.Refused, "is refused by the record: see why", "are refused by the record: see why")
-	if g.Open() == 0 && g.Transferred > 0 {
+	if g.rehearsed {
+		out = append(out, loopbackWords)
+	} else if g.Open() == 0 && g.Transferred > 0 {
 		out = append(out, "Everything here stands in the record")
 	}
 	say(g.Missing, "message that others name is not here: synchronise before it is handed over", "messages that others name are not here: synchronise before it is handed over")
@@ -348,6 +368,9 @@ func (g *TransferGroup) words() string {
 	}
 	return strings.Join(out, ". ") + "."
 }
+
+// loopbackWords say why what was sent releases nothing.
+const loopbackWords = "The record that is set is on this machine itself and releases nothing: no message is erased because it stands there, and the group is not told, unless record.allow_loopback is set"
 
 // pointersOf are the messages that one points at.
 func pointersOf(m message.Message) (out []message.EntryID) {

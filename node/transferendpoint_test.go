@@ -39,7 +39,7 @@ func newEndpoint(t testing.TB) *endpoint {
 // recordAt has a node hand over to an endpoint.
 func recordAt(e *endpoint) func(*Config) {
 	return func(c *Config) {
-		c.Record = &RecordEndpoint{URL: e.url, HTTP: &http.Client{Timeout: patience}, Batch: 12}
+		c.Record = &RecordEndpoint{URL: e.url, HTTP: &http.Client{Timeout: patience}, Batch: 12, AllowLoopback: true}
 	}
 }
 

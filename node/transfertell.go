@@ -15,11 +15,11 @@ import (
 	"tocsin/node/message"
 )
 
-// untold are the receipts that no message to the group names yet, by what they are of. n.mu is held and the device is unlocked.
+// untold are the receipts of records that count which no message to the group names yet, by what they are of. n.mu is held and the device is unlocked.
 func (n *Node) untold() map[group.ID][]ledger.ID {
 	out := make(map[group.ID][]ledger.ID)
 	for id, r := range n.open.queue.recorded {
-		if _, member := n.open.keyring.Group(r.group); !r.said && member {
+		if _, member := n.open.keyring.Group(r.group); !r.said && member && n.stands(r.record) {
 			out[r.group] = append(out[r.group], id)
 		}
 	}

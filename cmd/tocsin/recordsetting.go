@@ -22,6 +22,7 @@ const (
 	keyRecordCA          = "record.ca"
 	keyRecordCertificate = "record.certificate"
 	keyRecordKey         = "record.key"
+	keyRecordLoopback    = "record.allow_loopback"
 
 	keyCustodian     = "record.custodian"
 	keyCustodianODS  = "record.custodian_ods"
@@ -49,6 +50,8 @@ func recordSettings() []setting {
 // keepingSettings are those of who keeps the record, and how long messages are kept.
 func keepingSettings() []setting {
 	return []setting{
+		{keyRecordLoopback, "record-allow-loopback", "a record at an address of this machine itself is the real one: what it took may be erased", boolKind, upOnly,
+			fixed("false"), nil},
 		{keyCustodian, "record-custodian", "`organisation` that keeps the record, as its credentials name it; without it this person's own", textKind, upOnly,
 			fixed(), each(checkCustodian)},
 		{keyCustodianODS, "record-custodian-ods", "its ODS `code`", textKind, upOnly, fixed(), nil},
@@ -100,7 +103,7 @@ func (a *app) setRecord(c *config, cfg *node.Config) error {
 	if err != nil {
 		return err
 	}
-	cfg.Record = &node.RecordEndpoint{URL: e.url, HTTP: e.http, Token: e.token}
+	cfg.Record = &node.RecordEndpoint{URL: e.url, HTTP: e.http, Token: e.token, AllowLoopback: c.yes(keyRecordLoopback)}
 	return nil
 }
 

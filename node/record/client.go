@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -103,10 +104,20 @@ func CheckURL(s string) error {
 		return errors.New("record: no password belongs into the address of the endpoint: put the token into a file")
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && (u.Hostname() == "localhost" || u.Hostname() == "127.0.0.1" || u.Hostname() == "::1"):
+	case u.Scheme == "http" && Loopback(s):
 		return nil
 	}
 	return errors.New("record: patient data goes over HTTPS only (plain HTTP on this machine itself)")
+}
+
+// Loopback reports whether an address is of this machine itself.
+func Loopback(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil {
+		return false
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	return host == "localhost" || strings.HasSuffix(host, ".localhost") || net.ParseIP(host).IsLoopback()
 }
 
 // Run sends an upload until it is over, stops, or ctx ends: at most [InFlight] requests at once. It returns nil only when the upload is over;
