@@ -21,9 +21,11 @@ type packageReport struct {
 	Bare     int `json:"without_proof"`
 	// Reasons are those of the proved ones that were sent to everybody, and whose reason was compared too.
 	Reasons int `json:"reasons_compared"`
-	// Rewritten are those of the proved ones whose narrative is not the one that was exported, Audits what is held against nothing.
+	// Rewritten are those of the proved ones whose narrative is not the one that was exported. Audits is evidence whose content is proved by nothing;
+	// Signed is that of it of which who said it and when are compared with a signature.
 	Rewritten int  `json:"narratives_not_compared"`
 	Audits    int  `json:"evidence_not_compared"`
+	Signed    int  `json:"evidence_signed"`
 	Files     int  `json:"files"`
 	Exercise  bool `json:"exercise"`
 	// Returned: it is no document as it was exported, but what an endpoint returned.
@@ -98,7 +100,7 @@ func checkPackage(f io.ReadSeeker, trust *identity.TrustStore) (packageReport, e
 		return out, err
 	}
 	out.Messages, out.Proved, out.Bare, out.Reasons, out.Files, out.Exercise = rep.Messages, rep.Proved, rep.Bare, rep.Reasons, rep.Files, rep.Exercise
-	out.Rewritten, out.Audits = rep.Rewritten, rep.Audits
+	out.Rewritten, out.Audits, out.Signed = rep.Rewritten, rep.Audits, rep.Signed
 	for _, x := range append(rep.Faults, faults...) {
 		if out.Returned && ofEndpoint(x.Rule) {
 			continue
@@ -132,7 +134,7 @@ func (a *app) sayPackage(path string, r packageReport) {
 		a.say("%s shown to people in words that are not those of the export, and were not compared: read the fields, not the narrative.", map[bool]string{true: "1 of them is", false: fmt.Sprintf("%d of them are", r.Rewritten)}[r.Rewritten == 1])
 	}
 	if r.Audits > 0 {
-		a.say("%s of delivery, reading, transfer and export: nothing here proves it.", map[bool]string{true: "1 piece of evidence", false: fmt.Sprintf("%d pieces of evidence", r.Audits)}[r.Audits == 1])
+		a.say("%s of delivery, reading, transfer and export: nothing here proves what it says. Of %d, who said it and when is signed.", map[bool]string{true: "1 piece of evidence", false: fmt.Sprintf("%d pieces of evidence", r.Audits)}[r.Audits == 1], r.Signed)
 	}
 	if r.Proved > 0 {
 		a.say("Not signed with a message, and so not compared: whether it was withdrawn, done or acknowledged; the patient it was attributed to; when it arrived; notes about its author; the page that lists it.")

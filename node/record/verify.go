@@ -28,8 +28,11 @@ type PackageReport struct {
 	// Rewritten are those of the proved ones whose narrative, which people read, is not the one that was exported: an endpoint may write
 	// and remove narratives. In a document as it was exported that is a fault.
 	Rewritten int
-	Audits    int // AuditEvents: evidence of delivery, reading and transfer, which has no proof of its own and is held against nothing
-	Files     int // files that are in the package and whose bytes are what a document says, proofs included
+	Audits    int // AuditEvents: evidence of delivery, reading, transfer and export, which has no proof of its own
+	// Signed are those of them that carry the signed header of their entry, by a device of somebody of whom there is a proof: who said it and when are
+	// compared. What it says of which messages, and all that the others say, is not: nothing in a package proves it.
+	Signed int
+	Files  int // files that are in the package and whose bytes are what a document says, proofs included
 	// Exercise: every message in it is labelled as exercise (HTEST). Where some are and some are not, [Check] finds it.
 	Exercise bool
 	Faults   []Fault
@@ -50,7 +53,7 @@ type keep struct {
 	proofs      map[string]object // entry id → document of its proof
 	resources   map[string]*known // fullUrl or Type/id → resource
 	urns        map[string]string // the name that a message's first resource is exported under → entry id
-	audits      int
+	audits      []evidence
 }
 
 // known is what references to a resource need to know of it.
@@ -82,7 +85,7 @@ func VerifyPackage(r io.Reader, trust ledger.Trust) (PackageReport, error) {
 	}
 	k.compare(&rep)
 	k.posts()
-	rep.Faults, rep.Exercise, rep.Audits = k.faults, len(k.firsts) > 0 && !k.live, k.audits
+	rep.Faults, rep.Exercise, rep.Audits = k.faults, len(k.firsts) > 0 && !k.live, len(k.audits)
 	k.prove(&rep, trust)
 	slices.SortFunc(rep.Faults, func(a, b Fault) int {
 		return cmp.Or(strings.Compare(a.Where, b.Where), strings.Compare(a.What, b.What))
@@ -134,6 +137,7 @@ func (k *keep) prove(rep *PackageReport, trust ledger.Trust) {
 			rep.Rewritten++
 		}
 	}
+	k.hear(rep, c, items)
 	for id := range files {
 		if k.firsts[id] == nil {
 			rep.Faults = append(rep.Faults, Fault{RuleProof, "message " + id, "its proof is there and it is not"})

@@ -44,8 +44,8 @@ func (k *keep) note(kind, fullURL, id string, r object) {
 	}
 }
 
-// tagged takes what has no identifier in R4 and is known by a tag of its meta: a Provenance, which is kept, and an AuditEvent, which is
-// counted.
+// tagged takes what has no identifier in R4 and is known by a tag of its meta: a Provenance, and an AuditEvent. Both are kept until the
+// proofs are there.
 func (k *keep) tagged(kind string, raw, meta json.RawMessage, ids object) error {
 	if kind != "Provenance" && kind != "AuditEvent" {
 		return nil
@@ -57,7 +57,11 @@ func (k *keep) tagged(kind string, raw, meta json.RawMessage, ids object) error 
 	for _, tag := range list(tags, "tag") {
 		code := str(tag, "code")
 		if kind == "AuditEvent" && str(tag, "system") == SystemEntry {
-			k.audits++
+			var r object
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return err
+			}
+			k.audits = append(k.audits, evidence{code, r})
 			ids["audit"] = code
 		}
 		entry, ok := strings.CutSuffix(code, "-provenance")
