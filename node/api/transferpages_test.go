@@ -75,6 +75,7 @@ func TestTransferPages(t *testing.T) {
 	b.confirm(machinePassphrase)
 	b.wait("it says why it stopped", `document.getElementById('steps').textContent.includes('It stopped: the endpoint does not let us in')`)
 	b.keeping()
+	b.erasing()
 	file := b.saveRecord()
 	if !strings.HasPrefix(file, `{"resourceType":"Bundle"`) || !strings.Contains(file, "9990000018") {
 		t.Errorf("the file begins %.60s", file)
@@ -139,6 +140,22 @@ func (b *tab) keeping() {
 	b.do("sixty", chromedp.SetValue("dialog[open] textarea", "60"), chromedp.Click("dialog[open] button.main"))
 	b.confirm(machinePassphrase)
 	b.wait("it is sixty days", `document.querySelector('[aria-labelledby="keep-title"]').textContent.includes('60 days')`)
+}
+
+// erasing: an order needs a message and a reason, and stands in the log; what is held, or in no record yet, stays.
+func (b *tab) erasing() {
+	b.t.Helper()
+	b.press(`[data-key="erase-list"] summary`)
+	b.wait("nothing is chosen", `document.querySelectorAll('#erase-list input').length === 3 && document.querySelector('[data-key="erase"]').disabled`)
+	b.press("#erase-list li:nth-child(1) input")
+	b.wait("one is chosen", `document.querySelector('[data-key="erase"]').textContent === 'Have 1 message erased'`)
+	b.press(`[data-key="erase"]`)
+	b.wait("it asks why", `document.querySelector('dialog[open] textarea') !== null`)
+	b.do("no reason", chromedp.Click("dialog[open] button.alarm"))
+	b.wait("is asked for", `document.querySelector('dialog[open] .error').textContent === 'Say why. It stands in the log.'`)
+	b.do("a reason", chromedp.SetValue("dialog[open] textarea", "Said to the wrong group"), chromedp.Click("dialog[open] button.alarm"))
+	b.confirm(machinePassphrase)
+	b.wait("the order is on its way", `document.getElementById('news').textContent === 'The order is on its way' && document.querySelectorAll('#erase-list input').length === 3`)
 }
 
 // saveRecord saves the file, which asks who is there first.

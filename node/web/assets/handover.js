@@ -10,6 +10,7 @@ import { save } from '/assets/save.js';
 import { counted } from '/assets/transfer.js';
 import { patient } from '/assets/patient.js';
 import { keeping } from '/assets/keeping.js';
+import { erasing } from '/assets/erase.js';
 import { settling } from '/assets/settle.js';
 import { learn, named, nameOf } from '/assets/names.js';
 
@@ -176,7 +177,7 @@ const load = soon(async () => {
     exercise(group.mode === 'exercise');
     say(byId('where'), [group.name, group.words || counted(group).join(' · ')].filter(Boolean).join('. '));
     for (const one of chosen) if (!messages.some((it) => it.id === one && ['waiting', 'reviewed', 'refused', 'exercise'].includes(it.state))) chosen.delete(one);
-    renew(byId('steps'), settling(group, { path, sure, question }), review(messages), signOff(group, messages), sending(group, messages, record), keeping(retention, holds, { path, attempt, sure, question }));
+    renew(byId('steps'), settling(group, { path, sure, question }), review(messages), signOff(group, messages), sending(group, messages, record), keeping(retention, holds, { path, attempt, sure, question }), erasing(messages, { path, sure, question }));
     choosing();
   } catch (error) {
     say(byId('error'), error.message);
