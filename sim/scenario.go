@@ -62,7 +62,7 @@ type MeshSpec struct {
 	// sooner or later, and is most of what a run costs, by the cube of the devices.
 	Testimony time.Duration `yaml:"testimony"`
 	// Neighbours is how many neighbours a device looks for; 0 is the program's 32 among up to
-	// 40 devices, and 12 among more. A run costs mostly what neighbours cost; fewer of them are
+	// 40 devices, and 8 among more, who then have about 16 each. A run costs mostly what neighbours cost; fewer are
 	// harder for the mesh, not easier.
 	Neighbours int `yaml:"neighbours"`
 	// Knows is how many others a device knows by address when it starts; 0 is 3.
@@ -410,7 +410,7 @@ const defaultValidation = 45 * time.Microsecond
 // someNeighbours are looked for where there are more than allNeighbours devices.
 const (
 	allNeighbours  = 40
-	someNeighbours = 12
+	someNeighbours = 8
 )
 
 func (s *Scenario) fill() {
