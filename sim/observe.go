@@ -95,6 +95,13 @@ func (w *watch) fail(format string, args ...any) {
 	w.failed = append(w.failed, fmt.Sprintf(format, args...))
 }
 
+// doubtful notes that a device may show what no event told of.
+func (w *watch) doubtful(device int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gaps[device] = true
+}
+
 // missed takes the devices of which events were missed.
 func (w *watch) missed() []int {
 	w.mu.Lock()

@@ -194,6 +194,8 @@ func (r *runner) start(ctx context.Context, d *Device) error {
 		return err
 	}
 	r.watch.follow(d, &r.follows, d.node.Subscribe(context.Background()))
+	r.watch.doubtful(d.index) // what it showed while it was unlocked had no event that was heard
+	r.lookAfresh()
 	return nil
 }
 
