@@ -194,8 +194,8 @@ func TestContestedIncidentIsSettled(t *testing.T) {
 	ready(t, 1, a, b)
 	g := declared(t, message.Exercise, a, b)
 	inGroup(t, g, b)
-	live := &message.Incident{Name: "Bus crash", Mode: message.Live, State: message.IncidentDeclared}
-	speak(t, a, g, live)
+	both := speak(t, a, g, &message.Incident{Name: "Bus crash", Mode: message.Live, State: message.IncidentDeclared})
+	eventually(t, "what says that it is live is here", func() bool { _, err := b.message(both.ID); return err == nil })
 	modes := func(want string) {
 		t.Helper()
 		for _, n := range []*Node{a, b} {
