@@ -118,6 +118,9 @@ type Config struct {
 	Logger   *slog.Logger
 	Receiver Receiver
 	Syncer   Syncer
+	// Known reports whether anything is held here that a peer wrote itself; who was met just now and is not
+	// known is pulled from first. It must not block. Nil says so of everybody.
+	Known func(peer.ID) bool
 	// Blobs keeps chunks of attachments; nil means that none are fetched or served.
 	Blobs BlobStore
 
@@ -198,6 +201,14 @@ func (c *Config) validate() error {
 		return fmt.Errorf("mesh: %q does not say when to use the directory; write %s, %s or %s", c.DHT, DHTAuto, DHTOn, DHTOff)
 	}
 	return nil
+}
+
+// known returns Known, or a function that says so of everybody.
+func (c *Config) known() func(peer.ID) bool {
+	if c.Known == nil {
+		return func(peer.ID) bool { return true }
+	}
+	return c.Known
 }
 
 // syncInterval returns the interval in force.

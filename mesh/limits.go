@@ -334,6 +334,9 @@ const (
 	progressTick = 15 * time.Second
 	// sessionTimeout bounds a session.
 	sessionTimeout = 10 * time.Minute
+	// maxStrangers bounds the pulls that go before all others because nothing of the
+	// neighbour is held yet: whoever has devices to spare could else have every slot.
+	maxStrangers = maxPulls / 2
 	// maxPulls bounds our own pulls at once; maxServes and maxServesPerPeer
 	// the sessions that we serve at once.
 	maxPulls         = 4

@@ -63,11 +63,14 @@ type syncer struct {
 	nudges     *agenda[peer.ID]
 	ready      []peer.ID     // due, waiting for a slot
 	running    int           // pulls
+	strangers  int           // of them from neighbours of which nothing was held
 	nudging    int           // nudges under way
 	elapsed    time.Duration // since the start, as far as run has waited
 
 	waiting atomic.Int64 // how many pulls wait for a slot
 	thrift  atomic.Bool  // on a thin link: less often
+	// known is Config.Known, never nil.
+	known func(p peer.ID) bool
 	// blame holds a word against a neighbour, pace is what is known of its link.
 	blame func(p peer.ID, word string)
 	pace  func(p peer.ID) *pace
@@ -91,6 +94,8 @@ type neighbour struct {
 	lack    bool // gossip of it was turned away while pulling
 	queued  bool // in ready
 	news    bool // it said that it has something, or was met just now
+	met     bool // it was pulled from
+	strange bool // it is being pulled from as a stranger
 	retry   time.Duration
 	fails   int           // pulls in a row that failed and brought nothing
 	quiet   int           // pulls in a row that found nothing to say
@@ -103,7 +108,7 @@ type neighbour struct {
 func newSyncer(h host.Host, cfg *Config, counts *counters) *syncer {
 	return &syncer{
 		host: h, peers: cfg.Syncer, clock: cfg.Clock, log: cfg.Logger, counts: counts,
-		interval: cfg.syncInterval(), off: cfg.Unsafe.NoSync,
+		interval: cfg.syncInterval(), off: cfg.Unsafe.NoSync, known: cfg.known(),
 		mail:       newMailbox[syncEvent](),
 		neighbours: make(map[peer.ID]*neighbour),
 		pulls:      newAgenda[peer.ID](), nudges: newAgenda[peer.ID](),
@@ -170,6 +175,10 @@ func (s *syncer) handle(e syncEvent) {
 		}
 	case syncEnded:
 		s.running--
+		if e.of.strange {
+			s.strangers--
+			e.of.strange = false
+		}
 		if n != nil && n == e.of {
 			s.ended(n, e)
 		}
@@ -274,22 +283,31 @@ func (s *syncer) start(ctx context.Context) {
 	})
 	cs := make([]candidate, len(s.ready))
 	for i, p := range s.ready {
-		n := s.neighbours[p]
-		cs[i] = candidate{news: n.news, waited: s.elapsed - n.asked, failures: n.fails}
+		cs[i] = s.candidate(p)
 	}
 	begun := make(map[peer.ID]bool)
-	for _, i := range choose(cs, s.round(), s.running, maxPulls-s.running) {
+	for _, i := range choose(cs, s.round(), s.running, maxPulls-s.running, maxStrangers-s.strangers) {
 		p := s.ready[i]
 		begun[p] = true
-		s.begin(ctx, p, s.neighbours[p])
+		s.begin(ctx, p, s.neighbours[p], cs[i].stranger)
 	}
 	s.ready = slices.DeleteFunc(s.ready, func(p peer.ID) bool { return begun[p] })
 	s.waiting.Store(int64(len(s.ready)))
 }
 
-func (s *syncer) begin(ctx context.Context, p peer.ID, n *neighbour) {
+// candidate is what [choose] sees of a neighbour that is in ready.
+func (s *syncer) candidate(p peer.ID) candidate {
+	n := s.neighbours[p]
+	return candidate{news: n.news, stranger: !n.met && !s.known(p), waited: s.elapsed - n.asked, failures: n.fails}
+}
+
+func (s *syncer) begin(ctx context.Context, p peer.ID, n *neighbour, stranger bool) {
 	n.queued, n.pulling, n.news, n.asked = false, true, false, s.elapsed
+	n.met, n.strange = true, stranger
 	s.running++
+	if stranger {
+		s.strangers++
+	}
 	s.work.Go(func() {
 		moved, quiet, err := s.pull(ctx, p)
 		s.mail.put(syncEvent{kind: syncEnded, peer: p, of: n, err: err, moved: moved, quiet: quiet})

@@ -171,18 +171,22 @@ func TestChoose(t *testing.T) {
 		{news: true, waited: time.Second},
 		{news: true, waited: 20 * time.Second, failures: 1},
 		{waited: 70 * time.Second, failures: 2},
+		{news: true, stranger: true},
+		{news: true, stranger: true, waited: time.Second / 2},
 	}
 	for _, c := range []struct {
-		running, free int
-		want          []int
+		running, free, strange int
+		want                   []int
 	}{
-		{0, 4, []int{2, 4, 1, 0}},
-		{0, 5, []int{2, 4, 1, 0, 3}},
-		{0, 1, []int{2, 4}}, // never one alone
-		{1, 0, []int{2}},
-		{4, 0, nil},
+		{0, 4, 0, []int{2, 6, 5, 4}},
+		{0, 7, 0, []int{2, 6, 5, 4, 1, 0, 3}},
+		{0, 7, 1, []int{5, 2, 6, 4, 1, 0, 3}},
+		{0, 4, 2, []int{6, 5, 2, 4}},
+		{0, 1, 0, []int{2, 6}}, // never one alone
+		{1, 0, 0, []int{2}},
+		{4, 0, 2, nil},
 	} {
-		got := choose(cs, round, c.running, c.free)
+		got := choose(cs, round, c.running, c.free, c.strange)
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%d running, %d free: %v, want %v", c.running, c.free, got, c.want)
 		}
@@ -194,9 +198,10 @@ func TestChoose(t *testing.T) {
 				news:     rapid.Bool().Draw(rt, "news"),
 				waited:   time.Duration(rapid.IntRange(0, 600).Draw(rt, "waited")) * time.Second,
 				failures: rapid.IntRange(0, 5).Draw(rt, "failures"),
+				stranger: rapid.Bool().Draw(rt, "stranger"),
 			})
 		}
-		got := choose(cs, round, 0, rapid.IntRange(0, 6).Draw(rt, "free"))
+		got := choose(cs, round, 0, rapid.IntRange(0, 6).Draw(rt, "free"), rapid.IntRange(0, 2).Draw(rt, "strange"))
 		if len(got) < min(minPeers, len(cs)) {
 			rt.Fatalf("%d of %d neighbours are asked", len(got), len(cs))
 		}

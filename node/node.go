@@ -204,7 +204,7 @@ func (n *Node) openLogs(ctx context.Context) error {
 func (n *Node) startMesh() error {
 	m, err := mesh.New(n.ctx, mesh.Config{
 		Transport: n.cfg.Relay.Transport, Trust: n.trust, Chain: n.cfg.Admission, Ticket: n.currentTicket,
-		Clock: n.cfg.Clock, Logger: n.log, Receiver: n.receiver(), Syncer: n, Blobs: n.attached, Classify: classify,
+		Clock: n.cfg.Clock, Logger: n.log, Receiver: n.receiver(), Syncer: n, Known: n.people.knowsPeer, Blobs: n.attached, Classify: classify,
 		Listen: n.cfg.Listen, Static: n.cfg.Static, MDNS: n.cfg.MDNS,
 		Via: n.cfg.Via, Announce: n.cfg.Announce, Relay: n.cfg.Relaying, DHT: n.cfg.DHT, Neighbours: n.cfg.Neighbours,
 		Remembered: n.rememberedAddrs(), Remember: n.rememberAddrs,

@@ -34,6 +34,7 @@ type directory struct {
 	kinship   atomic.Pointer[kinship]    // what the closings amount to; nil after a change
 
 	witnesses map[identity.Key]identity.Key // guarded by mu: from witness key to signing key
+	peers     map[peer.ID]struct{}          // guarded by mu: transport keys of devices of which a log is held
 }
 
 func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directory {
@@ -47,6 +48,7 @@ func newDirectory(trust *identity.TrustStore, own *identity.Credential) *directo
 		unchecked: make(map[*closed]struct{}),
 		first:     make(map[identity.LogID]*identity.Credential),
 		witnesses: map[identity.Key]identity.Key{own.Claims.Witness: own.SigningKey},
+		peers:     make(map[peer.ID]struct{}),
 	}
 }
 
@@ -97,7 +99,15 @@ func (d *directory) admitted(log identity.LogID, f *firstEntry) {
 	}
 	d.note(f)
 	d.settle(verdicts)
-	d.logs[log], d.first[log] = struct{}{}, f.cred
+	d.logs[log], d.first[log], d.peers[f.cred.Peer] = struct{}{}, f.cred, struct{}{}
+}
+
+// knowsPeer reports whether the first entry of a log of the device with this transport key is held.
+func (d *directory) knowsPeer(p peer.ID) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	_, known := d.peers[p]
+	return known
 }
 
 // newest reports whether no later incarnation of the log's author is known,
