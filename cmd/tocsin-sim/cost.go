@@ -11,13 +11,18 @@ import (
 )
 
 // What a run costs, for the sentence before it starts: measured with real nodes on two
-// shared cores (docs/performance.md). Every device meets every other, so it grows by the square.
+// shared cores (docs/performance.md). Every device learns of every other, so it grows by the square.
 const (
 	secondsPerDevice = 0.6   // of processor time, to start it and bring it into its groups
 	secondsPerPair   = 0.012 // and for each pair of devices
 	secondsPerMinute = 0.35  // and for each device and minute of story
 	mibPerRun        = 60
 	mibPerDevice     = 26
+	// Where each has few neighbours (mesh.neighbours), who witness each other seldom.
+	fewPerDevice = 0.1
+	fewPerPair   = 0.005
+	fewPerMinute = 0.4
+	fewMiB       = 11
 	// Of the scale model: a device, and a message at a device.
 	bytesPerDevice   = 200
 	eventsPerMessage = 4
@@ -31,8 +36,12 @@ func cost(s *sim.Scenario) (processor time.Duration, memory int64) {
 		events := n * s.Expected() * eventsPerMessage
 		return time.Duration(events / eventsPerSecond * float64(time.Second)), int64(n*bytesPerDevice + n*s.Expected()/8)
 	}
-	seconds := n*secondsPerDevice + n*n*secondsPerPair + n*(s.Duration+s.Heal).Minutes()*secondsPerMinute
-	return time.Duration(seconds * float64(time.Second)), int64(mibPerRun+n*mibPerDevice) << 20
+	device, pair, minute, mib := secondsPerDevice, secondsPerPair, secondsPerMinute, float64(mibPerDevice)
+	if few := s.Mesh.Neighbours; few > 0 && 4*float64(few) < n {
+		device, pair, minute, mib = fewPerDevice, fewPerPair, fewPerMinute, fewMiB
+	}
+	seconds := n*device + n*n*pair + n*(s.Duration+s.Heal).Minutes()*minute
+	return time.Duration(seconds * float64(time.Second)), int64(mibPerRun+n*mib) << 20
 }
 
 // costWords says before a run what it is and what it will take.
