@@ -1,6 +1,7 @@
 package record
 
 import (
+	"encoding/base64"
 	"strings"
 	"testing"
 )
@@ -53,8 +54,24 @@ func TestPackageEvidence(t *testing.T) {
 			}
 		}
 	}
+	// The header of something else that the same person signed, with its time: only the id tells.
+	words := `"contentString":"Give 50 mg"`
+	if referenceIn(t, entryWith(t, doc, words), "sender") != agent {
+		words = `"contentString":"On our way"`
+	}
+	between := func(s, after string) string {
+		_, rest, _ := strings.Cut(s, after)
+		return rest[:strings.Index(rest, `"`)]
+	}
+	swapped := strings.Replace(transfer, header, headerOf(t, doc, words), 1)
+	swapped = strings.Replace(swapped, between(transfer, `"recorded":"`), between(entryWith(t, doc, words), `"sent":"`), 1)
+	rep, err := VerifyPackage(strings.NewReader(returnedAs(strings.Replace(doc, transfer, swapped, 1))), w.trust)
+	must(t, err)
+	if len(rep.Faults) != 1 || !strings.Contains(rep.Faults[0].What, "its header is of entry") {
+		t.Errorf("the header of another entry: %v", rep.Faults)
+	}
 	twice := strings.Replace(doc, transfer, transfer+","+strings.Replace(transfer, `"fullUrl":"urn:uuid:`, `"fullUrl":"urn:uuid:0`, 1), 1)
-	rep, err := VerifyPackage(strings.NewReader(twice), w.trust)
+	rep, err = VerifyPackage(strings.NewReader(twice), w.trust)
 	must(t, err)
 	if len(rep.Faults) == 0 {
 		t.Error("two pieces of evidence of one entry pass")
@@ -65,10 +82,15 @@ func TestPackageEvidence(t *testing.T) {
 func headerOf(t *testing.T, doc, words string) string {
 	t.Helper()
 	provenance := entryWith(t, doc, entryID(entryWith(t, doc, words))+"-provenance")
-	_, rest, ok := strings.Cut(provenance, `"valueBase64Binary":"`)
-	if !ok {
-		t.Fatal("its Provenance has no header")
+	var signed []byte
+	for _, part := range []string{`"valueBase64Binary":"`, `"data":"`} {
+		_, rest, ok := strings.Cut(provenance, part)
+		if !ok {
+			t.Fatal("its Provenance has no signed header")
+		}
+		b, err := base64.StdEncoding.DecodeString(rest[:strings.Index(rest, `"`)])
+		must(t, err)
+		signed = append(signed, b...)
 	}
-	header, _, _ := strings.Cut(rest, `"`)
-	return header
+	return base64.StdEncoding.EncodeToString(signed)
 }
