@@ -437,6 +437,9 @@ func (r *runner) heal(ctx context.Context) error {
 			return err
 		}
 	}
+	if len(r.enemies) > 0 {
+		runtime.GC() // what the hostile devices held is not to be counted as that of the others
+	}
 	healed := r.elapsed()
 	r.res.HealBegan = healed
 	end := healed + r.s.Heal
