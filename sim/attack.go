@@ -68,12 +68,15 @@ func (h *hostile) spam(ctx context.Context, victim peer.ID, topic string) {
 // resend sends one victim entries that it has had, Rate a second. Publishing them would do
 // nothing: gossip's own memory at the sender stops what it has seen.
 func (h *hostile) resend(ctx context.Context, victim peer.ID, id identity.MeshID) {
+	// A stream of its own ends that of gossip, by which it hears: it listens first.
+	for !h.hasHeard() {
+		if sleep(ctx, h.clock, time.Second) != nil {
+			return
+		}
+	}
 	h.write(ctx, victim, func() *pb.RPC {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if len(h.frames) == 0 {
-			return nil
-		}
 		frame := h.frames[h.rng.IntN(len(h.frames))]
 		topic := mesh.UrgentTopic(id)
 		if g, ok := ledger.Peek(frame); ok && g.Class() == ledger.ClassRoutine {
@@ -83,7 +86,14 @@ func (h *hostile) resend(ctx context.Context, victim peer.ID, id identity.MeshID
 	})
 }
 
-// write sends one victim what next makes, Rate a second; nil is nothing this time.
+// hasHeard reports whether there is something to replay.
+func (h *hostile) hasHeard() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.frames) > 0
+}
+
+// write sends one victim what next makes, Rate a second.
 func (h *hostile) write(ctx context.Context, victim peer.ID, next func() *pb.RPC) {
 	pause := time.Duration(float64(time.Second) / h.spec.Rate)
 	for sleep(ctx, h.clock, pause) == nil {
@@ -101,11 +111,7 @@ func (h *hostile) writeOn(ctx context.Context, s libp2pnetwork.Stream, pause tim
 	defer unhook()
 	defer s.Reset()
 	for sleep(ctx, h.clock, pause) == nil {
-		rpc := next()
-		if rpc == nil {
-			continue
-		}
-		raw, err := proto.Marshal(rpc)
+		raw, err := proto.Marshal(next())
 		if err != nil {
 			return
 		}

@@ -113,7 +113,8 @@ adversaries:
   - {kind: replayer, count: 1, rate: 5}
   - {kind: spammer, count: 1, rate: 5}
 expect:`), "members: [all]}", "members: [all]}\n  - {name: theatre, members: [a, b/2]}", 1))
-	if res := rehearse(t, s, options(t)); res.Verdict != Passed {
+	// Whether the replayer has heard anything by the end that it could repeat is chance.
+	if res := rehearse(t, s, options(t)); res.Verdict != Passed && res.Verdict != Inconclusive || !res.Objectives[0].Met {
 		t.Errorf("%s: %s", res.Verdict, res.Why)
 	}
 }
