@@ -175,7 +175,7 @@ func TestBrowser(t *testing.T) {
 
 	a.startConversation()
 	b.wait("the conversation is on the other page", `document.querySelector('#list a .name')?.textContent === 'Ward 5 evacuation'`)
-	b.do("opening the conversation", chromedp.Click("#list a"))
+	b.press("#list a")
 	b.at("/c/")
 	b.wait("the conversation is named", `document.getElementById('title').textContent === 'Ward 5 evacuation'`)
 
@@ -219,7 +219,8 @@ func (b *tab) unlock(m *machine) {
 	b.wait("a locked device asks for the passphrase", `!document.getElementById('unlock-form').hidden`)
 	b.do("a wrong passphrase", chromedp.SendKeys("#passphrase", "no such passphrase at all\r"))
 	b.wait("a wrong passphrase is said to be wrong", `document.getElementById('passphrase-error').textContent.startsWith('This is not the passphrase')`)
-	b.do("the passphrase", chromedp.SetValue("#passphrase", machinePassphrase), chromedp.Click("#unlock-form button"))
+	b.do("the passphrase", chromedp.SetValue("#passphrase", machinePassphrase))
+	b.press("#unlock-form button")
 	b.at("/")
 	b.wait("the list is empty", `location.pathname === '/' && document.getElementById('empty')?.hidden === false`)
 }
@@ -227,19 +228,23 @@ func (b *tab) unlock(m *machine) {
 // startConversation fills in the form for a new one.
 func (b *tab) startConversation() {
 	b.t.Helper()
-	b.do("the new page", chromedp.Click(".heading a"))
+	b.press(".heading a")
 	b.at("/new")
 	b.settled()
-	b.do("submitting nothing", chromedp.Click("#new button[type=submit]"))
+	b.press("#new button[type=submit]")
 	b.wait("what is missing is said", `document.getElementById('name-error').textContent !== ''`)
-	b.do("filling it in", chromedp.SendKeys("#name", "Ward 5 evacuation"), chromedp.Click("label.person"), chromedp.Click("#new button[type=submit]"))
+	b.do("filling it in", chromedp.SendKeys("#name", "Ward 5 evacuation"))
+	b.press("label.person")
+	b.press("#new button[type=submit]")
 	b.at("/c/")
 	b.wait("the conversation is named", `document.getElementById('title').textContent === 'Ward 5 evacuation'`)
 }
 
 func (b *tab) sendByMouse(text, priority string) {
 	b.t.Helper()
-	b.do("sending", chromedp.SendKeys("#text", text), chromedp.Click(fmt.Sprintf("input[name=priority][value=%s]", priority)), chromedp.Click("#send"))
+	b.do("sending", chromedp.SendKeys("#text", text))
+	b.press(fmt.Sprintf("input[name=priority][value=%s]", priority))
+	b.press("#send")
 	b.shows(text)
 	b.wait("the composer is empty and back at routine", `document.getElementById('text').value === '' && document.querySelector('input[value=routine]').checked`)
 }
@@ -334,7 +339,7 @@ func stranger(t *testing.T, browser context.Context, m *machine) {
 // lock: the button empties the page, another tab of the device is emptied too, and the other device is not.
 func (b *tab) lock(other *tab) {
 	b.t.Helper()
-	b.do("locking", chromedp.Click("#lock"))
+	b.press("#lock")
 	b.wait("the page asks for the passphrase", `location.pathname === '/unlock' && document.getElementById('unlock-form')?.hidden === false`)
 	if text := b.look(); strings.Contains(text, "Ward") {
 		b.t.Errorf("a locked page shows: %s", text)

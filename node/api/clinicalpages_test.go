@@ -78,20 +78,28 @@ func (b *tab) fill(selector, text string) {
 	value[bool](b, fmt.Sprintf(`document.querySelector(%q).dispatchEvent(new Event('input', { bubbles: true })), true`, selector))
 }
 
-// press clicks in the middle of the screen, where nothing that sticks to an edge of the page lies over it.
+// press clicks in the middle of the screen, where nothing that sticks to an edge of the page lies over it, until what was meant was hit: a page
+// that is still being drawn moves between the look and the click.
 func (b *tab) press(selector string) {
 	b.t.Helper()
-	b.wait("there is "+selector, fmt.Sprintf(`document.querySelector(%[1]q)?.checkVisibility() && (document.querySelector(%[1]q).scrollIntoView({ block: 'center', behavior: 'instant' }), true)`, selector))
-	// What is drawn anew between being found and being pressed is looked for again.
+	aim := fmt.Sprintf(`document.querySelector(%[1]q)?.checkVisibility() && (document.querySelector(%[1]q).scrollIntoView({ block: 'center', behavior: 'instant' }),
+		window.presses ??= (document.addEventListener('click', (e) => { if (e.target.closest?.(window.presses.at)) window.presses.hit = true; }, true), {}),
+		Object.assign(window.presses, { at: %[1]q, hit: false }), true)`, selector)
 	var last error
-	eventually(b.t, func() string { return fmt.Sprintf("pressing %s: %v\n%s", selector, last, b.look()) }, func() bool {
+	eventually(b.t, func() string { return fmt.Sprintf("pressing %s (%v)\n%s", selector, last, b.look()) }, func() bool {
+		b.wait("there is "+selector, aim)
 		ctx, cancel := context.WithTimeout(b.ctx, stepPatience)
 		defer cancel()
-		last = chromedp.Do(ctx, chromedp.Click(selector))
-		if last != nil && !strings.Contains(last.Error(), "Could not find node with given id") {
-			b.t.Fatalf("pressing %s: %v\n%s", selector, last, b.look())
+		// What is drawn anew between being found and being pressed is looked for again.
+		if last = chromedp.Do(ctx, chromedp.Click(selector)); last != nil {
+			if !strings.Contains(last.Error(), "Could not find node with given id") {
+				b.t.Fatalf("pressing %s: %v\n%s", selector, last, b.look())
+			}
+			return false
 		}
-		return last == nil
+		// Where the press leads away from the page nobody is left to ask.
+		hit, err := chromedp.Run(ctx, chromedp.Evaluate[bool](`window.presses?.hit !== false`))
+		return err != nil || hit
 	})
 }
 
@@ -338,7 +346,8 @@ func (w *ward) look() {
 	b.shotsHere("conversation")
 	b.press(".composer .found button")
 	b.wait("one press replaces it and nothing else", `document.getElementById('text').value === 'Patient 9434765918 and [initials, bed] please'`)
-	b.do("writing over what stands in", chromedp.KeyEvent("JS bed 4"), chromedp.Click("#send"))
+	b.do("writing over what stands in", chromedp.KeyEvent("JS bed 4"))
+	b.press("#send")
 	b.shows("Patient 9434765918 and JS bed 4 please")
 	b.press(".message.own:last-child .more summary")
 	b.press(".message.own:last-child .more .row button")
@@ -428,7 +437,7 @@ func (w *ward) takeOut() {
 	for _, p := range []*tab{w.a, w.b} {
 		p.open(w.path(""))
 		p.press(".members summary")
-		p.wait("the members", `document.querySelectorAll('#members .name').length === 2`)
+		p.wait("the members", `document.querySelector('.members').open && document.querySelectorAll('#members .name').length === 2`)
 	}
 	if value[bool](w.b, `document.querySelector('#members .out') !== null`) {
 		w.t.Error("a member who does not run the conversation is offered to take others out")

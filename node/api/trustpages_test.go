@@ -53,7 +53,7 @@ func people(t *testing.T, a *tab) {
 	a.do("finding Ben", chromedp.SendKeys("#find", "param"))
 	a.wait("only he is left", `document.querySelectorAll('.person-card').length === 1 && document.querySelector('.person-card .name').textContent === 'Ben Carter'`)
 	a.wait("a screen reader hears how many", `document.getElementById('found').textContent === '1 found'`)
-	a.do("more about him", chromedp.Click(".person-card summary"))
+	a.press(".person-card summary")
 	a.wait("his registration", `document.querySelector('.person-card .facts').textContent.includes('GMC 7654321')`)
 }
 
@@ -64,7 +64,7 @@ func meet(t *testing.T, a, b *tab) {
 		p.open("/verify")
 		p.settled()
 	}
-	a.do("showing the first code", chromedp.Click("#show"))
+	a.press("#show")
 	b.scan(a)
 	b.wait("an answer is shown", `!document.getElementById('code').hidden`)
 	a.shotsHere("verify")
@@ -72,9 +72,9 @@ func meet(t *testing.T, a, b *tab) {
 	a.wait("the last code is shown", `document.getElementById('show').textContent.startsWith('The other screen')`)
 	b.scan(a)
 	b.wait("Ben's side is done", `!document.getElementById('done').hidden && document.getElementById('done-words').textContent.startsWith('Amara Okafor is verified')`)
-	a.do("and so is Amara's", chromedp.Click("#show"))
+	a.press("#show")
 	a.wait("Amara's side is done", `document.getElementById('done-words').textContent.startsWith('Ben Carter is verified')`)
-	a.do("back to people", chromedp.Click("#done a"))
+	a.press("#done a")
 	a.at("/people")
 	a.wait("it stands with his name", `[...document.querySelectorAll('[data-log]')].some(c => c.textContent.includes('Ben Carter') && c.textContent.includes('Verified in person'))`)
 	camera(t, a)
@@ -101,12 +101,12 @@ func camera(t *testing.T, a *tab) {
 	t.Helper()
 	a.open("/verify")
 	a.settled()
-	a.do("scanning", chromedp.Click("#camera"))
+	a.press("#camera")
 	a.wait("what is seen was read and refused", `document.getElementById('video').videoWidth > 0 && document.getElementById('error').textContent !== ''`)
 	if text := value[string](a, `document.getElementById('error').textContent`); strings.Contains(text, "camera") {
 		t.Errorf("the page says: %s", text)
 	}
-	a.do("stopping", chromedp.Click("#camera"))
+	a.press("#camera")
 	a.wait("the camera is off", `document.getElementById('video').srcObject === null && document.getElementById('scan').hidden`)
 	allowed := func() bool { return value[bool](a, `document.featurePolicy.allowsFeature('camera')`) }
 	if !allowed() {
@@ -145,7 +145,7 @@ func compareDigits(t *testing.T, b *tab) {
 	b.settled()
 	value[bool](b, `(p => { p.selectedIndex = 1; p.dispatchEvent(new Event('change')); return true; })(document.getElementById('person'))`)
 	b.wait("sixty digits", `/^[0-9]{60}$/.test(document.getElementById('digits').textContent)`)
-	b.do("they agree", chromedp.Click("#agree"))
+	b.press("#agree")
 	b.wait("done", `!document.getElementById('done').hidden`)
 }
 
@@ -155,7 +155,8 @@ const testPIN = "274951"
 func (b *tab) confirm(secret string) {
 	b.t.Helper()
 	b.wait("it asks who is there", `document.querySelector('dialog[open] #again') !== null`)
-	b.do("answering", chromedp.SetValue("#again", secret), chromedp.Click("dialog button.main"))
+	b.do("answering", chromedp.SetValue("#again", secret))
+	b.press("dialog button.main")
 }
 
 // setPIN: two that differ, a wrong passphrase, then the PIN is set.
@@ -164,9 +165,11 @@ func setPIN(t *testing.T, a *tab) {
 	a.open("/safety")
 	a.settled()
 	a.wait("no PIN", `document.getElementById('pin-state').textContent.startsWith('No PIN is set')`)
-	a.do("two that differ", chromedp.SetValue("#pin", testPIN), chromedp.SetValue("#pin-again", "274952"), chromedp.Click("#pin-set"))
+	a.do("two that differ", chromedp.SetValue("#pin", testPIN), chromedp.SetValue("#pin-again", "274952"))
+	a.press("#pin-set")
 	a.wait("is said", `document.getElementById('pin-error').textContent === 'The two are not the same.'`)
-	a.do("the same", chromedp.SetValue("#pin-again", testPIN), chromedp.Click("#pin-set"))
+	a.do("the same", chromedp.SetValue("#pin-again", testPIN))
+	a.press("#pin-set")
 	a.confirm("no such passphrase at all")
 	a.wait("a wrong passphrase", `document.getElementById('again-error').textContent.startsWith('This is not the passphrase')`)
 	a.confirm(machinePassphrase)
@@ -178,13 +181,14 @@ func usePIN(t *testing.T, a *tab, m *machine) {
 	t.Helper()
 	a.open("/safety")
 	a.settled()
-	a.do("lock now", chromedp.Click("#lock-now"))
+	a.press("#lock-now")
 	a.at("/unlock")
 	a.wait("the PIN is asked for", `!document.getElementById('pin-form')?.hidden && document.activeElement.id === 'pin'`)
 	a.shotsHere("lock")
 	a.do("a wrong PIN", chromedp.SendKeys("#pin", "111222\r"))
 	a.wait("is said to be wrong, with what is left", `document.getElementById('pin-error').textContent === 'This is not the PIN.' && document.getElementById('pin-hint').textContent.startsWith('9 tries are left')`)
-	a.do("the PIN", chromedp.SetValue("#pin", testPIN), chromedp.Click("#pin-form button.main"))
+	a.do("the PIN", chromedp.SetValue("#pin", testPIN))
+	a.press("#pin-form button.main")
 	a.at("/safety")
 	if m.Status().Locked {
 		t.Error("the PIN did not unlock")
@@ -238,7 +242,8 @@ func (b *tab) unlockAgain() {
 	b.t.Helper()
 	b.wait("the passphrase is asked for", `location.pathname === '/unlock' && (document.getElementById('unlock-form')?.hidden === false || document.getElementById('pin-form')?.hidden === false)`)
 	value[bool](b, `(document.getElementById('unlock-form').hidden && document.getElementById('use-passphrase').click(), true)`)
-	b.do("the passphrase", chromedp.SetValue("#passphrase", machinePassphrase), chromedp.Click("#unlock-form button.main"))
+	b.do("the passphrase", chromedp.SetValue("#passphrase", machinePassphrase))
+	b.press("#unlock-form button.main")
 	b.wait("let in", `location.pathname !== '/unlock' && document.getElementById('who')?.textContent !== ''`)
 }
 
