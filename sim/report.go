@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"tocsin/mesh"
 )
 
 //go:embed report.html runs.html compare.html style.html
@@ -265,13 +267,16 @@ func limitsOfModel(s *Scenario, scale *Scale) []string {
 		fmt.Sprintf("A processor is modelled as %s for each packet received, one after the other. What a device computes of itself costs no time, so a busy device looks faster than it is.", s.Mesh.CPU),
 		fmt.Sprintf("Devices witness each other's logs every %s, where the program does so every 5 s: that makes runs affordable, and makes traffic and processor time look lower.", s.Mesh.Testimony),
 		"The battery is a model of its own: what the mean device did is from the run, what that draws is assumed and stands beside it.",
-		"Disks are in memory and never fail. People are random: they write at random times and read nothing.",
+		"Disks are in memory, and fail only where the scenario says so. People are random: they write at random times and read nothing.",
 		"A message counts as delivered when its reader's device shows it. Whether anybody looks is not in the model.",
 		"Messages of devices that were lost or revoked are not counted: nobody can be held to what they still sent.",
 		"The seed fixes the scenario's own choices; how the machine schedules work is not fixed, so two runs differ a little. Compare several seeds before you conclude anything from a small difference.",
 	}
 	if n := s.Mesh.Neighbours; n > 0 {
 		words = append(words, fmt.Sprintf("Devices look for %d neighbours, where the program looks for 32: that makes traffic, memory and processor time look lower, and attacks by neighbours and the loss of some easier.", n))
+	}
+	if s.Mesh.Directory == mesh.DHTOff && s.Devices() > allNeighbours {
+		words = append(words, "Devices use no directory, where the program uses one from 100 known devices on: they hear of each other by exchange alone, and have fewer connections.")
 	}
 	return words
 }

@@ -109,7 +109,7 @@ func (s *Scenario) newRunner(ctx context.Context, o Options) (*runner, error) {
 	}
 	w, err := newWorld(ctx, worldSpec{
 		Start: s.Start, Dir: o.Dir, Seed: seed, Logger: o.Logger, Near: s.Mesh.Near, Far: s.Mesh.Far, CPU: s.Mesh.CPU,
-		Neighbours: s.Mesh.Neighbours,
+		Neighbours: s.Mesh.Neighbours, Directory: s.Mesh.Directory,
 	})
 	if err != nil {
 		return nil, err

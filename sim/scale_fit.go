@@ -26,10 +26,16 @@ func fitted() model.Params {
 	}
 }
 
-// points are real nodes in the first minute of a calm day as Calibration tells it.
+// settled is from when on messages count for the fit: before, the first ones carry keys for
+// everybody, of which the model knows nothing. Among 200 devices two of the 70 messages of the
+// first minute waited for that, 130 ms in the mean; with them p99 is 127 ms.
+const settled = 10 * time.Second
+
+// points are real nodes in the first minute of a calm day as Calibration tells it, from settled on.
 var points = []point{
-	{50, 12_900 * time.Microsecond, 22_600 * time.Microsecond},
-	{100, 16_000 * time.Microsecond, 24_700 * time.Microsecond},
+	{50, 12_600 * time.Microsecond, 21_500 * time.Microsecond},
+	{100, 15_300 * time.Microsecond, 23_500 * time.Microsecond},
+	{200, 18_300 * time.Microsecond, 26_700 * time.Microsecond},
 }
 
 // Calibration is the calm day on which the scale model was fitted, for so many devices: what

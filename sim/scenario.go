@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"tocsin/mesh"
 )
 
 // Scenario is a rehearsal as it is written down; SCENARIO.md is its reference.
@@ -65,6 +67,10 @@ type MeshSpec struct {
 	// 40 devices, and 8 among more, who then have about 16 each. A run costs mostly what neighbours cost; fewer are
 	// harder for the mesh, not easier.
 	Neighbours int `yaml:"neighbours"`
+	// Directory is whether devices look others up in the directory: auto, as the program does once
+	// it knows 100, on, or off; if left out auto among up to 40 devices and off among more. A directory
+	// connects everybody with everybody, however few neighbours are looked for.
+	Directory string `yaml:"directory"`
 	// Knows is how many others a device knows by address when it starts; 0 is 3.
 	Knows int `yaml:"knows"`
 }
@@ -436,6 +442,12 @@ func (s *Scenario) fill() {
 	}
 	if s.Mesh.Neighbours == 0 && s.Devices() > allNeighbours {
 		s.Mesh.Neighbours = someNeighbours
+	}
+	if s.Mesh.Directory == "" {
+		s.Mesh.Directory = mesh.DHTAuto
+		if s.Devices() > allNeighbours {
+			s.Mesh.Directory = mesh.DHTOff
+		}
 	}
 	if s.Heal == 0 {
 		s.Heal = 5 * time.Minute

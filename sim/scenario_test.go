@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tocsin/mesh"
 )
 
 // small is a scenario of four devices at two sites that every test may change.
@@ -50,10 +52,26 @@ func TestNeighbours(t *testing.T) {
 		if want := map[bool]time.Duration{false: 2 * time.Minute, true: 15 * time.Minute}[s.Devices() > allNeighbours]; s.Mesh.Testimony != want {
 			t.Errorf("%d devices witness every %s, not %s", s.Devices(), s.Mesh.Testimony, want)
 		}
+		directory := strings.Contains(strings.Join(limitsOfModel(s, nil), " "), "use no directory")
+		if want := s.Devices() > allNeighbours; directory != want || (s.Mesh.Directory == mesh.DHTOff) != want {
+			t.Errorf("%d devices use the directory %s; the report says so: %v", s.Devices(), s.Mesh.Directory, directory)
+		}
 		said := strings.Contains(strings.Join(limitsOfModel(s, nil), " "), fmt.Sprintf("look for %d neighbours", c.want))
 		if said != (c.want > 0) {
 			t.Errorf("%d devices, %q: the report says so: %v", s.Devices(), c.said, said)
 		}
+	}
+}
+
+// TestDirectory: what a scenario says of the directory stands, and another word is refused.
+func TestDirectory(t *testing.T) {
+	for _, mode := range []string{mesh.DHTAuto, mesh.DHTOn, mesh.DHTOff} {
+		if s := read(t, strings.Replace(small, "mesh:\n", "mesh:\n  directory: "+mode+"\n", 1)); s.Mesh.Directory != mode {
+			t.Errorf("%q became %q", mode, s.Mesh.Directory)
+		}
+	}
+	if _, err := ReadScenario("small.yaml", strings.NewReader(strings.Replace(small, "mesh:\n", "mesh:\n  directory: never\n", 1))); err == nil || !strings.Contains(err.Error(), "write auto, on or off") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -104,6 +104,9 @@ func (c *checker) mesh() {
 	if c.s.Mesh.Knows < 1 {
 		c.add("mesh.knows", "a device that knows nobody meets nobody: 1 or more")
 	}
+	if d := c.s.Mesh.Directory; !slices.Contains([]string{mesh.DHTAuto, mesh.DHTOn, mesh.DHTOff}, d) {
+		c.add("mesh.directory", "%q does not say when the directory is used; write %s, %s or %s", d, mesh.DHTAuto, mesh.DHTOn, mesh.DHTOff)
+	}
 	if n := c.s.Mesh.Neighbours; n < 0 || n > mesh.MaxNeighbours {
 		c.add("mesh.neighbours", "a device looks for 1 to %d neighbours, not %d", mesh.MaxNeighbours, n)
 	}

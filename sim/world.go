@@ -63,6 +63,7 @@ type World struct {
 	bundle    *identity.Bundle
 	// neighbours is how many each device looks for; 0 is the program's own number.
 	neighbours int
+	directory  string // as [node.Config.DHT]
 	meshKey    [32]byte
 	crl        identity.CRL // the last that was signed
 	lists      [][]byte     // all lists of revoked devices, as they were signed
@@ -90,6 +91,7 @@ type worldSpec struct {
 	CPU    time.Duration // that one packet takes of its receiver
 	// Neighbours is how many neighbours a device looks for; 0 is the program's own number.
 	Neighbours int
+	Directory  string // as [node.Config.DHT]
 }
 
 // newWorld waits, in virtual time, until start and makes an authority.
@@ -98,7 +100,7 @@ func newWorld(ctx context.Context, s worldSpec) (*World, error) {
 	if err := sleep(ctx, clock, s.Start.Sub(clock.Now())); err != nil {
 		return nil, err
 	}
-	w := &World{clock: clock, start: s.Start, dir: s.Dir, logger: s.Logger, neighbours: s.Neighbours}
+	w := &World{clock: clock, start: s.Start, dir: s.Dir, logger: s.Logger, neighbours: s.Neighbours, directory: s.Directory}
 	issued := s.Start.Add(-settle)
 	var errs [4]error
 	for i, a := range []**identity.Authority{&w.authority, &w.partner, &w.third} {
@@ -256,7 +258,7 @@ func (w *World) addAt(by identity.Issuer, bundle *identity.Bundle, place int, na
 	d.papers, d.key = e, identity.TicketKey(identity.KeyOf(e.keys.Signing))
 	d.cfg = node.Config{
 		Version: "sim", Dir: d.dir, Clock: d.clock, Relay: e.relay, Bundle: bundle, Admission: e.admission, Credential: e.credential,
-		Listen: []string{listenOn(d.ip)}, IdleLock: -1, Logger: w.logger, Neighbours: w.neighbours,
+		Listen: []string{listenOn(d.ip)}, IdleLock: -1, Logger: w.logger, Neighbours: w.neighbours, DHT: w.directory,
 		HostOptions: w.hostOptions(d.Name, d.Site),
 	}
 	w.devices = append(w.devices, d)
