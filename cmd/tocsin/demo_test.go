@@ -57,25 +57,26 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// notice is a protection, and where the demo says that it is off.
+// notice is a protection, and what the demo says where it notices that it is off, by step.
 type notice struct {
 	protection string
-	step       int
-	says       string
+	says       map[int]string
 }
 
 // notices are all of them with TOCSIN_DEMO=all, as .ci/run plays them; else those
 // that are noticed early.
 func notices() []notice {
 	all := []notice{
-		{unsafeAdmission, 4, "took the stranger in"},
-		{unsafeSync, 2, "knows 1 of 5 devices"},
-		{unsafeFsync, 6, "is not on the disk"},
-		{unsafeSeal, 3, "does not have the message"},
+		{unsafeAdmission, map[int]string{4: "took the stranger in"}},
+		// On a machine so slow that devices meet before they have written anything, gossip alone tells some of each
+		// other, or all: then what was missed while apart does not come.
+		{unsafeSync, map[int]string{2: "of 5 devices", 5: "does not have the message"}},
+		{unsafeFsync, map[int]string{6: "is not on the disk"}},
+		{unsafeSeal, map[int]string{3: "does not have the message"}},
 	}
 	if os.Getenv("TOCSIN_DEMO") == "all" {
-		all = append(all, notice{unsafeRules, 8, "was not refused"}, notice{unsafeEscalation, 10, "has not called the consultant"},
-			notice{breakTransfer, 13, "the record refused"})
+		all = append(all, notice{unsafeRules, map[int]string{8: "was not refused"}}, notice{unsafeEscalation, map[int]string{10: "has not called the consultant"}},
+			notice{breakTransfer, map[int]string{13: "the record refused"}})
 	}
 	return all
 }
@@ -95,7 +96,7 @@ func TestDemoNotices(t *testing.T) {
 			if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil {
 				t.Fatalf("%v:\n%s\n%s", err, stdout, stderr)
 			}
-			if code != exitFailed || last.Step != c.step || !strings.Contains(last.Failed, c.says) {
+			if says, ok := c.says[last.Step]; code != exitFailed || !ok || !strings.Contains(last.Failed, says) {
 				t.Errorf("exit code %d, step %d says %q:\n%s", code, last.Step, last.Failed, stderr)
 			}
 		})
