@@ -34,12 +34,23 @@ func cloneDir(t testing.TB, dir string) string {
 	return to
 }
 
-// copyTree copies a file or a directory.
+// copyTree copies a file or a directory. Badger's memtables come first: they point into its value
+// log, which is written before them.
 func copyTree(t testing.TB, to, from string) {
+	t.Helper()
+	copyThose(t, to, from, func(path string) bool { return filepath.Ext(path) == ".mem" })
+	copyThose(t, to, from, func(path string) bool { return filepath.Ext(path) != ".mem" })
+}
+
+// copyThose copies the files of a tree that are meant, with all directories.
+func copyThose(t testing.TB, to, from string, meant func(path string) bool) {
 	t.Helper()
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
+		}
+		if !d.IsDir() && !meant(path) {
+			return nil
 		}
 		rel, err := filepath.Rel(from, path)
 		if err != nil {
