@@ -71,6 +71,16 @@ func (a *app) guardedCommand(use, short, example string, argc cobra.PositionalAr
 	return cmd
 }
 
+// guardedGroup finds the group that a guarded command names, and then asks for the passphrase or the PIN once more.
+func (a *app) guardedGroup(ctx context.Context, client *api.Client, name string, again func() (string, error)) (id, token string, err error) {
+	g, err := a.findGroup(ctx, client, name)
+	if err != nil {
+		return "", "", err
+	}
+	token, err = again()
+	return g.ID, token, err
+}
+
 func (a *app) lockCommand() *cobra.Command {
 	var hard bool
 	cmd := a.clientCommand("lock", "Lock this device: it forgets its keys and goes on relaying", "  tocsin lock\n  tocsin lock --hard", args(0, 0),

@@ -81,15 +81,11 @@ func (a *app) recordHold() *cobra.Command {
 	place := a.guardedCommand("place GROUP BASIS REASON", "Keep everything in a group from being erased; BASIS is legal, clinical or inquiry",
 		"  tocsin record hold place \"Bus crash A6\" inquiry \"Coroner's inquiry 2026/17\"", args(3, 3),
 		func(ctx context.Context, client *api.Client, again func() (string, error), given []string) error {
-			g, err := a.findGroup(ctx, client, given[0])
+			group, token, err := a.guardedGroup(ctx, client, given[0], again)
 			if err != nil {
 				return err
 			}
-			token, err := again()
-			if err != nil {
-				return err
-			}
-			sent, err := client.PlaceHold(ctx, token, g.ID, given[1], given[2])
+			sent, err := client.PlaceHold(ctx, token, group, given[1], given[2])
 			return a.emitSent(sent, err, "Saved on this device. It holds on every device of the group once it arrives there.")
 		})
 	list := a.clientCommand("list GROUP", "List the holds of a group, ended ones too", "  tocsin record hold list \"Bus crash A6\"", args(1, 1),

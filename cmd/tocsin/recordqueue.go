@@ -266,18 +266,14 @@ func (a *app) recordExport() *cobra.Command {
 			if out == "" {
 				return usage("Name the file with --out incident.json.", "no file is named")
 			}
-			g, err := a.findGroup(ctx, client, given[0])
-			if err != nil {
-				return err
-			}
-			token, err := again()
+			group, token, err := a.guardedGroup(ctx, client, given[0], again)
 			if err != nil {
 				return err
 			}
 			var made node.RecordExport
 			var answer error
 			if err := writeWhole(out, func(w io.Writer) (err error) {
-				made, answer = client.ExportRecord(ctx, token, g.ID, w)
+				made, answer = client.ExportRecord(ctx, token, group, w)
 				return answer
 			}); err != nil {
 				if answer != nil {

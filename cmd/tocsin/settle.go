@@ -12,15 +12,11 @@ func (a *app) incidentSettle() *cobra.Command {
 	cmd := a.guardedCommand("settle GROUP MODE REASON", "Say for good that an incident is live or an exercise, where those who run it say both",
 		"  tocsin incident settle \"Bus crash A6\" live \"The rehearsal was called off when the bus came\"", args(3, 3),
 		func(ctx context.Context, client *api.Client, again func() (string, error), given []string) error {
-			g, err := a.findGroup(ctx, client, given[0])
+			group, token, err := a.guardedGroup(ctx, client, given[0], again)
 			if err != nil {
 				return err
 			}
-			token, err := again()
-			if err != nil {
-				return err
-			}
-			sent, err := client.SettleIncident(ctx, token, g.ID, given[1], given[2])
+			sent, err := client.SettleIncident(ctx, token, group, given[1], given[2])
 			return a.emitSent(sent, err, "Saved on this device. It counts on every device of the group once it arrives there.")
 		})
 	cmd.Long = `Say for good that an incident is live or an exercise, where those who run it say both: two
