@@ -418,7 +418,7 @@ func (n *Node) fallBack(err error) error {
 // commitBatch writes the one record. If that fails nothing was shown and the
 // keyring goes back to what the journal holds.
 func (n *Node) commitBatch(b *batch) error {
-	if err := n.cfg.Vault.Commit(b.changes...); err != nil {
+	if err := n.commitOwed(b.changes); err != nil {
 		return n.fallBack(fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err))
 	}
 	n.open.waiting += b.waiting

@@ -148,7 +148,7 @@ func (n *Node) eraseItems(ctx context.Context, items []inbox.Item, why goneWhy) 
 
 // eraseBatch does the vault's part, and shows the messages no more.
 func (n *Node) eraseBatch(e *erasing) error {
-	if err := n.cfg.Vault.Commit(e.changes...); err != nil {
+	if err := n.commitOwed(e.changes); err != nil {
 		return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
 	}
 	n.cfg.Step("erase:vault")

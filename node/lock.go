@@ -29,6 +29,7 @@ type session struct {
 	split     map[ledger.ID]ledger.ID                   // messages of several entries, to the one that brought them here
 	tails     map[identity.LogID]tail                   // where logs were drained to
 	places    *places                                   // of messages that are shown
+	owed      *owed                                     // receipts that are owed
 	gathered  gathered                                  // receipts that wait for the end of a turn of the drain
 	rest      bool                                      // a message may not have left for all parts of its group
 	restErr   error                                     // why it has not
@@ -97,7 +98,7 @@ func (n *Node) startSession(ctx context.Context) error {
 		return errors.New("node: the credential belongs to another device's key: import the answer to this device's own request with `tocsin enrol`")
 	}
 	n.knocks.end()
-	n.open = &session{keys: keys, newcomers: make(map[identity.Key]*identity.SponsorRequest)}
+	n.open = &session{keys: keys, owed: newOwed(), newcomers: make(map[identity.Key]*identity.SponsorRequest)}
 	if err := n.reload(); err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (n *Node) scanOpened(prefix string, each func(o opened) error) error {
 // loadMessages fills the inbox from the vault: first what was said, then the
 // receipts that name it by its place, then what this device has read.
 func (n *Node) loadMessages() error {
-	n.open.places = newPlaces()
+	n.open.places, n.open.owed = newPlaces(), newOwed()
 	var receipts []opened
 	err := n.scanOpened(prefixMessage, func(o opened) error {
 		if o.rec.ofReceipts() {

@@ -4,7 +4,7 @@ package node
 //
 //	add, MarkRead     a debt under "receipt/", in one record with what it is for
 //	receiptLoop       waits until something is due (receiptpace.go)
-//	payReceipts       debts → runs (receiptruns.go) → one entry; then the debts are deleted
+//	payReceipts       debts (owed.go) → runs (receiptruns.go) → one entry; then the debts are deleted
 //	drainReceipts     another device's entry → kept, where it is for this one
 //	applyReceipts     runs → messages by their places (places.go) → inbox
 
@@ -121,46 +121,18 @@ func (n *Node) receiptInterval() time.Duration {
 	return n.cfg.ReceiptInterval
 }
 
-// bills puts the debts together, by who is to be paid.
+// bills returns who is to be paid, and ends the debts that nobody waits for.
 func (n *Node) bills() ([]bill, error) {
-	of := make(map[payee]*bill)
-	var order []*bill
-	var void []vault.Change
-	err := n.cfg.Vault.Scan(prefixReceipt, func(key string, value []byte) error {
-		g, id, d, err := n.readDebt(key, value)
-		if err != nil {
-			void = append(void, vault.Change{Key: key})
-			return nil
-		}
-		parts := n.open.keyring.Parts(g)
-		if parts == 0 { // a group that this device has left: nobody waits for it
-			void = append(void, vault.Change{Key: key})
-			if d.owed == oweRead {
-				void = append(void, vault.Change{Key: readKey(g, id), Value: []byte{1}})
-			}
-			return nil
-		}
-		to := payee{group: g}
-		if parts > 1 {
-			to.to = d.log
-		}
-		b := of[to]
-		if b == nil {
-			b = &bill{payee: to, members: len(n.open.keyring.Audience(g))}
-			of[to] = b
-			order = append(order, b)
-		}
-		b.add(d)
-		return nil
-	})
-	if err == nil {
-		err = n.commitChunks(void)
+	o, err := n.owes()
+	if err != nil {
+		return nil, err
 	}
-	bills := make([]bill, len(order))
-	for i, b := range order {
-		bills[i] = *b
+	bills, void := o.bills(n.open.keyring.Parts)
+	if err := n.commitChunks(void); err != nil {
+		return bills, err
 	}
-	return bills, err
+	o.garbled = nil
+	return bills, nil
 }
 
 // payable reports whether there is a way to who is to be paid. Where somebody was
@@ -173,7 +145,16 @@ func (n *Node) payable(b *bill) bool {
 // crash in between repeats a receipt, which changes nothing, and forgets none.
 // left reports that more is owed than one entry holds.
 func (n *Node) pay(ctx context.Context, b bill, interval time.Duration) (left bool, err error) {
-	runs, paid, rest := runsOf(b.debts)
+	o, err := n.owes()
+	if err != nil {
+		return true, err
+	}
+	debts := o.debtsTo(b.payee)
+	if len(debts) == 0 {
+		return false, nil // erased while the one before waited for an epoch
+	}
+	b.members = len(n.open.keyring.Audience(b.group))
+	runs, paid, rest := runsOf(debts)
 	payload, err := marshalReceipts(runs)
 	if err != nil {
 		return true, err
@@ -202,15 +183,17 @@ func receiptPriority(highest ledger.Priority) ledger.Priority {
 // settleDebts deletes debts that were paid, unless more is owed by now than when
 // the receipt began to wait for an epoch.
 func (n *Node) settleDebts(g group.ID, paid []debt) error {
+	if n.open == nil {
+		return n.lockedError() // meanwhile; it is paid again
+	}
+	o, err := n.owes()
+	if err != nil {
+		return err
+	}
 	var changes []vault.Change
 	for _, d := range paid {
-		key := receiptKey(g, d.id)
-		value, ok, err := n.cfg.Vault.Get(key)
-		if err != nil {
-			return err
-		}
-		if ok && slices.Equal(value, d.marshal()) {
-			changes = append(changes, vault.Change{Key: key})
+		if o.has(g, d) {
+			changes = append(changes, vault.Change{Key: receiptKey(g, d.id)})
 		}
 	}
 	return n.commitChunks(changes)
@@ -218,11 +201,24 @@ func (n *Node) settleDebts(g group.ID, paid []debt) error {
 
 func (n *Node) commitChunks(changes []vault.Change) error {
 	for part := range slices.Chunk(changes, vault.MaxChanges) {
-		if err := n.cfg.Vault.Commit(part...); err != nil {
+		if err := n.commitOwed(part); err != nil {
 			return fmt.Errorf("%w: the vault's journal: %w", ErrReadOnly, err)
 		}
 	}
 	return nil
+}
+
+// commitOwed is one commit to the vault that may change what is owed. n.mu is held.
+func (n *Node) commitOwed(changes []vault.Change) error {
+	err := n.cfg.Vault.Commit(changes...)
+	switch {
+	case n.open == nil:
+	case err != nil:
+		n.open.owed.stale = true
+	default:
+		n.open.owed.note(changes)
+	}
+	return err
 }
 
 // MarkRead notes that this device's user has seen a group up to now. The
@@ -284,22 +280,16 @@ func debtOf(it *inbox.Item) (debt, error) {
 	return d, nil
 }
 
-// readDebt reads a debt. One that cannot be read is said and not paid: a receipt is
-// not worth a device that cannot be unlocked.
-func (n *Node) readDebt(key string, value []byte) (g group.ID, id ledger.ID, d debt, err error) {
-	if g, id, err = parseReceiptKey(key); err == nil {
-		d, err = parseDebt(id, value)
-	}
-	if err != nil {
-		n.log.Error("a receipt that is owed cannot be read and will not be sent", "key", key, "err", err)
-	}
-	return g, id, d, err
-}
-
-// loadDebt marks as read what this device has read and not yet said so.
+// loadDebt takes in what this device owes, and marks as read what it has read and
+// not yet said so.
 func (n *Node) loadDebt(key string, value []byte) error {
-	if g, id, d, err := n.readDebt(key, value); err == nil && d.owed == oweRead {
-		n.open.inbox.MarkRead(inbox.GroupID(g), inbox.EntryID(id))
+	if err := n.readOwed(key, value); err != nil {
+		return err
+	}
+	if g, id, err := parseReceiptKey(key); err == nil {
+		if d, err := parseDebt(id, value); err == nil && d.owed == oweRead {
+			n.open.inbox.MarkRead(inbox.GroupID(g), inbox.EntryID(id))
+		}
 	}
 	return nil
 }

@@ -52,10 +52,10 @@ func receiptTraffic(t testing.TB, members, authors, minutes int) (messages, rece
 			if len(d.debts) == 0 || now.Before(d.at) {
 				continue
 			}
-			pay, wait := d.paces.choose([]bill{{members: members, debts: d.debts}}, now, time.Minute)
+			pay, wait := d.paces.choose([]bill{{members: members}}, now, time.Minute)
 			d.at = now.Add(wait)
 			for _, b := range pay {
-				runs, _, left := runsOf(b.debts)
+				runs, _, left := runsOf(d.debts)
 				raw, err := marshalReceipts(runs)
 				check(t, err)
 				size := frameSize(t, len(raw))

@@ -39,17 +39,11 @@ type payee struct {
 	to    identity.LogID // an author in a group of several parts; zero for all of the group
 }
 
-// bill is what is owed to one payee.
+// bill is that something is owed to one payee.
 type bill struct {
 	payee
-	members int // devices that owe the like
-	debts   []debt
+	members int // devices that owe the like; known once it is paid
 	highest ledger.Priority
-}
-
-func (b *bill) add(d debt) {
-	b.debts = append(b.debts, d)
-	b.highest = max(b.highest, d.priority)
 }
 
 // paces knows when receipts may leave this device.

@@ -30,7 +30,7 @@ func (w *paceWorld) owe(to payee, members int, p ledger.Priority) {
 	if w.owed[to] == nil {
 		w.owed[to] = &bill{payee: to, members: members}
 	}
-	w.owed[to].add(debt{owed: oweDelivered, priority: p})
+	w.owed[to].highest = max(w.owed[to].highest, p)
 }
 
 // run lets time pass as the loop would, and returns how many entries left.

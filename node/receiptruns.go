@@ -82,7 +82,7 @@ func parseDebt(id ledger.ID, raw []byte) (debt, error) {
 	var log [identity.LogIDSize]byte
 	s := cryptobyte.String(raw)
 	ok := s.ReadUint8(&d.owed) && s.ReadUint8(&priority) && s.CopyBytes(log[:]) && s.ReadUint64(&d.seq) && s.Empty()
-	if !ok || d.owed != oweDelivered && d.owed != oweRead {
+	if !ok || d.owed != oweDelivered && d.owed != oweRead || priority > uint8(ledger.Stat) {
 		return d, errRecord
 	}
 	d.priority = ledger.Priority(priority)
@@ -103,7 +103,7 @@ func stateOf(owed byte) message.State {
 // runsOf puts debts into runs, and returns those that found no room.
 func runsOf(debts []debt) (runs []receiptRun, paid, left []debt) {
 	slices.SortFunc(debts, func(a, b debt) int {
-		return cmp.Or(a.log.Compare(b.log), cmp.Compare(a.owed, b.owed), cmp.Compare(a.seq, b.seq))
+		return cmp.Or(a.log.Compare(b.log), cmp.Compare(a.owed, b.owed), cmp.Compare(a.seq, b.seq), bytes.Compare(a.id[:], b.id[:]))
 	})
 	for i, d := range debts {
 		short := d.log.Short()
