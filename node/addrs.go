@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"time"
 
 	"tocsin/mesh"
 )
@@ -46,7 +48,53 @@ func readAddrs(path string) ([]mesh.Remembered, error) {
 	return infos, json.Unmarshal(raw, &infos)
 }
 
+// addrsPause is the rest after each writing of them: while a mesh comes together they
+// change with every neighbour, and each time would cost the disk a sync.
+const addrsPause = 5 * time.Second
+
+// metAddrs are addresses on their way to the disk.
+type metAddrs struct {
+	wake chan struct{} // one pending wake-up of addrsLoop
+
+	mu     sync.Mutex
+	latest []mesh.Remembered // guarded by mu
+	due    bool              // guarded by mu: latest is not on disk
+}
+
+// rememberAddrs has addresses written, in the place of those before; it never blocks.
 func (n *Node) rememberAddrs(infos []mesh.Remembered) {
+	n.addrs.mu.Lock()
+	n.addrs.latest, n.addrs.due = infos, true
+	n.addrs.mu.Unlock()
+	ring(n.addrs.wake)
+}
+
+// addrsLoop is the one goroutine that writes them: the first at once, and what was
+// met last before the node closes too.
+func (n *Node) addrsLoop() {
+	defer n.wg.Done()
+	defer n.writeAddrs()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.addrs.wake:
+		}
+		n.writeAddrs()
+		if !n.wait(addrsPause) {
+			return
+		}
+	}
+}
+
+func (n *Node) writeAddrs() {
+	n.addrs.mu.Lock()
+	infos, due := n.addrs.latest, n.addrs.due
+	n.addrs.latest, n.addrs.due = nil, false
+	n.addrs.mu.Unlock()
+	if !due {
+		return
+	}
 	raw, err := json.Marshal(infos)
 	if err == nil {
 		err = writeFile(filepath.Join(n.cfg.Dir, addrsFile), raw)

@@ -87,6 +87,7 @@ type Node struct {
 	asks    chan struct{} // one pending wake-up of askLoop
 	paces   *paces        // guarded by mu: when receipts may leave
 	alerts  chan struct{} // one pending wake-up of escalateLoop
+	addrs   metAddrs
 
 	countMu  sync.Mutex
 	counters Metrics // guarded by countMu
@@ -107,7 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Node, error) {
 	n.keeper.ring()
 	for _, loop := range []func(){
 		n.witnessLoop, n.checkLoop, n.carryLoop, n.scrubLoop, n.thriftLoop, n.trustLoop, n.drainLoop, n.receiptLoop,
-		n.escalateLoop, n.upkeepLoop, n.lockLoop, n.askLoop, n.transferLoop,
+		n.escalateLoop, n.upkeepLoop, n.lockLoop, n.askLoop, n.transferLoop, n.addrsLoop,
 	} {
 		n.wg.Add(1)
 		go loop()
@@ -152,7 +153,7 @@ func prepare(cfg Config) (*Node, error) {
 	n := &Node{
 		cfg: cfg, log: cfg.Logger, trust: trust, keeper: newKeeper(), events: newHub(), rand: secureRand(),
 		start: cfg.Clock.Now(), joined: make(chan struct{}), met: make(chan struct{}), due: newDue(), sync: newSyncing(), checks: newChecking(),
-		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), owedNow: make(chan struct{}, 1), asks: make(chan struct{}, 1), paces: newPaces(), alerts: make(chan struct{}, 1),
+		carry: newCargo(cfg.Carry), forks: newForkWatch(), thrift: newThrift(cfg.Thrift), owed: make(chan struct{}, 1), owedNow: make(chan struct{}, 1), asks: make(chan struct{}, 1), paces: newPaces(), alerts: make(chan struct{}, 1), addrs: metAddrs{wake: make(chan struct{}, 1)},
 		idle: idle{wake: make(chan struct{}, 1)}, wiped: make(chan struct{}), hearings: make(map[peer.ID]hearing), transfers: newTransfers(),
 	}
 	n.due.handOn = n.handOn
