@@ -136,7 +136,7 @@ func (n *Node) bundleOptions(plan *bundle.Plan, readers []*identity.Credential, 
 		o.Expires = now.AddDate(0, 0, spec.Days)
 	}
 	for _, c := range readers {
-		o.Recipients = append(o.Recipients, c.Claims.Bundle)
+		o.Recipients = append(o.Recipients, []byte(c.Claims.Bundle))
 	}
 	return o
 }

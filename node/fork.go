@@ -336,7 +336,7 @@ func (n *Node) reissued(log identity.LogID) bool {
 		return false
 	}
 	// It ends the body of the first entry, whatever stands before it.
-	return len(first.Body) > 0 && !bytes.HasSuffix(first.Body, c.Raw)
+	return len(first.Body) > 0 && !bytes.HasSuffix(first.Body, []byte(c.Raw))
 }
 
 // entryInfo describes an entry for people.

@@ -406,10 +406,10 @@ func (n *Node) Prove(ctx context.Context, id string) ([]byte, error) {
 	}
 	p, err := ledger.Prove(ctx, ledger.ProveRequest{
 		Logs: n.logs, Trees: n.testimony.trees, Table: n.testimony.table, Trust: n.trust,
-		Log: log, Seq: seq, Opening: rec.opening[:], Payload: rec.payload, Credential: author.Raw,
+		Log: log, Seq: seq, Opening: rec.opening[:], Payload: rec.payload, Credential: []byte(author.Raw),
 		Of: func(k identity.Key) ([]byte, bool) {
 			if c := n.people.byWitness(k); c != nil {
-				return c.Raw, true
+				return []byte(c.Raw), true
 			}
 			return nil, false
 		},

@@ -255,7 +255,7 @@ func TestParts(t *testing.T) {
 	a, b := ds[0], ds[1]
 	a.learnOp(must(a.k.RoleOp(id, b.log, RoleAdmin)))
 	b.learn(a, a.announce(id, start).Pages, start)
-	set := a.k.prekeys[b.log].Marshal()
+	set := a.k.preKeysOf(b.log).Marshal()
 	grow := func(d *device, from, n int) {
 		deps := d.k.groups[id].view.Heads
 		for i := range n {

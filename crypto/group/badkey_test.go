@@ -20,10 +20,10 @@ func spoil(p *PreKeys) {
 func TestPreKeyOfSmallOrder(t *testing.T) {
 	ds, id := meet(t, 3, start)
 	a, b, eve := ds[0], ds[1], ds[2]
-	bad := *a.k.prekeys[eve.log]
+	bad := *a.k.preKeysOf(eve.log)
 	spoil(&bad)
 	for i := range bad.Public { // each week is looked at
-		one := *a.k.prekeys[eve.log]
+		one := *a.k.preKeysOf(eve.log)
 		one.Public[i] = bad.Public[i]
 		if _, err := ParsePreKeys(one.Marshal()); !errors.Is(err, ErrInvalid) {
 			t.Errorf("prekey %d of small order: %v", i, err)
@@ -34,8 +34,8 @@ func TestPreKeyOfSmallOrder(t *testing.T) {
 	}
 
 	// One that came by other ways than this leaves out its device alone.
-	good := *a.k.prekeys[eve.log]
-	*a.k.prekeys[eve.log] = bad
+	good := *a.k.preKeysOf(eve.log)
+	a.k.prekeys[eve.log] = bad.held()
 	e, err := a.k.Announce(id, start)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestPreKeyOfSmallOrder(t *testing.T) {
 func TestPreKeysCheckedOnce(t *testing.T) {
 	ds, _ := meet(t, 2, start)
 	a, eve := ds[0], ds[1]
-	good := *a.k.prekeys[eve.log]
+	good := *a.k.preKeysOf(eve.log)
 	delete(a.k.prekeys, eve.log)
 	changes := must(a.k.LearnPreKeys(eve.log, good.Marshal(), start))
 	bad := good
@@ -80,7 +80,7 @@ func TestPreKeysCheckedOnce(t *testing.T) {
 	}
 	sound := a.k.sound
 	a.apply(changes)
-	if !a.k.HasPreKey(eve.log, start) || a.k.prekeys[eve.log] != sound || *sound != good {
+	if !a.k.HasPreKey(eve.log, start) || a.k.prekeys[eve.log] != sound || sound.set.Value() != good {
 		t.Error("the set that was checked is not the one held")
 	}
 	if _, err := a.k.LearnPreKeys(eve.log, bad.Marshal(), start); !errors.Is(err, ErrInvalid) || a.k.sound != sound {

@@ -14,7 +14,7 @@ func TestLargestEpoch(t *testing.T) {
 	ds, id := meet(t, 2, start)
 	a, b := ds[0], ds[1]
 	// The others share one prekey: only the number of wraps matters here.
-	set := a.k.prekeys[b.log].Marshal()
+	set := a.k.preKeysOf(b.log).Marshal()
 	for i := range MaxMembers - 2 {
 		log := identity.LogID{Author: identity.Key{1, byte(i), byte(i >> 8)}}
 		a.apply(must(a.k.LearnPreKeys(log, set, start)))

@@ -17,7 +17,7 @@ func seedBodies(f *testing.F) (pages [][]byte, body []byte, ops []SignedOp, keys
 	for _, o := range ds[0].k.groups[id].ops {
 		ops = append(ops, o.sealed)
 	}
-	set := ds[0].k.prekeys[ds[1].log]
+	set := ds[0].k.preKeysOf(ds[1].log)
 	return a.Pages, ds[0].seal(id, "hello", start).body, ops, set.Marshal()
 }
 

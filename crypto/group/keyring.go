@@ -68,8 +68,8 @@ type Keyring struct {
 	published *published
 	own       map[uint32]*ownPreKey   // by week
 	former    map[formerID]*ownPreKey // of before a key roll: opened with, not published
-	prekeys   map[identity.LogID]*PreKeys
-	sound     *PreKeys // the set that LearnPreKeys has checked last: it comes back as a record
+	prekeys   map[identity.LogID]heldPreKeys
+	sound     heldPreKeys // the set that LearnPreKeys has checked last: it comes back as a record
 	groups    map[ID]*groupState
 	epochs    map[EpochID]*epoch
 	tags      map[Tag]*epoch
@@ -121,7 +121,7 @@ func New(cfg Config) *Keyring {
 		askedUs:  make(map[identity.LogID]requests),
 		own:      make(map[uint32]*ownPreKey),
 		former:   make(map[formerID]*ownPreKey),
-		prekeys:  make(map[identity.LogID]*PreKeys),
+		prekeys:  make(map[identity.LogID]heldPreKeys),
 		groups:   make(map[ID]*groupState),
 		epochs:   make(map[EpochID]*epoch),
 		lineage:  NewLineage(nil).l,

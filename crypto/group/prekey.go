@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unique"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -89,11 +90,22 @@ func readPreKeys(payload []byte) (*PreKeys, error) {
 	return p, nil
 }
 
+// heldPreKeys are those of another device. Devices that run in one process hold the same
+// sets of the same others, 4.9 KB each: the bytes of a set exist once, for as long as one
+// keyring has them, and nobody can change them. Whether it can be sealed to, each
+// keyring has found out itself.
+type heldPreKeys struct {
+	firstWeek uint32 // of set
+	set       unique.Handle[PreKeys]
+}
+
+func (p *PreKeys) held() heldPreKeys { return heldPreKeys{p.FirstWeek, unique.Make(*p)} }
+
 // pick returns the index of the key to seal to at a time in week now: that
 // week's, else the latest held.
-func (p *PreKeys) pick(now uint32) int {
-	if now >= p.FirstWeek && now-p.FirstWeek < PublishedWeeks {
-		return int(now - p.FirstWeek)
+func (h heldPreKeys) pick(now uint32) int {
+	if now >= h.firstWeek && now-h.firstWeek < PublishedWeeks {
+		return int(now - h.firstWeek)
 	}
 	return PublishedWeeks - 1
 }
@@ -215,10 +227,11 @@ func (k *Keyring) LearnPreKeys(device identity.LogID, payload []byte, _ time.Tim
 	if !ok && len(k.prekeys) >= MaxPreKeyDevices {
 		return nil, fmt.Errorf("%w: the prekeys of %d devices are held already", ErrLimit, MaxPreKeyDevices)
 	}
-	if ok && *held == *set {
+	learnt := set.held()
+	if ok && held == learnt {
 		return nil, nil
 	}
-	k.sound = set
+	k.sound = learnt
 	return []Change{{Key: preKeyKey(device), Value: set.Marshal()}}, nil
 }
 
@@ -228,7 +241,7 @@ func (k *Keyring) HasPreKey(device identity.LogID, now time.Time) bool {
 	if device == k.cfg.Self {
 		return len(k.own) > 0
 	}
-	set, ok := k.prekeys[device]
+	held, ok := k.prekeys[device]
 	if !ok {
 		return false
 	}
@@ -236,7 +249,7 @@ func (k *Keyring) HasPreKey(device identity.LogID, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	return weekStart(set.FirstWeek + uint32(set.pick(week))).Add(SecretLife).After(now)
+	return weekStart(held.firstWeek + uint32(held.pick(week))).Add(SecretLife).After(now)
 }
 
 // recipientKey returns the key that an epoch secret is wrapped to for device,
@@ -253,11 +266,11 @@ func (k *Keyring) recipientKey(device identity.LogID, now time.Time) (hpke.Publi
 		}
 		return own.private.PublicKey(), own.id, nil
 	}
-	set, ok := k.prekeys[device]
+	held, ok := k.prekeys[device]
 	if !ok {
 		return nil, [32]byte{}, nil
 	}
-	i := set.pick(week)
+	i, set := held.pick(week), held.set.Value()
 	id := preKeyID(device, set.FirstWeek+uint32(i), set.Public[i][:])
 	public, ok := k.parsed[id]
 	if !ok {

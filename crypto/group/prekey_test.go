@@ -47,7 +47,7 @@ func TestWeeklyPreKeys(t *testing.T) {
 func TestWhichPreKey(t *testing.T) {
 	p := &PreKeys{FirstWeek: 100}
 	for week, want := range map[uint32]int{99: 3, 100: 0, 101: 1, 103: 3, 104: 3, 5000: 3} {
-		if got := p.pick(week); got != want {
+		if got := p.held().pick(week); got != want {
 			t.Errorf("in week %d key %d is used, want %d", week, got, want)
 		}
 	}
@@ -214,7 +214,7 @@ func TestPreKeyLimits(t *testing.T) {
 			t.Errorf("%d bytes: %v", len(bad), err)
 		}
 	}
-	set := must(ParsePreKeys(payload))
+	set := must(ParsePreKeys(payload)).held()
 	for i := range MaxPreKeyDevices {
 		d.k.prekeys[identity.LogID{Incarnation: uint32(i)}] = set
 	}

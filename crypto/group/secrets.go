@@ -120,15 +120,14 @@ func (b *batch) addPreKeys(rest string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if sound := b.k.sound; sound != nil && *sound == *set {
-		set = sound
-	} else if set.check() != nil {
+	held := set.held()
+	if held != b.k.sound && set.check() != nil {
 		// Stored before such keys were refused: as good as none. The next set
 		// of this device replaces the record.
 		b.do(func() { delete(b.k.prekeys, device) })
 		return nil
 	}
-	b.do(func() { b.k.prekeys[device] = set })
+	b.do(func() { b.k.prekeys[device] = held })
 	return nil
 }
 

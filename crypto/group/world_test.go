@@ -259,6 +259,16 @@ func (d *device) mustOpen(m sent, now time.Time) {
 	}
 }
 
+// preKeysOf is a copy of what is held of another device; nil if nothing is.
+func (k *Keyring) preKeysOf(log identity.LogID) *PreKeys {
+	held, ok := k.prekeys[log]
+	if !ok {
+		return nil
+	}
+	set := held.set.Value()
+	return &set
+}
+
 // meet makes n devices that know each other's prekeys, a group of all of them
 // made by the first, and its first epoch.
 func meet(t failer, n int, now time.Time) ([]*device, ID) {
@@ -325,8 +335,8 @@ func dump(t failer, k *Keyring) map[string][]byte {
 	for _, o := range k.former {
 		keep(o.formerChange(), nil)
 	}
-	for log, set := range k.prekeys {
-		keep(Change{Key: preKeyKey(log), Value: set.Marshal()}, nil)
+	for log := range k.prekeys {
+		keep(Change{Key: preKeyKey(log), Value: k.preKeysOf(log).Marshal()}, nil)
 	}
 	for _, g := range k.groups {
 		for _, o := range g.ops {

@@ -312,7 +312,7 @@ func NewSponsorRevoke(sponsor *Credential, signing ed25519.PrivateKey, target *C
 	if !isSponsor(sponsor, target) {
 		return nil, errors.New("identity: only one of those who vouched takes it back; an authority revokes by its CRL")
 	}
-	return deviceStatement(KindSponsorRevoke, mesh, now, byDevice, sponsor, signing, target.Raw)
+	return deviceStatement(KindSponsorRevoke, mesh, now, byDevice, sponsor, signing, []byte(target.Raw))
 }
 
 func isSponsor(c, target *Credential) bool {

@@ -23,7 +23,7 @@ type Claims struct {
 	Grade       string   // "ST5", "Consultant"; may be empty
 	ODS         string   // code of the site (Organisation Data Service); may be empty
 	Witness     Key      // cosigns, gives custody, signs wipe receipts
-	Bundle      []byte   // HPKE public key MLKEM768-X25519, 1,216 bytes
+	Bundle      string   // HPKE public key MLKEM768-X25519, 1,216 bytes; of a [Credential] a part of its Raw
 	Relay       bool     // the device carries and cannot read
 	Provisional bool     // shown with a badge
 }
@@ -51,7 +51,7 @@ const (
 func (c Claims) marshal() ([]byte, error) {
 	w := claimsWire{
 		Name: c.Name, Roles: c.Roles, Grade: c.Grade, ODS: c.ODS,
-		Witness: c.Witness[:], Bundle: c.Bundle,
+		Witness: c.Witness[:], Bundle: []byte(c.Bundle),
 	}
 	if c.Relay {
 		w.Flags |= flagRelay
@@ -74,7 +74,7 @@ func parseClaims(b []byte) (Claims, error) {
 	}
 	c := Claims{
 		Name: w.Name, Roles: w.Roles, Grade: w.Grade, ODS: w.ODS,
-		Witness: Key(w.Witness), Bundle: w.Bundle,
+		Witness: Key(w.Witness), Bundle: string(w.Bundle),
 		Relay: w.Flags&flagRelay != 0, Provisional: w.Flags&flagProvisional != 0,
 	}
 	return c, c.validate()
@@ -96,7 +96,7 @@ func (c Claims) validate() error {
 	if err := CheckKey(c.Witness); err != nil {
 		return refuse(checkWitness, "the witness key cannot be used: %v", err)
 	}
-	return checkBundle(c.Bundle)
+	return checkBundle([]byte(c.Bundle))
 }
 
 // checkRoleList demands the canonical order, so that a set of roles has one

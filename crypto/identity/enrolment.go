@@ -86,7 +86,7 @@ func (e *Enrolment) checkFor(req *Request) (*Credential, error) {
 		return nil, err
 	}
 	asked := req.wish
-	if c.Person != asked.Person || c.Claims.Witness != asked.Claims.Witness || !slices.Equal(c.Claims.Bundle, asked.Claims.Bundle) {
+	if c.Person != asked.Person || c.Claims.Witness != asked.Claims.Witness || c.Claims.Bundle != asked.Claims.Bundle {
 		return nil, errors.New("identity: the credential is not for the person and keys of the request")
 	}
 	return c, nil
@@ -131,7 +131,7 @@ func sealMeshKey(key [32]byte, mesh MeshID, c *Credential) ([]byte, error) {
 	if key == [32]byte{} {
 		return nil, errors.New("identity: a mesh key is needed to enrol a clinician: give the one of the mesh")
 	}
-	to, err := hpke.MLKEM768X25519().NewPublicKey(c.Claims.Bundle)
+	to, err := hpke.MLKEM768X25519().NewPublicKey([]byte(c.Claims.Bundle))
 	if err != nil {
 		return nil, fmt.Errorf("identity: the bundle key cannot be used: %w", err)
 	}

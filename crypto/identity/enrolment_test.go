@@ -90,7 +90,7 @@ func TestEnrolment(t *testing.T) {
 	if !c.Claims.HasRole("senior") || c.Claims.HasRole("registrar") || c.Issuer != "St Mary's root" || c.Registrar {
 		t.Error("the roles are not those granted, or the issuer is wrong")
 	}
-	if !bytes.Equal(c.Raw, e.Credential) {
+	if !bytes.Equal([]byte(c.Raw), e.Credential) {
 		t.Error("the raw form is not what was read")
 	}
 	a, err := store.VerifyAdmission(e.Admission, h.relay.PeerID(), noon)

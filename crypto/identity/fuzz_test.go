@@ -59,7 +59,7 @@ func FuzzCredential(f *testing.F) {
 	f.Add(good)
 	f.Add(append(bytes.Clone(good), 0))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := h.store.ReadCredential(b); err == nil && (!bytes.Equal(b, good) || !bytes.Equal(c.Raw, b)) {
+		if c, err := h.store.ReadCredential(b); err == nil && (!bytes.Equal(b, good) || !bytes.Equal([]byte(c.Raw), b)) {
 			t.Error("a changed credential is accepted")
 		}
 	})

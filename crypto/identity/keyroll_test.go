@@ -11,7 +11,7 @@ func TestKeyRoll(t *testing.T) {
 	w := newWorld(t)
 	old, next := w.enrol(w.a, "7000001", w.grant("doctor")), w.enrol(w.a, "7000001", w.grant("doctor"))
 	other := w.enrol(w.a, "7000002", w.grant("doctor"))
-	good := get(NewKeyRoll(old.vault.Signing, next.vault.Signing, next.cred.Raw))(t)
+	good := get(NewKeyRoll(old.vault.Signing, next.vault.Signing, []byte(next.cred.Raw)))(t)
 	r, err := w.store.VerifyKeyRoll(good, old.cred)
 	if err != nil || r.Old != old.cred.SigningKey || r.New != next.cred.SigningKey || r.Credential.Person != old.cred.Person {
 		t.Fatalf("%v", err)
@@ -34,9 +34,9 @@ func TestKeyRoll(t *testing.T) {
 		{"version 0", flip(0), checkRollEncoding, nil},
 		{"the old key did not sign", flip(n - 128), checkRollSignature, nil},
 		{"the new key did not sign back", flip(n - 1), checkRollSignature, nil},
-		{"of another old key", get(NewKeyRoll(other.vault.Signing, next.vault.Signing, next.cred.Raw))(t), checkRollSignature, nil},
-		{"signed back by another", get(NewKeyRoll(old.vault.Signing, other.vault.Signing, next.cred.Raw))(t), checkRollSignature, nil},
-		{"to another person", get(NewKeyRoll(old.vault.Signing, other.vault.Signing, other.cred.Raw))(t), checkRollPerson, nil},
+		{"of another old key", get(NewKeyRoll(other.vault.Signing, next.vault.Signing, []byte(next.cred.Raw)))(t), checkRollSignature, nil},
+		{"signed back by another", get(NewKeyRoll(old.vault.Signing, other.vault.Signing, []byte(next.cred.Raw)))(t), checkRollSignature, nil},
+		{"to another person", get(NewKeyRoll(old.vault.Signing, other.vault.Signing, []byte(other.cred.Raw)))(t), checkRollPerson, nil},
 		{"to a foreign credential", get(NewKeyRoll(old.vault.Signing, next.vault.Signing, foreignCredential(t)))(t), checkSignature, ErrForeign},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestKeyRoll(t *testing.T) {
 			}
 		})
 	}
-	if _, err := NewKeyRoll(old.vault.Signing, old.vault.Signing, old.cred.Raw); err == nil {
+	if _, err := NewKeyRoll(old.vault.Signing, old.vault.Signing, []byte(old.cred.Raw)); err == nil {
 		t.Error("a roll to the same key is made")
 	}
 	mustTake(t, w.store, w.crl(w.a, 1, noon, old), noon)
@@ -58,5 +58,5 @@ func TestKeyRoll(t *testing.T) {
 
 func foreignCredential(t *testing.T) []byte {
 	w := newWorldOf(t, 8)
-	return w.enrol(w.a, "7000001", w.grant("doctor")).cred.Raw
+	return []byte(w.enrol(w.a, "7000001", w.grant("doctor")).cred.Raw)
 }

@@ -72,7 +72,7 @@ func (a *Authority) SealMeshKey(mesh MeshID, number uint64, key [32]byte, to []*
 
 func wrapMeshKey(mesh MeshID, number uint64, key [32]byte, c *Credential) (wrap, error) {
 	w := wrap{hint: meshHint(number, c.SigningKey)}
-	to, err := hpke.MLKEM768X25519().NewPublicKey(c.Claims.Bundle)
+	to, err := hpke.MLKEM768X25519().NewPublicKey([]byte(c.Claims.Bundle))
 	if err != nil {
 		return w, fmt.Errorf("identity: the bundle key cannot be used: %w", err)
 	}

@@ -213,7 +213,7 @@ func TestOpenSSLRegistrar(t *testing.T) {
 	if err != nil || !c.Registrar {
 		t.Fatalf("our verifier: %v", err)
 	}
-	raw := get(reg.CRL(bundle.MeshID(), CRL{Number: 1, Time: now, Revoked: []Revoked{{Key: c.KeyHash(), Since: now.Add(-time.Hour), Credential: c.Raw}}}))(t)
+	raw := get(reg.CRL(bundle.MeshID(), CRL{Number: 1, Time: now, Revoked: []Revoked{{Key: c.KeyHash(), Since: now.Add(-time.Hour), Credential: []byte(c.Raw)}}}))(t)
 	mustTake(t, store, raw, now)
 	if st := store.Standing(c, now); st.State != StandingRevoked {
 		t.Errorf("standing %+v", st)

@@ -45,7 +45,7 @@ type Request struct {
 func NewRequest(w Wish, relay *RelayKeys, vault *VaultKeys) (*Request, error) {
 	w.Claims.Roles = slices.Sorted(slices.Values(w.Claims.Roles))
 	w.Claims.Witness = KeyOf(relay.Witness)
-	w.Claims.Bundle = vault.Bundle.PublicKey().Bytes()
+	w.Claims.Bundle = string(vault.Bundle.PublicKey().Bytes())
 	r := &Request{wish: w, transport: KeyOf(relay.Transport), signing: KeyOf(vault.Signing)}
 	if err := r.validate(); err != nil {
 		return nil, err

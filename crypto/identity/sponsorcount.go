@@ -29,9 +29,9 @@ func (m sponsoredSeen) note(c *Credential) {
 
 // sponsoredID is the hash of the credential's leaf; the form has been checked.
 func sponsoredID(c *Credential) [32]byte {
-	_, sp, err := decodeCredential(c.Raw)
+	_, sp, err := decodeCredential([]byte(c.Raw))
 	if err != nil || sp == nil {
-		return sha256.Sum256(c.Raw)
+		return sha256.Sum256([]byte(c.Raw))
 	}
 	return sha256.Sum256(sp.leaf)
 }

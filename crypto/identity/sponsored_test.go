@@ -589,7 +589,7 @@ func TestOverFiveKnowsNoClock(t *testing.T) {
 	}
 	s := w.store
 	for _, c := range all {
-		if _, err := s.ReadCredential(c.Raw); err != nil {
+		if _, err := s.ReadCredential([]byte(c.Raw)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -679,7 +679,7 @@ func TestSponsorTakesBack(t *testing.T) {
 		t.Error("one with another's key is made")
 	}
 	forged := func(by *member, key ed25519.PrivateKey) []byte {
-		return get(deviceStatement(KindSponsorRevoke, mesh, noon, byDevice, by.cred, key, m.cred.Raw))(t)
+		return get(deviceStatement(KindSponsorRevoke, mesh, noon, byDevice, by.cred, key, []byte(m.cred.Raw)))(t)
 	}
 	takeRefused(t, w.store, forged(outsider, outsider.vault.Signing), noon, checkSponsorVoice, ErrBeyond)
 	takeRefused(t, w.store, forged(three[0], outsider.vault.Signing), noon, checkStatementSignature, nil)

@@ -171,7 +171,7 @@ func deviceStatement(kind Kind, mesh MeshID, at time.Time, by voiceKind, c *Cred
 	if at.Unix() < 0 {
 		return nil, fmt.Errorf("identity: the clock says %s: set it first", at.UTC().Format(time.RFC3339))
 	}
-	st := &statement{kind: kind, mesh: mesh, time: uint64(at.Unix()), by: by, signer: c.Raw, body: body}
+	st := &statement{kind: kind, mesh: mesh, time: uint64(at.Unix()), by: by, signer: []byte(c.Raw), body: body}
 	signed, err := st.signed()
 	if err != nil {
 		return nil, err

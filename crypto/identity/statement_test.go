@@ -199,7 +199,7 @@ func TestCRLEntries(t *testing.T) {
 			takeRefused(t, w.fresh(), body(c), noon, checkCRLEntries, nil)
 		})
 	}
-	takeRefused(t, w.fresh(), body(CRL{Number: 1, Revoked: []Revoked{{Key: m.cred.KeyHash(), Since: noon, Credential: m.cred.Raw}}}), noon, checkEvidence, nil)
+	takeRefused(t, w.fresh(), body(CRL{Number: 1, Revoked: []Revoked{{Key: m.cred.KeyHash(), Since: noon, Credential: []byte(m.cred.Raw)}}}), noon, checkEvidence, nil)
 
 	// A full list fits one statement.
 	full := get(w.a.CRL(w.store.MeshID(), CRL{Number: 1, Time: noon, Revoked: manyRevoked(MaxRevoked), Registrars: [][32]byte{{1}}}))(t)
@@ -332,7 +332,7 @@ func TestRegistrarRevokesWithinItsGrant(t *testing.T) {
 		t.Errorf("connects after the registrar's CRL: %v", err)
 	}
 	next := w.store.NextCRL(reg)
-	if next.Number != 2 || len(next.Revoked) != 1 || !bytes.Equal(next.Revoked[0].Credential, junior.cred.Raw) {
+	if next.Number != 2 || len(next.Revoked) != 1 || !bytes.Equal(next.Revoked[0].Credential, []byte(junior.cred.Raw)) {
 		t.Errorf("next CRL %d with %d", next.Number, len(next.Revoked))
 	}
 }

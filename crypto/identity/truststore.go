@@ -1,8 +1,10 @@
 package identity
 
 import (
+	"strings"
 	"sync"
 	"time"
+	"unique"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -89,7 +91,7 @@ func (s roots) readCredential(raw []byte) (*Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Raw = append([]byte(nil), raw...)
+	c.keep(raw)
 	return c, nil
 }
 
@@ -187,7 +189,7 @@ func (s roots) readAdmission(raw []byte) (*Admission, error) {
 // forms; Form tells which.
 type Credential struct {
 	Form       Form
-	Raw        []byte  // the wire form, as received
+	Raw        string  // the wire form, as received
 	Person     Person  // whose device it is
 	Device     string  // [DeviceID] of SigningKey
 	Peer       peer.ID // of the transport key
@@ -202,6 +204,21 @@ type Credential struct {
 	Groups     [][32]byte // the only groups that a break-glass device may join
 
 	above above
+	raw   unique.Handle[string] // of Raw: see keep
+}
+
+// keep takes the wire form, from which the rest of c was read. It is by far the larger
+// part of a credential, and devices that run in one process have those of the same
+// others: its bytes exist once, for as long as one of them has them. Bytes are all
+// that they share; what each believes of them it has found out itself.
+func (c *Credential) keep(raw []byte) {
+	c.raw = unique.Make(string(raw))
+	c.Raw = c.raw.Value()
+	if key := c.Claims.Bundle; key != "" {
+		if at := strings.Index(c.Raw, key); at >= 0 {
+			c.Claims.Bundle = c.Raw[at : at+len(key)]
+		}
+	}
 }
 
 // Sponsor is a person who vouches for a device.

@@ -124,14 +124,14 @@ func (w *world) crl(by Issuer, number uint64, at time.Time, members ...*member) 
 	w.t.Helper()
 	c := CRL{Number: number, Time: at, Rand: w.rand}
 	for _, m := range members {
-		c.Revoked = append(c.Revoked, Revoked{Key: m.cred.KeyHash(), Since: noon, Credential: m.cred.Raw})
+		c.Revoked = append(c.Revoked, Revoked{Key: m.cred.KeyHash(), Since: noon, Credential: []byte(m.cred.Raw)})
 	}
 	return get(by.CRL(w.store.MeshID(), c))(w.t)
 }
 
 func (w *world) wipe(by Issuer, at time.Time, m *member) []byte {
 	w.t.Helper()
-	return get(by.Wipe(w.store.MeshID(), Wipe{Time: at, Key: m.cred.KeyHash(), Credential: m.cred.Raw, NotAfter: at.Add(30 * 24 * time.Hour), Rand: w.rand}))(w.t)
+	return get(by.Wipe(w.store.MeshID(), Wipe{Time: at, Key: m.cred.KeyHash(), Credential: []byte(m.cred.Raw), NotAfter: at.Add(30 * 24 * time.Hour), Rand: w.rand}))(w.t)
 }
 
 func (w *world) declare(by Issuer, number uint64, at time.Time, on bool) []byte {
