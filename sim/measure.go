@@ -25,7 +25,7 @@ var measures = map[string]measure{
 	"late":       {"share of messages that took longer than five seconds", "share", true, measureLate},
 	"heal":       {"after the last fault all devices agreed within", "s", false, measureHeal},
 	"outsiders":  {"devices without a credential that somebody had as a neighbour", "", false, measureOutsiders},
-	"memory":     {"memory of one device at most", "MiB", false, measureMemory},
+	"memory":     {"memory that one device holds at most", "MiB", false, measureMemory},
 	"traffic":    {"traffic that one device sent an hour", "MB", false, measureTraffic},
 	"unsaved":    {"messages that a device could not save", "", false, measureUnsaved},
 	"running":    {"share of devices that still ran at the end", "share", false, measureRunning},

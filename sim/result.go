@@ -112,14 +112,14 @@ type Sample struct {
 	Neighbours int // of all of them together
 	Outsiders  int
 	Queued     int // the longest queue to a neighbour, bytes
-	HeapBytes  uint64
+	HeapBytes  uint64 // that live, and stacks
 	Bytes      uint64 // sent by all so far
 	Packets    uint64
 	Hostile    int // hostile devices and copies that ran
 	Intruders  int // devices without a credential any more that somebody had as a neighbour
 }
 
-// memory is what one device takes of the heap, in bytes: hostile ones are counted as devices.
+// memory is what one device holds of heap and stacks, in bytes, without garbage: hostile ones are counted as devices.
 // It says nothing while less than half of the honest ones run, for what the others held is not
 // collected at once.
 func (s Sample) memory(devices int) (float64, bool) {

@@ -475,9 +475,7 @@ func (r *runner) honest() (out []*Device) {
 
 // sample looks at every device.
 func (r *runner) sample(context.Context) error {
-	var mem runtime.MemStats
-	runtime.ReadMemStats(&mem)
-	p := Sample{At: r.elapsed(), HeapBytes: mem.HeapInuse + mem.StackInuse}
+	p := Sample{At: r.elapsed(), HeapBytes: heapBytes()}
 	for _, d := range r.honest() {
 		peers := d.node.Peers()
 		p.Running++
