@@ -111,7 +111,7 @@ type Sample struct {
 	Running    int // honest devices
 	Neighbours int // of all of them together
 	Outsiders  int
-	Queued     int // the longest queue to a neighbour, bytes
+	Queued     int    // the longest queue to a neighbour, bytes
 	HeapBytes  uint64 // that live, and stacks
 	Bytes      uint64 // sent by all so far
 	Packets    uint64
