@@ -36,8 +36,12 @@ type FileScrubber interface {
 // something of. [Logs.Scrub] looks at them first.
 type Suspicious interface{ Suspects() []LogID }
 
-// scrubFileBytes is what a step reads of files for each entry of its budget.
-const scrubFileBytes = 1 << 10
+// scrubFileBytes is what a step reads of files for each entry of its budget, and
+// scrubFileLeast what it reads however small that is.
+const (
+	scrubFileBytes = 1 << 10
+	scrubFileLeast = 128 << 10
+)
 
 // scrubber is where the scrub is.
 type scrubber struct {
@@ -88,7 +92,7 @@ func (l *Logs) Scrub(ctx context.Context, budget int) (ScrubReport, error) {
 	}
 	s.all += rep.Entries
 	if store, ok := l.store.(FileScrubber); ok {
-		damage, _, err := store.ScrubFiles(ctx, int64(budget)*scrubFileBytes)
+		damage, _, err := store.ScrubFiles(ctx, max(int64(budget)*scrubFileBytes, scrubFileLeast))
 		rep.Files = damage
 		if err != nil {
 			return rep, err

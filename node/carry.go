@@ -15,6 +15,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,12 +25,15 @@ import (
 )
 
 const (
-	// carryBudget is how many entries of the store are counted in one turn, and
+	// carryBudget is how many entries of the store are counted in one turn at most, and
 	// carryPause the rest after it: as for the scrub, ten million in about four
 	// days. Until everything was counted once since the start it is carryHurry.
 	carryBudget = 2048
 	carryPause  = time.Minute
 	carryHurry  = 250 * time.Millisecond
+	// carryTurns is how many turns a round through the store takes, where there is so
+	// much room that it decides nothing what exactly is carried.
+	carryTurns = 15
 )
 
 // messageLifetime is how long, in seconds, others are asked to carry a message of
@@ -52,6 +56,7 @@ type cargo struct {
 	tried  time.Time                // guarded by mu: when something was to be given up last
 	left   bool                     // guarded by mu: see leftOut
 	short  bool                     // guarded by mu: a body was not kept since then for want of room
+	eager  int                      // guarded by mu: for how many rounds more nothing is saved at counting
 }
 
 // share is how many bytes of one log are carried, by group tag.
@@ -117,7 +122,7 @@ func (c *cargo) pressed(h *ledger.Held) bool {
 func (c *cargo) lacksRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.short, c.left = true, true
+	c.short, c.left, c.eager = true, true, 2 // the round under way may have passed what was left out
 	c.ring()
 }
 
@@ -360,9 +365,21 @@ func (c *cargo) done() bool {
 	return c.walk.once
 }
 
+// turn is how many of so many entries are counted now: as many as may be where it matters
+// what is carried, because there is little room, or something was left out for want of it.
+func (c *cargo) turn(entries uint64) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.walk.once || c.eager > 0 || c.load.Over(c.quota.Low()) {
+		return carryBudget
+	}
+	return turnOf(entries, carryTurns, carryBudget)
+}
+
 // countCarried counts the next part of the store.
 func (n *Node) countCarried(ctx context.Context) error {
-	for left := uint64(carryBudget); left > 0; {
+	_, entries := n.logs.Heads()
+	for left := n.carry.turn(entries); left > 0; {
 		c := n.carry
 		c.mu.Lock()
 		at := c.walk
@@ -371,7 +388,7 @@ func (n *Node) countCarried(ctx context.Context) error {
 		n.logs.EachHead(at.log, func(h ledger.Head) bool { head, found = h, true; return false })
 		c.mu.Lock()
 		if !found {
-			c.walk = walk{part: make(share), once: true}
+			c.walk, c.eager = walk{part: make(share), once: true}, max(c.eager-1, 0)
 			c.mu.Unlock()
 			return nil
 		}
@@ -403,24 +420,18 @@ func (n *Node) countCarried(ctx context.Context) error {
 // countRange adds a part of a log to the walk, and notes what of it is worth
 // fetching. Places that are lost are left out.
 func (n *Node) countRange(ctx context.Context, id identity.LogID, from, to uint64) error {
-	var held, absent []*ledger.Entry // judged once the store is let go of
+	var held []ledger.Header // judged once the store is let go of
+	var absent []*ledger.Entry
 	err := n.logs.EntriesHeld(ctx, id, from, to, func(e *ledger.Entry) error {
 		switch {
 		case e.Header.Kind == ledger.KindData && e.HasBody():
-			held = append(held, e.Bare())
+			held = append(held, e.Header)
 		case e.Absent && e.Header.BodyLen > 0:
 			absent = append(absent, e)
 		}
 		return nil
 	})
-	for _, e := range held {
-		if n.interestOf(&e.Header) == reads {
-			continue
-		}
-		n.carry.mu.Lock()
-		n.carry.walk.part[e.Header.GroupTag] += uint64(e.Header.BodyLen)
-		n.carry.mu.Unlock()
-	}
+	n.countHeld(held)
 	var missing []uint64
 	for _, e := range absent {
 		if n.worthFetching(ctx, e) {
@@ -429,4 +440,16 @@ func (n *Node) countRange(ctx context.Context, id identity.LogID, from, to uint6
 	}
 	n.sawAbsent(ctx, id, missing)
 	return err
+}
+
+// countHeld adds to the walk those of some bodies that are held which this device does not read.
+func (n *Node) countHeld(held []ledger.Header) {
+	n.mu.Lock()
+	carried := slices.DeleteFunc(held, func(h ledger.Header) bool { return n.interestIn(&h) == reads })
+	n.mu.Unlock()
+	n.carry.mu.Lock()
+	defer n.carry.mu.Unlock()
+	for i := range carried {
+		n.carry.walk.part[carried[i].GroupTag] += uint64(carried[i].BodyLen)
+	}
 }

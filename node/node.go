@@ -76,18 +76,19 @@ type Node struct {
 
 	testimony *testimony // what this device and others say as witnesses
 
-	due     *due      // work for drainLoop
-	checks  *checking // of proved ranges
-	carry   *cargo    // bodies held for others
-	sync    *syncing  // what sessions of synchronisation share
-	forks   *forkWatch
-	thrift  *thrift       // low-bandwidth mode
-	owed    chan struct{} // one pending wake-up of receiptLoop
-	owedNow chan struct{} // one that does not wait for more
-	asks    chan struct{} // one pending wake-up of askLoop
-	paces   *paces        // guarded by mu: when receipts may leave
-	alerts  chan struct{} // one pending wake-up of escalateLoop
-	addrs   metAddrs
+	due      *due        // work for drainLoop
+	checks   *checking   // of proved ranges
+	carry    *cargo      // bodies held for others
+	scrubbed atomic.Bool // everything was checked once since the start
+	sync     *syncing    // what sessions of synchronisation share
+	forks    *forkWatch
+	thrift   *thrift       // low-bandwidth mode
+	owed     chan struct{} // one pending wake-up of receiptLoop
+	owedNow  chan struct{} // one that does not wait for more
+	asks     chan struct{} // one pending wake-up of askLoop
+	paces    *paces        // guarded by mu: when receipts may leave
+	alerts   chan struct{} // one pending wake-up of escalateLoop
+	addrs    metAddrs
 
 	countMu  sync.Mutex
 	counters Metrics // guarded by countMu

@@ -6,12 +6,25 @@ import (
 )
 
 const (
-	// scrubPause and scrubBudget are how much of the store is read over and checked
-	// how often: ten million entries in about four days, at a few milliseconds of
-	// work a minute.
+	// scrubPause is the rest between two turns, scrubTurns how many of them a round
+	// through the store takes, and scrubBudget how many entries one reads and checks
+	// at most: each entry is looked at once an hour, and those of a large store,
+	// ten million, in about four days, at a few milliseconds of work a minute. Until
+	// everything was checked once since the start, each turn reads as much as it may:
+	// damage is most probable after a bad end.
 	scrubPause  = time.Minute
+	scrubTurns  = 60
 	scrubBudget = 2048
 )
+
+// leastTurn is how many entries a turn through the store looks at however small it is.
+const leastTurn = 16
+
+// turnOf is how many of so many entries one turn looks at for a round to take so many
+// turns, or longer where that were more than budget.
+func turnOf(entries, turns, budget uint64) uint64 {
+	return min(max((entries+turns-1)/turns, leastTurn), budget)
+}
 
 // scrubLoop is the one goroutine that looks for entries that the disk has lost.
 // What it finds is asked for again at the next synchronisation.
@@ -24,7 +37,15 @@ func (n *Node) scrubLoop() {
 
 func (n *Node) scrub() {
 	n.readUnknown()
-	r, err := n.logs.Scrub(n.ctx, scrubBudget)
+	budget := uint64(scrubBudget)
+	if n.scrubbed.Load() {
+		_, entries := n.logs.Heads()
+		budget = turnOf(entries, scrubTurns, scrubBudget)
+	}
+	r, err := n.logs.Scrub(n.ctx, int(budget))
+	if r.Round {
+		n.scrubbed.Store(true)
+	}
 	if err != nil && n.ctx.Err() == nil {
 		n.log.Error("the store could not be checked", "err", err)
 	}

@@ -137,15 +137,7 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 
 // Range implements ledger.Store. It sees the entries held when it began.
 func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
-	s.disk.mu.RLock()
-	var seqs []uint64
-	for seq := range s.disk.rows[ledger.TableEntries][id] {
-		if from <= seq && seq < to {
-			seqs = append(seqs, seq)
-		}
-	}
-	s.disk.mu.RUnlock()
-	slices.Sort(seqs)
+	seqs := s.disk.held(id, from, to)
 	if err := s.open(ctx); err != nil {
 		return err
 	}
@@ -159,6 +151,32 @@ func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn 
 		}
 	}
 	return nil
+}
+
+// held lists the places of a log from <= seq < to that are taken, in order.
+func (d *disk) held(id ledger.LogID, from, to uint64) (seqs []uint64) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	rows := d.rows[ledger.TableEntries][id]
+	if from >= to {
+		return nil
+	}
+	if to-from <= uint64(len(rows)) { // a part of a log, which has no gaps as a rule
+		seqs = make([]uint64, 0, to-from)
+		for seq := from; seq < to; seq++ {
+			if _, ok := rows[seq]; ok {
+				seqs = append(seqs, seq)
+			}
+		}
+		return seqs
+	}
+	for seq := range rows {
+		if from <= seq && seq < to {
+			seqs = append(seqs, seq)
+		}
+	}
+	slices.Sort(seqs)
+	return seqs
 }
 
 // Each implements ledger.Store. It sees the logs held when it began.
