@@ -45,6 +45,9 @@ func UrgentTopic(id identity.MeshID) string {
 func GossipParams() pubsub.GossipSubParams {
 	p := pubsub.DefaultGossipSubParams()
 	p.D, p.Dlo, p.Dhi, p.Dscore, p.Dout = 4, 3, 6, 2, 1
+	// An announcement is an RPC every second to each of them, and was half of all RPCs of a
+	// conversation at 6.
+	p.Dlazy = 3
 	// Neighbours leave and come back as people walk through a building.
 	p.PruneBackoff = 15 * time.Second
 	p.GraftFloodThreshold = 5 * time.Second
@@ -160,6 +163,7 @@ type gossip struct {
 	// unsettled holds the connected peers that may not yet hear all that we
 	// publish: since when they are connected, and whether they have joined.
 	unsettled map[peer.ID]*unsettledPeer
+	members   map[peer.ID]bool      // who has joined, as gossipsub says; it may say so before the connection is known of here
 	met       map[peer.ID]time.Time // the connected peers: since when they are
 	listeners map[peer.ID]bool      // who is in the routine topic
 }
@@ -185,7 +189,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 		owe: l.owe, lack: l.lack, blame: l.blame,
 		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID())), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
 		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
-		unsettled: make(map[peer.ID]*unsettledPeer), met: make(map[peer.ID]time.Time), listeners: make(map[peer.ID]bool),
+		unsettled: make(map[peer.ID]*unsettledPeer), members: make(map[peer.ID]bool), met: make(map[peer.ID]time.Time), listeners: make(map[peer.ID]bool),
 		changed: l.changed,
 	}
 	o := g.post

@@ -247,6 +247,19 @@ func TestWanted(t *testing.T) {
 	if f.explore(); !slices.Equal(gone, []peer.ID{testPeerID(t, 3)}) {
 		t.Errorf("let %v go", gone)
 	}
+	gone, f.book[static].fixed = nil, false
+	for _, c := range f.book {
+		c.relay = false
+	}
+	for n := range byte(maxShed) {
+		f.up(testPeerID(t, n+180), false)
+	}
+	if f.explore(); len(gone) != maxShed || slices.Contains(gone[1:], gone[0]) {
+		t.Errorf("with %d too many let %v go", maxShed+1, gone)
+	}
+	for n := range byte(maxShed) {
+		f.down(testPeerID(t, n+180))
+	}
 	for n := range byte(sparePeers) {
 		f.down(testPeerID(t, n+120))
 	}

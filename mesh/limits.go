@@ -102,6 +102,8 @@ const (
 	sparePeers    = 16
 	MaxNeighbours = 2 * connsLow / 3
 	explorePause  = 30 * time.Second
+	// maxShed is how many of those beyond that are let go at once.
+	maxShed = 3
 	// staleAfter is how old a connection must be for a newer one of the same peer to
 	// say that it is dead: two that open at once are two dials that crossed.
 	staleAfter = 5 * time.Second
@@ -303,6 +305,11 @@ const (
 	// they hand them on. thriftRounds stretches the wait between two pulls there.
 	thriftPeers  = 2
 	thriftRounds = 4
+	// pullsARound is up to how many neighbours are each pulled from once in
+	// Config.SyncInterval. Among more the wait grows with their number, at most maxRounds times:
+	// whatever one of them has, the next has too, and somebody is still pulled from every few seconds.
+	pullsARound = 8
+	maxRounds   = 4
 	// After quietPulls pulls in a row in which nothing but the question and its
 	// answer passed (quietFrames) the wait is quietRounds times as long, until
 	// there is something again: who has news tells its neighbours.

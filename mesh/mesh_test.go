@@ -418,7 +418,7 @@ func TestTracerTellsOfDrops(t *testing.T) {
 
 func TestMayMiss(t *testing.T) {
 	c := &stillClock{now: time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)}
-	g := &gossip{clock: c, met: make(map[peer.ID]time.Time), unsettled: make(map[peer.ID]*unsettledPeer)}
+	g := &gossip{clock: c, met: make(map[peer.ID]time.Time), members: make(map[peer.ID]bool), unsettled: make(map[peer.ID]*unsettledPeer)}
 	g.peer("p", true)
 	if got := g.mayMiss(); len(got) != 1 {
 		t.Errorf("a new peer hears all: %v", got)
@@ -440,6 +440,24 @@ func TestMayMiss(t *testing.T) {
 	if got := g.mayMiss(); len(got) != 0 {
 		t.Errorf("a peer that is gone is owed: %v", got)
 	}
+	// gossipsub may say that a peer has joined before we know of its connection, and says it once
+	// where a second connection takes the place of the first.
+	g.joined("early", true, false)
+	for range 2 {
+		g.peer("early", true)
+		if got := g.mayMiss(); len(got) != 1 {
+			t.Errorf("a young peer that had joined before hears all: %v", got)
+		}
+		c.now = c.now.Add(2 * settleTime)
+		if got := g.mayMiss(); len(got) != 0 {
+			t.Errorf("owed for ever: %v", got)
+		}
+	}
+	g.joined("early", false, true)
+	if got := g.mayMiss(); len(got) != 1 {
+		t.Errorf("a peer that left the topic hears all: %v", got)
+	}
+	g.peer("early", false)
 	// Set back by a year, the clock does not keep a peer unsettled.
 	g.peer("q", true)
 	g.joined("q", true, true)

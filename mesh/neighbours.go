@@ -138,7 +138,7 @@ func (f *finder) markGood(c *contact) {
 
 // explore dials one contact at random although there are neighbours enough: two
 // parts of a large mesh that have enough within themselves find each other only
-// so. Where that makes too many, another neighbour at random is let go.
+// so. Where that makes too many, others at random are let go.
 func (f *finder) explore() {
 	if f.ups < f.want {
 		return
@@ -152,15 +152,23 @@ func (f *finder) explore() {
 		f.book[p].explored = true
 		f.enqueue(p)
 	}
-	if f.ups <= f.want+f.spare || f.carries {
+	f.shed()
+}
+
+// shed lets some of the neighbours go that are too many, at random. Others dial us just as we dial
+// others, and whose configuration names us comes back: one at a time would be too few.
+func (f *finder) shed() {
+	over := min(f.ups-f.want-f.spare, maxShed)
+	if over <= 0 || f.carries {
 		return
 	}
 	spare := slices.DeleteFunc(slices.Collect(maps.Keys(f.book)), func(p peer.ID) bool {
 		c := f.book[p]
 		return !c.up || c.fixed || c.relay || c.reserved
 	})
-	if len(spare) > 0 {
-		f.letGo(spare[rand.N(len(spare))])
+	rand.Shuffle(len(spare), func(i, j int) { spare[i], spare[j] = spare[j], spare[i] })
+	for _, p := range spare[:min(over, len(spare))] {
+		f.letGo(p)
 	}
 }
 

@@ -38,7 +38,7 @@ func (g *gossip) peer(p peer.ID, up bool) {
 	defer g.mu.Unlock()
 	if up {
 		g.met[p] = g.clock.Now()
-		g.unsettled[p] = &unsettledPeer{since: g.met[p]}
+		g.unsettled[p] = &unsettledPeer{since: g.met[p], joined: g.members[p]}
 	} else {
 		delete(g.met, p)
 		delete(g.unsettled, p)
@@ -84,6 +84,11 @@ func (g *gossip) run(ctx context.Context, connected func(peer.ID) bool) error {
 func (g *gossip) joined(p peer.ID, in, connected bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if in {
+		g.members[p] = true
+	} else {
+		delete(g.members, p)
+	}
 	if u := g.unsettled[p]; u != nil {
 		u.joined = in
 		return

@@ -34,7 +34,7 @@ func TestAnnouncedAtMeeting(t *testing.T) {
 	var lacked []peer.ID
 	g := &gossip{
 		counts: newCounters(), budgets: newBudgets(clock), clock: clock, names: [2]string{"routine", "urgent"},
-		met: make(map[peer.ID]time.Time), unsettled: make(map[peer.ID]*unsettledPeer),
+		met: make(map[peer.ID]time.Time), members: make(map[peer.ID]bool), unsettled: make(map[peer.ID]*unsettledPeer),
 		lack: func(p peer.ID) { lacked = append(lacked, p) },
 	}
 	topics := func(from peer.ID) (left []string) {

@@ -40,3 +40,27 @@ func TestQuietPulls(t *testing.T) {
 		t.Fatalf("one quiet pull is enough to wait %v", d)
 	}
 }
+
+// TestRounds: among many neighbours each is pulled from more seldom, all together no less often
+// than each of few.
+func TestRounds(t *testing.T) {
+	const usual = 30 * time.Second
+	s := &syncer{interval: usual, neighbours: make(map[peer.ID]*neighbour)}
+	before := usual
+	for n := 1; n <= 2*wantPeers; n++ {
+		s.neighbours[peer.ID(rune(n))] = &neighbour{}
+		d := s.round()
+		switch {
+		case d < before:
+			t.Errorf("among %d neighbours the wait is %v, shorter than among fewer", n, d)
+		case n < 2*pullsARound && d != usual:
+			t.Errorf("among %d neighbours the wait is %v", n, d)
+		case d > maxRounds*usual || d > usual && d > usual*time.Duration(n)/pullsARound:
+			t.Errorf("%d neighbours, each every %v, are pulled from less often in all than %d every %v", n, d, pullsARound, usual)
+		}
+		before = d
+	}
+	if before != maxRounds*usual {
+		t.Errorf("among many the wait is %v", before)
+	}
+}

@@ -161,10 +161,11 @@ func shortest(d time.Duration) time.Duration {
 
 // round is the wait between two pulls from one neighbour.
 func (s *syncer) round() time.Duration {
+	d := s.interval * time.Duration(min(max(len(s.neighbours)/pullsARound, 1), maxRounds))
 	if s.thrift.Load() {
-		return thriftRounds * s.interval
+		return thriftRounds * d
 	}
-	return s.interval
+	return d
 }
 
 // nudgeDelay is the wait before a nudge.
