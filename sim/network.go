@@ -49,6 +49,11 @@ func set[T comparable](to *T, v T) {
 // is dropped, as by a router's or a socket's buffer.
 const queueBound = 500 * time.Millisecond
 
+// tick is the grain of time at which packets arrive. What arrives everywhere within one is worked on
+// at once, on all cores, where each packet alone would have all the world wait for it; the scale model
+// counts in the same grain.
+const tick = time.Millisecond
+
 // network carries the datagrams of all devices. Its conditions may be changed at
 // any time.
 type network struct {
@@ -301,6 +306,9 @@ func (n *network) delay(from, to *port, l Link, size int) (time.Duration, bool) 
 	}
 	if !queue(&to.takes[line], wire) || !queue(&to.works, n.cpu) {
 		return 0, false
+	}
+	if at = at.Round(tick); !at.After(now) {
+		at = at.Add(tick)
 	}
 	return at.Sub(now), true
 }

@@ -58,6 +58,28 @@ func TestLoss(t *testing.T) {
 	}
 }
 
+// TestTick: packets arrive at whole ticks, later than they were sent, and as late in the mean as
+// the link says.
+func TestTick(t *testing.T) {
+	const packets = 20_000
+	link := Link{Latency: 1200 * time.Microsecond, Jitter: 3 * time.Millisecond}
+	n, p := testNetwork(t, link, Link{Latency: 100 * time.Microsecond}, 0)
+	var sum time.Duration
+	for range packets {
+		d := n.fate(p[0], p[1].udp(), []byte("x"))[0].to.delay
+		if d <= 0 || d%tick != 0 {
+			t.Fatalf("a packet takes %v", d)
+		}
+		sum += d
+	}
+	if mean, want := sum/packets, link.Latency+link.Jitter/2; (mean - want).Abs() > 50*time.Microsecond {
+		t.Errorf("packets take %v in the mean, want %v", mean, want)
+	}
+	if d := n.fate(p[0], p[2].udp(), []byte("x"))[0].to.delay; d != tick {
+		t.Errorf("a packet of a link that is faster than a tick takes %v", d)
+	}
+}
+
 func TestDuplicatesAndCorruption(t *testing.T) {
 	n, p := testNetwork(t, Link{Duplicate: 1, Corrupt: 1}, Link{}, 0)
 	sent := bytes.Repeat([]byte{7}, 100)

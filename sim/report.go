@@ -263,7 +263,7 @@ func limitsOfModel(s *Scenario, scale *Scale) []string {
 		return limitsOfScale()
 	}
 	words := []string{
-		"The program is the real one: nodes, mesh, ledger and cryptography, over QUIC. The network is a model: TCP, Wi-Fi, radio and the machine's own network stack are not in it.",
+		"The program is the real one: nodes, mesh, ledger and cryptography, over QUIC. The network is a model: TCP, Wi-Fi, radio and the machine's own network stack are not in it. Packets arrive at whole milliseconds.",
 		fmt.Sprintf("A processor is modelled as %s for each packet received, one after the other. What a device computes of itself costs no time, so a busy device looks faster than it is.", s.Mesh.CPU),
 		fmt.Sprintf("Devices witness each other's logs every %s, where the program does so every 5 s: that makes runs affordable, and makes traffic and processor time look lower.", s.Mesh.Testimony),
 		"The battery is a model of its own: what the mean device did is from the run, what that draws is assumed and stands beside it.",
