@@ -250,7 +250,7 @@ func (f *finder) due(ctx context.Context, t task) {
 			f.upgrade(ctx, t.peer, c)
 		}
 	case toExplore:
-		f.tasks.set(t, jitter(explorePause))
+		f.tasks.set(t, jitter(f.explorePeriod()))
 		if f.online {
 			f.explore()
 		}

@@ -201,7 +201,7 @@ func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, cou
 			pubsub.NewAllowlistSubscriptionFilter(g.names[:]...), maxSubscriptions)),
 		pubsub.WithPeerFilter(func(p peer.ID, _ string) bool { return l.admitted(p) }),
 		pubsub.WithPeerScore(params, thresholds),
-		pubsub.WithPeerScoreInspect(g.inspect, 2*time.Second),
+		pubsub.WithPeerScoreInspect(g.inspect, scoresEvery),
 		pubsub.WithAppSpecificRpcInspector(g.inspectRPC),
 		pubsub.WithRawTracer(&gossipTracer{g: g}),
 		pubsub.WithLogger(cfg.Logger),

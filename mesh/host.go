@@ -102,6 +102,7 @@ func newResources(relay bool) (network.ResourceManager, error) {
 	carrierLimits(&partial)
 	limits := partial.Build(scaling.AutoScale())
 	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits),
+		rcmgr.WithMetricsDisabled(), // nobody reads them, and each event would be written down with its time under one lock
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: perAddress}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: perAddress}}),

@@ -226,6 +226,14 @@ func TestWanted(t *testing.T) {
 		t.Errorf("dialled %v", due)
 	}
 	f.book[static].busy = true
+	if d := f.explorePeriod(); d != explorePause {
+		t.Errorf("with few contacts the wait is %v", d)
+	}
+	f.want = 2 // of whom the book holds many more
+	if d := f.explorePeriod(); d != maxExplorePauses*explorePause {
+		t.Errorf("with many contacts the wait is %v", d)
+	}
+	f.want = wantPeers
 	f.explore()
 	if !slices.Equal(f.queue, []peer.ID{other}) {
 		t.Errorf("explored %v", f.queue)

@@ -97,13 +97,15 @@ const (
 	ticketPause = time.Second
 	// wantPeers is how many neighbours are looked for, if Config.Neighbours says nothing else;
 	// sparePeers are kept beyond that. MaxNeighbours bounds what it may say: the connection
-	// manager would close more. explorePause is the wait between two dials of somebody at random beyond it.
-	wantPeers     = 32
-	sparePeers    = 16
-	MaxNeighbours = 2 * connsLow / 3
-	explorePause  = 30 * time.Second
-	// maxShed is how many of those beyond that are let go at once.
-	maxShed = 3
+	// manager would close more. explorePause is the wait between two dials of somebody at random beyond it, up to
+	// maxExplorePauses times as long where more contacts are known than neighbours are looked for.
+	// maxShed is how many of those beyond want and spare are let go at once.
+	wantPeers        = 32
+	sparePeers       = 16
+	MaxNeighbours    = 2 * connsLow / 3
+	explorePause     = 30 * time.Second
+	maxExplorePauses = 10
+	maxShed          = 3
 	// staleAfter is how old a connection must be for a newer one of the same peer to
 	// say that it is dead: two that open at once are two dials that crossed.
 	staleAfter = 5 * time.Second
@@ -293,6 +295,8 @@ const (
 	// announceWait is how long after meeting a neighbour the routine frames that it
 	// announces are left to synchronisation: longer than gossipsub announces a frame.
 	announceWait = 10 * time.Second
+	// scoresEvery is how old the scores of [Mesh.Peers] may be.
+	scoresEvery = 5 * time.Second
 	// nudgeDelay is the wait before a nudge, in which further reasons coalesce;
 	// on a thin link thriftNudgeDelay.
 	nudgeDelay       = time.Second

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -153,6 +154,12 @@ func (f *finder) explore() {
 		f.enqueue(p)
 	}
 	f.shed()
+}
+
+// explorePeriod is the wait between two such dials: in a large mesh longer, so that all of it
+// together explores as often.
+func (f *finder) explorePeriod() time.Duration {
+	return explorePause * time.Duration(min(max(len(f.book)/f.want, 1), maxExplorePauses))
 }
 
 // shed lets some of the neighbours go that are too many, at random. Others dial us just as we dial
