@@ -17,12 +17,14 @@ const (
 	secondsPerPair   = 0.012 // and for each pair of devices
 	secondsPerMinute = 0.35  // and for each device and minute of story
 	mibPerRun        = 60
-	mibPerDevice     = 26
+	mibPerDevice     = 26 // taken, of which about half is held
 	// Where each has few neighbours (mesh.neighbours), who witness each other seldom.
 	fewPerDevice = 0.1
 	fewPerPair   = 0.005
 	fewPerMinute = 0.4
-	fewMiB       = 11
+	fewMiB       = 9
+	fewHeld      = 2.5    // MiB held by a device
+	fewHeldPair  = 0.0108 // and for each pair of devices
 	// Of the scale model: a device, and a message at a device.
 	bytesPerDevice   = 200
 	eventsPerMessage = 4
@@ -37,11 +39,30 @@ func cost(s *sim.Scenario) (processor time.Duration, memory int64) {
 		return time.Duration(events / eventsPerSecond * float64(time.Second)), int64(n*bytesPerDevice + n*s.Expected()/8)
 	}
 	device, pair, minute, mib := secondsPerDevice, secondsPerPair, secondsPerMinute, float64(mibPerDevice)
-	if few := s.Mesh.Neighbours; few > 0 && 4*float64(few) < n {
+	if sparse(s) {
 		device, pair, minute, mib = fewPerDevice, fewPerPair, fewPerMinute, fewMiB
 	}
 	seconds := n*device + n*n*pair + n*(s.Duration+s.Heal).Minutes()*minute
-	return time.Duration(seconds * float64(time.Second)), int64(mibPerRun+n*mib) << 20
+	memory = int64(n*mib) << 20
+	if limit, ok := bound(s); ok {
+		memory = min(memory, limit)
+	}
+	return time.Duration(seconds * float64(time.Second)), memory + mibPerRun<<20
+}
+
+// sparse reports whether each device has few neighbours.
+func sparse(s *sim.Scenario) bool {
+	return s.Mesh.Neighbours > 0 && 4*s.Mesh.Neighbours < s.Devices()
+}
+
+// holds is about how much the devices of a scenario hold, in MiB: what is left where
+// garbage was collected.
+func holds(s *sim.Scenario) float64 {
+	n := float64(s.Devices())
+	if sparse(s) {
+		return n*fewHeld + n*n*fewHeldPair
+	}
+	return n * mibPerDevice / 2
 }
 
 // costWords says before a run what it is and what it will take.

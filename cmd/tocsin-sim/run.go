@@ -30,7 +30,9 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "run SCENARIO", Short: "Run a scenario and write a report", Args: cobra.ExactArgs(1),
 		Long: "Runs a scenario of the library, or of a file, and writes report.html, junit.xml and result.json.\n" +
-			"An interrupt ends the run early; what was found so far is then written as a partial report.\n\n" + exitHelp,
+			"An interrupt ends the run early; what was found so far is then written as a partial report.\n\n" +
+			"Memory is kept to what the first line says by collecting garbage more often in a large world. GOGC and\n" +
+			"GOMEMLIMIT, if set, decide instead (https://pkg.go.dev/runtime#hdr-Environment_Variables).\n\n" + exitHelp,
 		Example: "  tocsin-sim run wannacry-2017 -o report\n  tocsin-sim run ./mine.yaml -o report --seed 7\n" +
 			"  tocsin-sim run silent-insiders -o control --control   # must fail: a defence is off",
 		RunE: func(_ *cobra.Command, args []string) error { return a.run(args[0], f) },
@@ -66,6 +68,7 @@ func (a *app) run(name string, f runFlags) (err error) {
 	if err := affordable(s, f.anyway); err != nil {
 		return err
 	}
+	boundMemory(s)
 	o := sim.Options{Seed: f.seed, Logger: logger, Stopped: a.stopped.Load, Progress: a.progress(s)}
 	if f.control {
 		o.Without = s.Control
