@@ -361,6 +361,9 @@ func (w *writer) gather() (n int, err error) {
 		}
 		w.post.recycle(p)
 	}
+	if n == 0 && cap(w.batch) > pooledRPC {
+		w.batch = nil // hundreds of streams wait, each would keep what its busiest moment took
+	}
 	return n, w.err
 }
 
