@@ -100,7 +100,7 @@ func (b *batch) unwait(key string) {
 
 // drainPause is how long the drain rests after each turn, so that what arrives
 // in a burst shares one record and one sync. The first message after a quiet
-// moment is shown at once.
+// moment is shown at once, and no timer runs while nothing comes.
 const drainPause = 20 * time.Millisecond
 
 // drainRetry is the rest after a turn that failed: a full disk does not get
@@ -110,11 +110,15 @@ const drainRetry = 5 * time.Second
 // drainLoop is the one goroutine that drains while the node runs.
 func (n *Node) drainLoop() {
 	defer n.wg.Done()
+	var rests time.Time // until then
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
 		case <-n.due.wake:
+		}
+		if d := restLeft(rests, n.cfg.Clock.Now()); d > 0 && !n.wait(d) {
+			return
 		}
 		n.mu.Lock()
 		err := n.drainAll(n.ctx)
@@ -126,11 +130,12 @@ func (n *Node) drainLoop() {
 			n.log.Error("opening messages stopped; it is tried again in a moment", "err", err)
 			pause = drainRetry
 		}
-		if !n.wait(pause) {
-			return
-		}
+		rests = n.cfg.Clock.Now().Add(pause)
 	}
 }
+
+// restLeft is how much of a rest is left at now, which may have been set back since it began.
+func restLeft(until, now time.Time) time.Duration { return min(until.Sub(now), drainRetry) }
 
 // drainAll brings the cursor of every log that has grown to its head. It does
 // nothing while locked, because an unlock starts with all logs again. What it

@@ -161,13 +161,16 @@ const (
 
 func (f recordFlags) has(want recordFlags) bool { return f&want == want }
 
-const openedRecordVersion = 3
+const (
+	openedRecordVersion = 3
+	openedRecordSize    = 256 // more than one takes beside its payload
+)
 
 // ofReceipts reports whether it holds receipts, which come in groups only.
 func (r *openedRecord) ofReceipts() bool { return isReceipts(r.payload) && !r.flags.has(flagBroadcast) }
 
 func (r *openedRecord) marshal() ([]byte, error) {
-	var b cryptobyte.Builder
+	b := cryptobyte.NewBuilder(make([]byte, 0, openedRecordSize+len(r.payload)+len(r.by)))
 	b.AddUint8(openedRecordVersion)
 	b.AddBytes(r.id[:])
 	b.AddBytes(r.as[:])
@@ -194,6 +197,18 @@ func (r *openedRecord) message() (msg message.Message, reason string, err error)
 	}
 	msg, err = message.Decode(payload)
 	return msg, reason, err
+}
+
+// reason is why a broadcast was said; empty of everything else.
+func (r *openedRecord) reason() string {
+	if !r.flags.has(flagBroadcast) {
+		return ""
+	}
+	reason, _, err := parseBroadcast(r.payload)
+	if err != nil {
+		return "" // whoever read the message has seen to it
+	}
+	return reason
 }
 
 func parseOpenedRecord(raw []byte) (*openedRecord, error) {

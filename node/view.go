@@ -188,10 +188,7 @@ func (n *Node) applyToInbox(o opened) inbox.Change {
 	if a, ok := o.msg.Content.(*message.Attachment); ok {
 		n.attached.learn(o.rec.as, o.rec.group, a)
 	}
-	_, reason, err := o.rec.message()
-	if err != nil {
-		reason = "" // whoever read the message has seen to it
-	}
+	reason := o.rec.reason()
 	if o.rec.flags.has(flagBroadcast) {
 		n.showBroadcasts()
 	}

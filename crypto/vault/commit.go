@@ -142,17 +142,18 @@ func (s *session) sealValues(changes []Change) ([]change, []byte, error) {
 	for _, c := range changes {
 		size += len(c.Value) + sealOverhead
 	}
-	list, values := make([]change, 0, len(changes)), make([]byte, 0, size)
+	list, values, aad := make([]change, 0, len(changes)), make([]byte, 0, size), []byte(nil)
 	for i, c := range changes {
 		to := change{key: c.Key, version: s.chain.version + uint64(i), deleted: c.Value == nil, slot: noSlot}
 		before := len(values)
+		aad = appendAAD(aad[:0], c.Key, to.version)
 		var err error
 		switch {
 		case c.Value == nil:
 		case c.Erasable:
-			to.slot, values, err = s.sealErasable(values, c, to.version)
+			to.slot, values, err = s.sealErasable(values, c.Value, aad)
 		default:
-			values = s.keys.value.Seal(values, nil, c.Value, valueAAD(c.Key, to.version))
+			values = s.keys.value.Seal(values, nil, c.Value, aad)
 		}
 		to.size = uint32(len(values) - before)
 		list = append(list, to)
@@ -165,7 +166,7 @@ func (s *session) sealValues(changes []Change) ([]change, []byte, error) {
 
 // sealErasable appends a value to values, sealed under the key of a slot that
 // it takes.
-func (s *session) sealErasable(values []byte, c Change, version uint64) (slot, []byte, error) {
+func (s *session) sealErasable(values, value, aad []byte) (slot, []byte, error) {
 	n, key, err := s.slots.Take()
 	if err != nil {
 		return noSlot, values, fmt.Errorf("vault: could not save: %w", err)
@@ -175,7 +176,7 @@ func (s *session) sealErasable(values []byte, c Change, version uint64) (slot, [
 	if err != nil {
 		return slot(n), values, err
 	}
-	return slot(n), aead.Seal(values, nil, c.Value, valueAAD(c.Key, version)), nil
+	return slot(n), aead.Seal(values, nil, value, aad), nil
 }
 
 // openValue opens what one of the two above sealed.

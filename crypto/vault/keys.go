@@ -108,7 +108,11 @@ func (k *keys) own(slotKey *[slots.KeySize]byte) (cipher.AEAD, error) {
 
 // valueAAD binds a sealed value to where it stands.
 func valueAAD(key string, version uint64) []byte {
-	return binary.BigEndian.AppendUint64(append(make([]byte, 0, len(key)+8), key...), version)
+	return appendAAD(make([]byte, 0, len(key)+8), key, version)
+}
+
+func appendAAD(b []byte, key string, version uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(b, key...), version)
 }
 
 // kek turns a passphrase into the key that seals the master key.

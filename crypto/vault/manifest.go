@@ -2,8 +2,10 @@ package vault
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -36,23 +38,35 @@ func (c change) op() uint8 {
 	}
 }
 
+// marshalManifest is written by hand, in one piece of memory: every commit makes one.
 func marshalManifest(valuesHash [sha256.Size]byte, changes []change) ([]byte, error) {
-	var b cryptobyte.Builder
-	b.AddBytes(valuesHash[:])
-	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
-		for _, c := range changes {
-			b.AddUint8(c.op())
-			b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(c.key)) })
-			b.AddUint64(c.version)
-			if !c.deleted {
-				b.AddUint32(c.size)
-				if c.slot != noSlot {
-					b.AddUint64(uint64(c.slot))
-				}
-			}
+	size := 0
+	for _, c := range changes {
+		if len(c.key) > math.MaxUint16 {
+			return nil, fmt.Errorf("a key has %d characters, and the format %d at most", len(c.key), math.MaxUint16)
 		}
-	})
-	return b.Bytes()
+		size += changeOverhead + len(c.key)
+	}
+	b := make([]byte, sha256.Size+3, sha256.Size+3+size)
+	copy(b, valuesHash[:])
+	for _, c := range changes {
+		b = append(b, c.op())
+		b = append(binary.BigEndian.AppendUint16(b, uint16(len(c.key))), c.key...)
+		b = binary.BigEndian.AppendUint64(b, c.version)
+		if c.deleted {
+			continue
+		}
+		b = binary.BigEndian.AppendUint32(b, c.size)
+		if c.slot != noSlot {
+			b = binary.BigEndian.AppendUint64(b, uint64(c.slot))
+		}
+	}
+	list := len(b) - sha256.Size - 3
+	if list >= 1<<24 {
+		return nil, fmt.Errorf("a list of changes has %d bytes, and the format %d at most", list, 1<<24-1)
+	}
+	b[sha256.Size], b[sha256.Size+1], b[sha256.Size+2] = byte(list>>16), byte(list>>8), byte(list)
+	return b, nil
 }
 
 var errManifest = errors.New("a record does not read as one")

@@ -233,8 +233,7 @@ func (in *Inbox) applyReceipt(c *conversation, it Item) (changed []EntryID) {
 		if !at.shown || at.group != it.Group {
 			continue // still on its way, or no message of this conversation
 		}
-		i := c.find(entry, at)
-		if newlyRead && !c.items[i].Own {
+		if newlyRead && !c.items[c.find(entry, at)].Own {
 			c.unread--
 		}
 		changed = append(changed, entry)
