@@ -21,7 +21,7 @@ func TestLibraryRuns(t *testing.T) {
 		}
 		t.Run(s.Name, func(t *testing.T) {
 			res := rehearse(t, s, options(t))
-			t.Log(row(res))
+			t.Log(tableRow(res))
 			if res.Verdict != Passed {
 				t.Errorf("%s: %s", res.Verdict, res.Why)
 			}
@@ -31,7 +31,7 @@ func TestLibraryRuns(t *testing.T) {
 			o := options(t)
 			o.Without = s.Control
 			res = rehearse(t, s, o)
-			t.Log(row(res))
+			t.Log(tableRow(res))
 			if res.Verdict != Missed && res.Verdict != Broken {
 				t.Errorf("without %v it is %s: %s", s.Control, res.Verdict, res.Why)
 			}
@@ -39,8 +39,8 @@ func TestLibraryRuns(t *testing.T) {
 	}
 }
 
-// row is what docs/resilience.md says of a run.
-func row(r *Result) string {
+// tableRow is what docs/resilience.md says of a run.
+func tableRow(r *Result) string {
 	m := r.measured()
 	seconds := func(name string) time.Duration {
 		return time.Duration(m[name] * float64(time.Second)).Round(time.Millisecond)
