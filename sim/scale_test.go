@@ -166,6 +166,7 @@ func TestModelFits(t *testing.T) {
 			continue
 		}
 		took := rehearse(t, Calibration(p.devices), options(t)).latencies(Expect{From: settled})
+		t.Logf("%d devices: real again %s and %s", p.devices, quantile(took, 0.5), quantile(took, 0.99))
 		near(t, "real p50", quantile(took, 0.5), p.p50)
 		near(t, "real p99", quantile(took, 0.99), p.p99)
 	}
