@@ -193,7 +193,7 @@ func (n *Node) ensureEpoch(ctx context.Context, id group.ID, atOnce bool) error 
 		return nil
 	}
 	if !atOnce && !n.open.eager[id] && len(n.mesh.Peers()) > 0 {
-		if err := n.pause(ctx, announceWait(rand.Float64(), len(n.open.keyring.Audience(id)))); err != nil {
+		if err := n.pause(ctx, announceWait(rand.Float64(), n.open.keyring.AudienceSize(id))); err != nil {
 			return err
 		}
 		if !n.open.keyring.NeedsEpoch(id, n.cfg.Clock.Now()) {

@@ -153,7 +153,7 @@ func (n *Node) pay(ctx context.Context, b bill, interval time.Duration) (left bo
 	if len(debts) == 0 {
 		return false, nil // erased while the one before waited for an epoch
 	}
-	b.members = len(n.open.keyring.Audience(b.group))
+	b.members = n.open.keyring.AudienceSize(b.group)
 	runs, paid, rest := runsOf(debts)
 	payload, err := marshalReceipts(runs)
 	if err != nil {
@@ -327,7 +327,7 @@ func (n *Node) drainReceipts(b *batch, e *ledger.Entry, rec *openedRecord) error
 
 // concerns reports whether receipts of a device are for this one.
 func (n *Node) concerns(g group.ID, from identity.LogID, runs []receiptRun) bool {
-	if n.mine(from) || len(n.open.keyring.Audience(g)) <= receiptsToAll {
+	if n.mine(from) || n.open.keyring.AudienceSize(g) <= receiptsToAll {
 		return true
 	}
 	return slices.ContainsFunc(runs, func(r receiptRun) bool { return n.isOwnShort(r.log) })

@@ -34,7 +34,7 @@ func TestExcludedRotates(t *testing.T) {
 		t.Errorf("sealed to a revoked device: %v", err)
 	}
 	e := a.announce(id, start)
-	if slices.Contains(a.k.Audience(id), c.log) || len(a.k.Audience(id)) != 2 {
+	if slices.Contains(a.k.Audience(id), c.log) || len(a.k.Audience(id)) != 2 || a.k.AudienceSize(id) != 2 || a.k.AudienceSize(ID{9}) != 0 {
 		t.Errorf("audience %v", a.k.Audience(id))
 	}
 	if l := c.learn(a, e.Pages, start); l.Complete || !l.NotOurs {

@@ -156,7 +156,7 @@ func (p *partitions) check(n *pnode) {
 		return
 	}
 	p.view(n).compare(p.t, &v)
-	if got := n.k.Audience(p.group); !slices.Equal(got, p.audience(n)) {
+	if got := n.k.Audience(p.group); !slices.Equal(got, p.audience(n)) || n.k.AudienceSize(p.group) != len(got) {
 		p.t.Fatalf("audience %v, the model's %v", got, p.audience(n))
 	}
 }

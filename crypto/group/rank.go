@@ -71,6 +71,15 @@ func (k *Keyring) Audience(id ID) []identity.LogID {
 	return slices.Clone(g.audience)
 }
 
+// AudienceSize is how many devices [Keyring.Audience] returns, without the list.
+func (k *Keyring) AudienceSize(id ID) int {
+	g, ok := k.groups[id]
+	if !ok {
+		return 0
+	}
+	return len(g.audience)
+}
+
 // Parts returns the number of epochs that a message to the group is sealed
 // under, each in an entry of its own: 1 up to [MaxMembers] devices, 0 for a group
 // that is not known.
