@@ -36,6 +36,13 @@ type FileScrubber interface {
 // something of. [Logs.Scrub] looks at them first.
 type Suspicious interface{ Suspects() []LogID }
 
+// Lender is a [Store] that can show entries without a copy of each. [Logs.Scrub] keeps none
+// of those that it looks at.
+type Lender interface {
+	// Lend is [Store.Range], but for what fn gets: it must not be used once fn has returned.
+	Lend(ctx context.Context, id LogID, from, to uint64, fn func(seq uint64, value []byte) error) error
+}
+
 // scrubFileBytes is what a step reads of files for each entry of its budget, and
 // scrubFileLeast what it reads however small that is.
 const (
@@ -133,8 +140,11 @@ func (l *Logs) scrubNext() (id LogID, to uint64, ok bool) {
 // goes on from.
 func (l *Logs) scrubRange(ctx context.Context, id LogID, to uint64, rep *ScrubReport) error {
 	s := &l.scrub
-	from := s.seq
-	err := l.store.Range(ctx, id, from, to, func(seq uint64, value []byte) error {
+	from, look := s.seq, l.store.Range
+	if lender, ok := l.store.(Lender); ok {
+		look = lender.Lend
+	}
+	err := look(ctx, id, from, to, func(seq uint64, value []byte) error {
 		if seq > s.seq {
 			l.scrubMissing(ctx, id, s.seq, seq, rep)
 		}

@@ -115,6 +115,11 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	return s.read(t, id, seq, []byte{})
+}
+
+// read appends what a place holds to buf.
+func (s *Store) read(t ledger.Table, id ledger.LogID, seq uint64, buf []byte) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
@@ -132,17 +137,34 @@ func (s *Store) Get(ctx context.Context, t ledger.Table, id ledger.LogID, seq ui
 	if !ok {
 		return nil, ledger.ErrNotFound
 	}
-	return append([]byte{}, value...), nil
+	return append(buf, value...), nil
 }
 
 // Range implements ledger.Store. It sees the entries held when it began.
 func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
+	return s.each(ctx, id, from, to, func(seq uint64) ([]byte, error) { return s.Get(ctx, ledger.TableEntries, id, seq) }, fn)
+}
+
+// Lend implements ledger.Lender: fn gets the same piece of memory each time.
+func (s *Store) Lend(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
+	var buf []byte
+	return s.each(ctx, id, from, to, func(seq uint64) (_ []byte, err error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		buf, err = s.read(ledger.TableEntries, id, seq, buf[:0])
+		return buf, err
+	}, fn)
+}
+
+// each calls fn with the entries that get reads.
+func (s *Store) each(ctx context.Context, id ledger.LogID, from, to uint64, get func(uint64) ([]byte, error), fn func(uint64, []byte) error) error {
 	seqs := s.disk.held(id, from, to)
 	if err := s.open(ctx); err != nil {
 		return err
 	}
 	for _, seq := range seqs {
-		value, err := s.Get(ctx, ledger.TableEntries, id, seq)
+		value, err := get(seq)
 		if err != nil {
 			return err
 		}
