@@ -136,9 +136,11 @@ type gossip struct {
 	post     *post
 	// owe tells the syncer that p may have missed a frame of gossip, lack that we
 	// may have missed one of p's, blame that p did wrong. Must not block.
-	owe   func(p peer.ID)
-	lack  func(p peer.ID)
-	blame func(p peer.ID, word string)
+	// oweAfter tells the syncer the same of a neighbour that may wait so long at least.
+	owe      func(p peer.ID)
+	oweAfter func(p peer.ID, d time.Duration)
+	lack     func(p peer.ID)
+	blame    func(p peer.ID, word string)
 
 	// routine and urgent are the topics; leaveRoutine is nil while we are not in
 	// the first.
@@ -171,6 +173,7 @@ type gossip struct {
 type unsettledPeer struct {
 	since  time.Time
 	joined bool
+	owed   bool // it will be told to pull when it is settled
 }
 
 // gossipLinks is what gossip needs of the rest of the mesh.
@@ -178,6 +181,7 @@ type gossipLinks struct {
 	admitted  func(peer.ID) bool
 	score     func(peer.ID) float64
 	owe, lack func(peer.ID)
+	oweAfter  func(p peer.ID, d time.Duration)
 	blame     func(p peer.ID, word string)
 	pace      func(p peer.ID) *pace
 	changed   func()
@@ -186,7 +190,7 @@ type gossipLinks struct {
 func newGossip(ctx context.Context, h host.Host, cfg *Config, l gossipLinks, counts *counters) (*gossip, error) {
 	g := &gossip{
 		self: h.ID(), receiver: cfg.Receiver, clock: cfg.Clock, counts: counts, label: cfg.labelOf,
-		owe: l.owe, lack: l.lack, blame: l.blame,
+		owe: l.owe, oweAfter: l.oweAfter, lack: l.lack, blame: l.blame,
 		holders: newHolders(h.ID()), grafts: newGrafts(Topic(cfg.Trust.MeshID())), budgets: newBudgets(cfg.Clock), post: newPost(cfg.Clock, counts),
 		names:     [2]string{Topic(cfg.Trust.MeshID()), UrgentTopic(cfg.Trust.MeshID())},
 		unsettled: make(map[peer.ID]*unsettledPeer), members: make(map[peer.ID]bool), met: make(map[peer.ID]time.Time), listeners: make(map[peer.ID]bool),
@@ -361,10 +365,8 @@ func (g *gossip) publish(ctx context.Context, frame []byte) error {
 // oweUnsettled has those told to pull who may not be sent the frame that goes out
 // now; from has it.
 func (g *gossip) oweUnsettled(from peer.ID) {
-	for _, p := range g.mayMiss() {
-		if p != from {
-			g.owe(p)
-		}
+	for _, m := range g.mayMiss(from) {
+		g.oweAfter(m.peer, m.after)
 	}
 }
 

@@ -147,6 +147,9 @@ func (m *Mesh) start(ctx context.Context, cfg *Config, listen []listenAddr) erro
 	}
 	if m.gossip, err = newGossip(ctx, m.host, cfg, gossipLinks{
 		admitted: m.links.admitted, score: m.defence.score, owe: tell(syncOwed), lack: tell(syncLack),
+		oweAfter: func(p peer.ID, d time.Duration) {
+			m.syncer.mail.put(syncEvent{kind: syncOwed, peer: p, after: d})
+		},
 		blame: m.defence.blame, pace: m.defence.pace, changed: m.refavour,
 	}, m.counts); err != nil {
 		return err

@@ -419,52 +419,50 @@ func TestTracerTellsOfDrops(t *testing.T) {
 func TestMayMiss(t *testing.T) {
 	c := &stillClock{now: time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)}
 	g := &gossip{clock: c, met: make(map[peer.ID]time.Time), members: make(map[peer.ID]bool), unsettled: make(map[peer.ID]*unsettledPeer)}
+	want := func(what string, want ...missing) {
+		t.Helper()
+		if got := g.mayMiss("other"); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", what, got)
+		}
+	}
 	g.peer("p", true)
-	if got := g.mayMiss(); len(got) != 1 {
-		t.Errorf("a new peer hears all: %v", got)
+	for range 2 {
+		want("a peer that has not joined hears nothing", missing{peer: "p"})
 	}
 	g.joined("p", true, true)
-	c.now = c.now.Add(settleTime / 2)
-	if got := g.mayMiss(); len(got) != 1 {
-		t.Errorf("a young peer hears all: %v", got)
+	c.now = c.now.Add(settleTime / 4)
+	if got := g.mayMiss("p"); len(got) > 0 {
+		t.Errorf("who sent the frame is told to pull: %v", got)
 	}
-	c.now = c.now.Add(settleTime)
-	if got := g.mayMiss(); len(got) != 0 {
-		t.Errorf("a settled peer does not: %v", got)
-	}
+	want("a young peer may miss something", missing{"p", settleTime - settleTime/4})
+	want("it is told once")
 	g.joined("p", false, true)
-	if got := g.mayMiss(); len(got) != 1 {
-		t.Errorf("a peer that left the topic hears all: %v", got)
-	}
+	want("it left the topic", missing{peer: "p"})
+	g.joined("p", true, true)
+	want("it is back", missing{"p", settleTime - settleTime/4})
+	c.now = c.now.Add(settleTime)
+	want("a settled peer hears all")
+	g.joined("p", false, true)
+	want("a peer that left the topic hears nothing", missing{peer: "p"})
 	g.peer("p", false)
-	if got := g.mayMiss(); len(got) != 0 {
-		t.Errorf("a peer that is gone is owed: %v", got)
-	}
+	want("a peer that is gone is owed nothing")
 	// gossipsub may say that a peer has joined before we know of its connection, and says it once
 	// where a second connection takes the place of the first.
 	g.joined("early", true, false)
 	for range 2 {
 		g.peer("early", true)
-		if got := g.mayMiss(); len(got) != 1 {
-			t.Errorf("a young peer that had joined before hears all: %v", got)
-		}
+		want("a young peer that had joined before", missing{"early", settleTime})
 		c.now = c.now.Add(2 * settleTime)
-		if got := g.mayMiss(); len(got) != 0 {
-			t.Errorf("owed for ever: %v", got)
-		}
+		want("it is not owed for ever")
 	}
 	g.joined("early", false, true)
-	if got := g.mayMiss(); len(got) != 1 {
-		t.Errorf("a peer that left the topic hears all: %v", got)
-	}
+	want("it left the topic", missing{peer: "early"})
 	g.peer("early", false)
 	// Set back by a year, the clock does not keep a peer unsettled.
 	g.peer("q", true)
 	g.joined("q", true, true)
 	c.now = c.now.AddDate(-1, 0, 0)
-	if got := g.mayMiss(); len(got) != 0 {
-		t.Errorf("after a step: %v", got)
-	}
+	want("after a step")
 }
 
 func TestScoring(t *testing.T) {

@@ -4,30 +4,46 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	pb "github.com/libp2p/go-libp2p-pubsub/pb"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
+// missing is a peer that may not have been sent what was just published, and how long it may
+// wait until it is told to pull.
+type missing struct {
+	peer  peer.ID
+	after time.Duration
+}
+
 // mayMiss returns the connected peers that may not have been sent what was just
 // published. gossipsub loses for ever what is published while the two sides
-// still open their streams to each other, and says nothing.
-func (g *gossip) mayMiss() []peer.ID {
+// still open their streams to each other, and says nothing. Who has not joined loses
+// it, and is named each time; who has joined just now hardly does, and is named once, to be told when
+// that is over. from, who sent it, misses nothing.
+func (g *gossip) mayMiss(from peer.ID) []missing {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if len(g.unsettled) == 0 {
 		return nil
 	}
 	now := g.clock.Now()
-	out := make([]peer.ID, 0, len(g.unsettled))
+	out := make([]missing, 0, len(g.unsettled))
 	for p, u := range g.unsettled {
 		// Abs: a clock that was set back must not keep a peer unsettled for ever.
-		if u.joined && now.Sub(u.since).Abs() > settleTime {
+		age := now.Sub(u.since).Abs()
+		switch {
+		case u.joined && age > settleTime:
 			delete(g.unsettled, p)
-			continue
+		case p == from:
+		case !u.joined:
+			out = append(out, missing{peer: p})
+		case !u.owed:
+			u.owed = true
+			out = append(out, missing{p, settleTime - age})
 		}
-		out = append(out, p)
 	}
 	return out
 }
@@ -63,8 +79,18 @@ func (g *gossip) leaveAnnounced(from peer.ID, rpc *pubsub.RPC) {
 	if !slices.ContainsFunc(c.GetIhave(), routine) || !g.justMet(from) {
 		return
 	}
+	news := slices.ContainsFunc(c.GetIhave(), func(h *pb.ControlIHave) bool {
+		return routine(h) && slices.ContainsFunc(h.GetMessageIDs(), func(id string) bool { return !g.heard(id) })
+	})
 	c.Ihave = slices.DeleteFunc(c.Ihave, routine)
-	g.lack(from)
+	if news {
+		g.lack(from)
+	}
+}
+
+// heard reports whether the frame of a message id of the routine topic is known to have been seen lately.
+func (g *gossip) heard(id string) bool {
+	return len(id) == len(frameID{}) && len(g.holders.of(frameID([]byte(id)))) > 0
 }
 
 // run follows who has joined the topic, until ctx ends.
@@ -90,7 +116,7 @@ func (g *gossip) joined(p peer.ID, in, connected bool) {
 		delete(g.members, p)
 	}
 	if u := g.unsettled[p]; u != nil {
-		u.joined = in
+		u.joined, u.owed = in, u.owed && in
 		return
 	}
 	if !in && connected {

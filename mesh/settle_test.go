@@ -35,7 +35,8 @@ func TestAnnouncedAtMeeting(t *testing.T) {
 	g := &gossip{
 		counts: newCounters(), budgets: newBudgets(clock), clock: clock, names: [2]string{"routine", "urgent"},
 		met: make(map[peer.ID]time.Time), members: make(map[peer.ID]bool), unsettled: make(map[peer.ID]*unsettledPeer),
-		lack: func(p peer.ID) { lacked = append(lacked, p) },
+		holders: newHolders("self"),
+		lack:    func(p peer.ID) { lacked = append(lacked, p) },
 	}
 	topics := func(from peer.ID) (left []string) {
 		rpc := announcing("routine", "urgent", "routine")
@@ -62,6 +63,20 @@ func TestAnnouncedAtMeeting(t *testing.T) {
 	if left := topics("new"); !slices.Equal(left, all) || len(lacked) > 0 {
 		t.Errorf("later %v is asked for, and %v are pulled from", left, lacked)
 	}
+	// What has come otherwise is not missed; "one" and "two" are no ids, and so never have.
+	g.peer("new", false)
+	g.peer("new", true)
+	seen, fresh := frameID{1}, frameID{2}
+	g.holders.note(seen, "old")
+	routine := "routine"
+	for id, missed := range map[frameID]bool{seen: false, fresh: true} {
+		lacked = nil
+		rpc := &pubsub.RPC{RPC: pb.RPC{Control: &pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: &routine, MessageIDs: []string{string(seen[:]), string(id[:])}}}}}}
+		if err := g.inspectRPC("new", rpc); err != nil || len(rpc.GetControl().GetIhave()) > 0 || (len(lacked) > 0) != missed {
+			t.Errorf("%v: %v is asked for, %v pulled from", err, rpc.GetControl().GetIhave(), lacked)
+		}
+	}
+	lacked = nil
 	g.peer("new", false)
 	g.peer("new", true)
 	if left := topics("new"); !slices.Equal(left, []string{"urgent"}) {

@@ -27,7 +27,8 @@ type syncEvent struct {
 	of    *neighbour
 	err   error
 	moved bool
-	quiet bool // it ended well, and all that was said is that nothing differs
+	after time.Duration // of syncOwed: how long it may wait at least
+	quiet bool          // it ended well, and all that was said is that nothing differs
 }
 
 type syncEventKind uint8
@@ -163,7 +164,7 @@ func (s *syncer) handle(e syncEvent) {
 		s.soon(e.peer)
 	case syncOwed:
 		if n != nil {
-			s.nudges.sooner(e.peer, s.nudgeDelay())
+			s.nudges.sooner(e.peer, max(s.nudgeDelay(), e.after))
 		}
 	case syncLack:
 		switch {

@@ -161,7 +161,7 @@ func TestThriftAmongThemselves(t *testing.T) {
 	}
 	poll(t, "that nobody listens", func() bool {
 		f := a.gossip.favoured.Load()
-		return len(f.sent) == 0 && f.told == b.ID() && len(a.gossip.mayMiss()) == 0 && b.Stats().Pulls > 0
+		return len(f.sent) == 0 && f.told == b.ID() && len(a.gossip.mayMiss("")) == 0 && b.Stats().Pulls > 0
 	})
 	a.say(t, "routine one")
 	b.store.awaitFrame(t, "routine one")
