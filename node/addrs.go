@@ -50,7 +50,7 @@ func readAddrs(path string) ([]mesh.Remembered, error) {
 
 // addrsPause is the rest after each writing of them: while a mesh comes together they
 // change with every neighbour, and each time would cost the disk a sync.
-const addrsPause = 5 * time.Second
+const addrsPause = 15 * time.Second
 
 // metAddrs are addresses on their way to the disk.
 type metAddrs struct {

@@ -462,7 +462,7 @@ func (n *Node) show(b *batch) {
 	if now {
 		n.receiptsNow()
 	}
-	if owed {
+	if owed && n.open.owed.tell() {
 		n.receiptsSoon()
 	}
 }

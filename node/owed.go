@@ -28,6 +28,11 @@ type owed struct {
 	in      map[group.ID]*owedIn
 	garbled []string // keys of debts that cannot be read
 	stale   bool     // a commit failed
+
+	// planned are those for whom receiptLoop has set its timer, by the priority up to
+	// which that is soon enough; news says that something is owed beyond that.
+	planned map[payee]ledger.Priority
+	news    bool
 }
 
 // owedIn is what is owed in one group.
@@ -88,6 +93,7 @@ func (o *owed) note(changes []vault.Change) {
 			var d debt
 			if d, err = parseDebt(id, c.Value); err == nil {
 				o.add(g, d)
+				o.news = o.news || !o.awaited(g, &d)
 			}
 		} else if err == nil {
 			o.drop(g, id)
@@ -95,6 +101,33 @@ func (o *owed) note(changes []vault.Change) {
 		if err != nil {
 			o.stale = true // reading it says what is wrong
 		}
+	}
+}
+
+// awaited reports whether receiptLoop will come to a debt by itself in time.
+func (o *owed) awaited(g group.ID, d *debt) bool {
+	p, ok := o.planned[payee{group: g}]
+	if !ok {
+		p, ok = o.planned[payee{group: g, to: d.log}]
+	}
+	return ok && d.priority <= p
+}
+
+// tell reports whether receiptLoop has to be told of something that is owed.
+func (o *owed) tell() bool {
+	news := o.news
+	o.news = false
+	return news
+}
+
+// plan notes that receiptLoop looks again when the bills that are not paid now are due.
+func (o *owed) plan(bills, paid []bill) {
+	o.planned = make(map[payee]ledger.Priority, len(bills))
+	for _, b := range bills {
+		o.planned[b.payee] = b.highest
+	}
+	for _, b := range paid {
+		delete(o.planned, b.payee)
 	}
 }
 

@@ -91,6 +91,7 @@ func (n *Node) payReceipts(ctx context.Context) (time.Duration, error) {
 		return interval, err
 	}
 	owed := len(bills)
+	n.open.owed.plan(nil, nil) // what comes while an epoch is awaited is told
 	bills = slices.DeleteFunc(bills, func(b bill) bool { return !n.payable(&b) })
 	due, wait := n.paces.choose(bills, n.cfg.Clock.Now(), interval)
 	if wait == 0 && len(bills) < owed {
@@ -109,6 +110,9 @@ func (n *Node) payReceipts(ctx context.Context) (time.Duration, error) {
 		if n.open == nil {
 			break // locked while an epoch was awaited
 		}
+	}
+	if n.open != nil && wait > 0 {
+		n.open.owed.plan(bills, due)
 	}
 	return wait, errors.Join(errs...)
 }
