@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -51,6 +52,11 @@ func (e *endpoint) asked(number int, after bool) int {
 }
 
 func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// First of all: a server sees that who asked has gone only once it has read the request.
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
 	e.mu.Lock()
 	gate := e.gate
 	e.mu.Unlock()
@@ -70,7 +76,7 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var b map[string]any
-	if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
+	if err := json.Unmarshal(body, &b); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
