@@ -11,7 +11,7 @@ const (
 	// roomy is how much a run of real devices may take before its garbage is collected
 	// more often than every time the heap has doubled, in MiB. Two hundred devices, which hold
 	// 0.8 GiB, stay below 1.5 GB by it; a small world never gets there.
-	roomy = 1250
+	roomy = 1220
 	// spare is what a larger world may take beyond what it holds, as a part of that. Where
 	// it is much less, the processor does little but collect garbage.
 	spare = 0.4

@@ -51,6 +51,27 @@ func TestLend(t *testing.T) {
 	if _, of := read(other.Range, false); !bytes.Equal(of[1], long) {
 		t.Error("who had something lent has changed what another store holds")
 	}
+	// One piece of memory does for all stores and logs that are looked through in turn.
+	at := func(s *Store) (at *byte) {
+		_ = s.Lend(ctx, id, 1, 2, func(_ uint64, value []byte) error { at = &value[0]; return nil })
+		return at
+	}
+	if at(s) != at(other) {
+		t.Error("two stores are looked through in memory of their own")
+	}
+	if got := shares.idle[:cap(shares.idle)]; len(got) < len(long) || !bytes.Equal(got, make([]byte, len(got))) {
+		t.Error("what was lent lingers in memory")
+	}
+	// Unless they are so at the same time.
+	err := s.Lend(ctx, id, 1, 2, func(_ uint64, value []byte) error {
+		if at(other) == &value[0] {
+			t.Error("what one has lent another overwrites")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	stop := errors.New("stop")
 	if err := s.Lend(ctx, id, 0, 9, func(uint64, []byte) error { return stop }); err != stop {
 		t.Errorf("the callback's error came back as %v", err)

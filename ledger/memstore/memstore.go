@@ -147,13 +147,20 @@ func (s *Store) Range(ctx context.Context, id ledger.LogID, from, to uint64, fn 
 
 // Lend implements ledger.Lender: fn gets the same piece of memory each time.
 func (s *Store) Lend(ctx context.Context, id ledger.LogID, from, to uint64, fn func(uint64, []byte) error) error {
-	var buf []byte
-	return s.each(ctx, id, from, to, func(seq uint64) (_ []byte, err error) {
+	buf, used := s.disk.shares.borrow(), 0
+	defer func() {
+		clear(buf[:used]) // what is erased later does not linger here
+		s.disk.shares.giveBack(buf)
+	}()
+	return s.each(ctx, id, from, to, func(seq uint64) ([]byte, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		buf, err = s.read(ledger.TableEntries, id, seq, buf[:0])
-		return buf, err
+		value, err := s.read(ledger.TableEntries, id, seq, buf[:0])
+		if err == nil {
+			buf, used = value[:cap(value)], max(used, len(value))
+		}
+		return value, err
 	}, fn)
 }
 

@@ -15,6 +15,32 @@ const sharedFrom = 512
 type Shares struct {
 	mu   sync.Mutex
 	held map[[sha256.Size]byte]*shared // guarded by mu
+	idle []byte                        // guarded by mu: what Lend reads into, while nobody does
+}
+
+// borrow returns a piece of memory to read into, which may be nil: many stores that are looked
+// through at the same time, a log after the other, would else leave as much garbage as they hold.
+func (s *Shares) borrow() []byte {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	buf := s.idle
+	s.idle = nil
+	return buf
+}
+
+// giveBack takes what was borrowed, or has grown out of it, and keeps the larger.
+func (s *Shares) giveBack(buf []byte) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cap(buf) > cap(s.idle) {
+		s.idle = buf[:0]
+	}
 }
 
 // shared is what stores hold together; its bytes are never changed while somebody does.
