@@ -23,8 +23,8 @@ const (
 	fewPerPair   = 0.005
 	fewPerMinute = 0.4
 	fewMiB       = 9
-	fewHeld      = 2.5    // MiB held by a device
-	fewHeldPair  = 0.0108 // and for each pair of devices
+	fewHeld      = 2.5   // MiB held by a device
+	fewHeldPair  = 0.010 // and for each pair of devices
 	// Of the scale model: a device, and a message at a device.
 	bytesPerDevice   = 200
 	eventsPerMessage = 4
