@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,25 +267,41 @@ func TestPassphraseChange(t *testing.T) {
 	})
 }
 
+// restingClock stands still, so that the drain rests before every turn but its first; once it is held, for ever.
+type restingClock struct {
+	Clock
+	at    time.Time
+	held  atomic.Bool
+	rests atomic.Int64 // of the drain, begun since then
+}
+
+func (c *restingClock) Now() time.Time { return c.at }
+
+func (c *restingClock) After(d time.Duration) <-chan time.Time {
+	if d == drainPause && c.held.Load() {
+		c.rests.Add(1)
+		return nil
+	}
+	return c.Clock.After(d)
+}
+
 // TestOwnMessageIsShownWhenSendReturns: a sender need not wait for the drain.
 func TestOwnMessageIsShownWhenSendReturns(t *testing.T) {
 	t.Parallel()
-	clock := testClock{gate: make(chan time.Time)}
-	a := newWorld(t).enrol("Amal", orgHospital).start(t, withClock(&clock))
+	clock := restingClock{at: time.Now()}
+	a := newWorld(t).enrol("Amal", orgHospital).start(t, alone, func(cfg *Config) {
+		clock.Clock, cfg.Clock = cfg.Clock, &clock
+		cfg.ReceiptDelay, cfg.ReceiptInterval = time.Hour, time.Hour // no other wait is as long as the drain's
+	})
 	g := makeGroup(t, a)
-	clock.stopped.Store(true) // the drain rests for ever after its next turn
 	say(t, a, g, "one")
 	undrained := func() (k int) {
 		check(t, a.cfg.Vault.Scan(prefixOut, func(string, []byte) error { k++; return nil }))
 		return k
 	}
-	eventually(t, "the drain has had its turn", func() bool {
-		select {
-		case clock.gate <- time.Now():
-		default:
-		}
-		return undrained() == 0
-	})
+	eventually(t, "the drain has had its turn", func() bool { return undrained() == 0 })
+	clock.held.Store(true)
+	eventually(t, "it rests", func() bool { a.due.ring(); return clock.rests.Load() > 0 })
 	s, err := a.Send(t.Context(), g, message.NewText("two", time.Time{}), "routine")
 	check(t, err)
 	if got := texts(t, a, g); len(got) != 2 || got[1] != "two" {
