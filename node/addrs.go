@@ -48,9 +48,13 @@ func readAddrs(path string) ([]mesh.Remembered, error) {
 	return infos, json.Unmarshal(raw, &infos)
 }
 
-// addrsPause is the rest after each writing of them: while a mesh comes together they
+// addrsPause is the rest after each writing of them, and twice as long each time that they
+// have changed again meanwhile, up to addrsPauseMost: while a mesh comes together they
 // change with every neighbour, and each time would cost the disk a sync.
-const addrsPause = 15 * time.Second
+const (
+	addrsPause     = 5 * time.Second
+	addrsPauseMost = 2 * time.Minute
+)
 
 // metAddrs are addresses on their way to the disk.
 type metAddrs struct {
@@ -74,6 +78,7 @@ func (n *Node) rememberAddrs(infos []mesh.Remembered) {
 func (n *Node) addrsLoop() {
 	defer n.wg.Done()
 	defer n.writeAddrs()
+	pause := addrsPause
 	for {
 		select {
 		case <-n.ctx.Done():
@@ -81,10 +86,19 @@ func (n *Node) addrsLoop() {
 		case <-n.addrs.wake:
 		}
 		n.writeAddrs()
-		if !n.wait(addrsPause) {
+		if !n.wait(pause) {
 			return
 		}
+		pause = restAfter(pause, len(n.addrs.wake) > 0)
 	}
+}
+
+// restAfter is how long the next rest is, by the last one and whether they have changed in it.
+func restAfter(last time.Duration, changed bool) time.Duration {
+	if !changed {
+		return addrsPause
+	}
+	return min(2*last, addrsPauseMost)
 }
 
 func (n *Node) writeAddrs() {

@@ -57,3 +57,40 @@ func TestAddressesAreWrittenTogether(t *testing.T) {
 		t.Error("those that were met last were not kept when the node closed")
 	}
 }
+
+// askedClock tells how long who waits wants to wait, and lets it wait until gate.
+type askedClock struct {
+	Clock
+	gate  chan time.Time
+	asked chan time.Duration
+}
+
+func (c *askedClock) After(d time.Duration) <-chan time.Time {
+	c.asked <- d
+	return c.gate
+}
+
+// TestAddressesAreWrittenMoreSeldom: while they change all the time, and as soon as before once they have not.
+func TestAddressesAreWrittenMoreSeldom(t *testing.T) {
+	t.Parallel()
+	clock := askedClock{gate: make(chan time.Time), asked: make(chan time.Duration, 1)}
+	n := &Node{
+		cfg: Config{Dir: t.TempDir(), Clock: &clock}, log: slog.New(slog.DiscardHandler), addrs: metAddrs{wake: make(chan struct{}, 1)},
+	}
+	n.ctx, n.cancel = context.WithCancel(t.Context())
+	n.wg.Add(1)
+	go n.addrsLoop()
+	n.rememberAddrs(nil)
+	for want := addrsPause; want <= 2*addrsPauseMost; want *= 2 {
+		if d := <-clock.asked; d != min(want, addrsPauseMost) {
+			t.Fatalf("a rest of %v, not of %v", d, min(want, addrsPauseMost))
+		}
+		n.rememberAddrs(nil)
+		clock.gate <- time.Time{}
+	}
+	n.cancel()
+	n.wg.Wait()
+	if d := restAfter(addrsPauseMost, false); d != addrsPause {
+		t.Errorf("after a quiet time the rest is %v", d)
+	}
+}
