@@ -229,7 +229,21 @@ func TestWanted(t *testing.T) {
 	if d := f.explorePeriod(); d != explorePause {
 		t.Errorf("with few contacts the wait is %v", d)
 	}
-	f.want = 2 // of whom the book holds many more
+	f.want = 2 // of whom the book holds many more, and strangers do not count
+	if d := f.explorePeriod(); d < maxExplorePauses*explorePause {
+		t.Errorf("with many contacts the wait is %v", d)
+	}
+	for n := range byte(100) {
+		f.learn(testPeerID(t, n+140), at, foundMulticast, nil)
+	}
+	f.want = wantPeers
+	if d := f.explorePeriod(); d != explorePause {
+		t.Errorf("with many strangers the wait is %v", d)
+	}
+	for n := range byte(100) {
+		f.drop(testPeerID(t, n+140))
+	}
+	f.want = 2
 	if d := f.explorePeriod(); d != maxExplorePauses*explorePause {
 		t.Errorf("with many contacts the wait is %v", d)
 	}

@@ -159,7 +159,13 @@ func (f *finder) explore() {
 // explorePeriod is the wait between two such dials: in a large mesh longer, so that all of it
 // together explores as often.
 func (f *finder) explorePeriod() time.Duration {
-	return explorePause * time.Duration(min(max(len(f.book)/f.want, 1), maxExplorePauses))
+	known := 0
+	for _, c := range f.book {
+		if !c.stranger() { // strangers may be anybody's invention
+			known++
+		}
+	}
+	return explorePause * time.Duration(min(max(known/f.want, 1), maxExplorePauses))
 }
 
 // shed lets some of the neighbours go that are too many, at random. Others dial us just as we dial

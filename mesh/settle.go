@@ -21,8 +21,7 @@ type missing struct {
 // mayMiss returns the connected peers that may not have been sent what was just
 // published. gossipsub loses for ever what is published while the two sides
 // still open their streams to each other, and says nothing. Who has not joined loses
-// it, and is named each time; who has joined just now hardly does, and is named once, to be told when
-// that is over. from, who sent it, misses nothing.
+// it, and is told soon; who has joined just now hardly does, and is told when that is over. from, who sent it, misses nothing.
 func (g *gossip) mayMiss(from peer.ID) []missing {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -40,8 +39,7 @@ func (g *gossip) mayMiss(from peer.ID) []missing {
 		case p == from:
 		case !u.joined:
 			out = append(out, missing{peer: p})
-		case !u.owed:
-			u.owed = true
+		default:
 			out = append(out, missing{p, settleTime - age})
 		}
 	}
@@ -88,9 +86,14 @@ func (g *gossip) leaveAnnounced(from peer.ID, rpc *pubsub.RPC) {
 	}
 }
 
-// heard reports whether the frame of a message id of the routine topic is known to have been seen lately.
+// heard reports whether the frame of a message id of the routine topic is known to have come lately,
+// and was not turned away.
 func (g *gossip) heard(id string) bool {
-	return len(id) == len(frameID{}) && len(g.holders.of(frameID([]byte(id)))) > 0
+	if len(id) != len(frameID{}) {
+		return false
+	}
+	frame := frameID([]byte(id))
+	return len(g.holders.of(frame)) > 0 && !g.turned.has(frame)
 }
 
 // run follows who has joined the topic, until ctx ends.
@@ -116,7 +119,7 @@ func (g *gossip) joined(p peer.ID, in, connected bool) {
 		delete(g.members, p)
 	}
 	if u := g.unsettled[p]; u != nil {
-		u.joined, u.owed = in, u.owed && in
+		u.joined = in
 		return
 	}
 	if !in && connected {

@@ -77,6 +77,12 @@ func TestAnnouncedAtMeeting(t *testing.T) {
 		}
 	}
 	lacked = nil
+	g.turned.note(seen) // it came, and was turned away
+	again := &pubsub.RPC{RPC: pb.RPC{Control: &pb.ControlMessage{Ihave: []*pb.ControlIHave{{TopicID: &routine, MessageIDs: []string{string(seen[:])}}}}}}
+	if err := g.inspectRPC("new", again); err != nil || len(lacked) == 0 {
+		t.Errorf("%v: what was turned away is not pulled for", err)
+	}
+	lacked = nil
 	g.peer("new", false)
 	g.peer("new", true)
 	if left := topics("new"); !slices.Equal(left, []string{"urgent"}) {

@@ -157,9 +157,7 @@ func (s *syncer) handle(e syncEvent) {
 			s.pulls.set(e.peer, 0)
 		}
 	case syncDown:
-		delete(s.neighbours, e.peer)
-		s.pulls.drop(e.peer)
-		s.nudges.drop(e.peer)
+		s.gone(e.peer)
 	case syncSoon:
 		s.soon(e.peer)
 	case syncOwed:
@@ -227,10 +225,7 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 	if n.quiet++; !e.quiet {
 		n.quiet = 0
 	}
-	next := jitter(s.round())
-	if n.quiet > quietPulls {
-		next = jitter(quietRounds * s.round()) // whoever has news says so
-	}
+	next := s.pause(n)
 	switch {
 	case e.err == nil:
 		n.retry, n.fails = 0, 0
@@ -255,6 +250,30 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 		next = min(next, syncCoalesce)
 	}
 	s.pulls.set(e.peer, next)
+}
+
+// pause is the wait until the next pull from a neighbour.
+func (s *syncer) pause(n *neighbour) time.Duration {
+	if n.quiet > quietPulls {
+		return jitter(quietRounds * s.round()) // whoever has news says so
+	}
+	return jitter(s.round())
+}
+
+// gone forgets a neighbour. Those that are left are pulled from sooner where they are few now.
+func (s *syncer) gone(p peer.ID) {
+	before := s.round()
+	delete(s.neighbours, p)
+	s.pulls.drop(p)
+	s.nudges.drop(p)
+	if s.round() == before {
+		return
+	}
+	for id, n := range s.neighbours {
+		if !n.pulling && !n.queued {
+			s.pulls.sooner(id, s.pause(n))
+		}
+	}
 }
 
 // jitter returns d ± a quarter, so that a mesh does not pull in step.

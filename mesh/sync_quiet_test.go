@@ -63,4 +63,15 @@ func TestRounds(t *testing.T) {
 	if before != maxRounds*usual {
 		t.Errorf("among many the wait is %v", before)
 	}
+	// Who is left when the others go is not left waiting as one of many.
+	s.pulls, s.nudges = newAgenda[peer.ID](), newAgenda[peer.ID]()
+	for p := range s.neighbours {
+		s.pulls.set(p, 2*maxRounds*usual)
+	}
+	for n := 2; n <= 2*wantPeers; n++ {
+		s.gone(peer.ID(rune(n)))
+	}
+	if d, ok := s.pulls.next(); !ok || len(s.pulls.left) != 1 || d > usual*5/4 {
+		t.Errorf("the last neighbour is pulled from in %v (%v)", d, ok)
+	}
 }

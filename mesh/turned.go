@@ -26,6 +26,13 @@ func (t *turned) note(id frameID) {
 	t.now[id] = turnedPulls
 }
 
+// has reports whether the frame was turned away, and may still be pulled for.
+func (t *turned) has(id frameID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now[id] > 0 || t.old[id] > 0
+}
+
 // again reports whether whoever has sent the frame again is to be pulled from.
 func (t *turned) again(id frameID) bool {
 	t.mu.Lock()
