@@ -47,7 +47,7 @@ type Lender interface {
 // scrubFileLeast what it reads however small that is.
 const (
 	scrubFileBytes = 1 << 10
-	scrubFileLeast = 128 << 10
+	scrubFileLeast = 1 << 20
 )
 
 // scrubber is where the scrub is.

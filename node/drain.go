@@ -110,14 +110,15 @@ const drainRetry = 5 * time.Second
 // drainLoop is the one goroutine that drains while the node runs.
 func (n *Node) drainLoop() {
 	defer n.wg.Done()
-	var rests time.Time // until then
+	var rested time.Time // since then
+	var pause time.Duration
 	for {
 		select {
 		case <-n.ctx.Done():
 			return
 		case <-n.due.wake:
 		}
-		if d := restLeft(rests, n.cfg.Clock.Now()); d > 0 && !n.wait(d) {
+		if d := restLeft(pause, rested, n.cfg.Clock.Now()); d > 0 && !n.wait(d) {
 			return
 		}
 		n.mu.Lock()
@@ -125,17 +126,20 @@ func (n *Node) drainLoop() {
 		n.goOn(n.ctx)
 		n.drainForks(n.ctx)
 		n.mu.Unlock()
-		pause := drainPause
+		pause = drainPause
 		if err != nil && n.ctx.Err() == nil {
 			n.log.Error("opening messages stopped; it is tried again in a moment", "err", err)
 			pause = drainRetry
 		}
-		rests = n.cfg.Clock.Now().Add(pause)
+		rested = n.cfg.Clock.Now()
 	}
 }
 
-// restLeft is how much of a rest is left at now, which may have been set back since it began.
-func restLeft(until, now time.Time) time.Duration { return min(until.Sub(now), drainRetry) }
+// restLeft is how much of a rest since then is left at now, at most all of it: the clock may
+// have been set back by any time.
+func restLeft(pause time.Duration, since, now time.Time) time.Duration {
+	return min(pause-now.Sub(since), pause)
+}
 
 // drainAll brings the cursor of every log that has grown to its head. It does
 // nothing while locked, because an unlock starts with all logs again. What it

@@ -38,16 +38,20 @@ func TestDrainRestsBetweenTurns(t *testing.T) {
 func TestRestLeft(t *testing.T) {
 	now := time.Now()
 	for _, c := range []struct {
-		until, now time.Time
-		least, max time.Duration
+		since time.Time
+		want  time.Duration
 	}{
-		{time.Time{}, now, -1 << 63, 0},
-		{now, now.Add(time.Second), -time.Second, 0},
-		{now.Add(drainPause), now, drainPause, drainPause},
-		{now.Add(drainPause), now.Add(-24 * time.Hour), drainRetry, drainRetry}, // set back
+		{now, drainPause},
+		{now.Add(-drainPause / 4), drainPause - drainPause/4},
+		{now.Add(-drainPause), 0},
+		{now.Add(-time.Hour), drainPause - time.Hour},
+		{now.Add(24 * time.Hour), drainPause}, // set back: what is urgent waits no longer for that
 	} {
-		if d := restLeft(c.until, c.now); d < c.least || d > c.max {
-			t.Errorf("until %v at %v: %v", c.until, c.now, d)
+		if d := restLeft(drainPause, c.since, now); d != c.want {
+			t.Errorf("since %v: %v, want %v", c.since.Sub(now), d, c.want)
 		}
+	}
+	if d := restLeft(0, time.Time{}, now); d > 0 {
+		t.Errorf("the first turn waits %v", d)
 	}
 }

@@ -157,6 +157,9 @@ func (n *Node) pay(ctx context.Context, b bill, interval time.Duration) (left bo
 	if len(debts) == 0 {
 		return false, nil // erased while the one before waited for an epoch
 	}
+	for _, d := range debts { // something more urgent may have come while those before waited
+		b.highest = max(b.highest, d.priority)
+	}
 	b.members = n.open.keyring.AudienceSize(b.group)
 	runs, paid, rest := runsOf(debts)
 	payload, err := marshalReceipts(runs)
