@@ -172,6 +172,7 @@ type gossip struct {
 type unsettledPeer struct {
 	since  time.Time
 	joined bool
+	owed   bool // it will be told to pull when it is settled
 }
 
 // gossipLinks is what gossip needs of the rest of the mesh.

@@ -434,9 +434,8 @@ func TestMayMiss(t *testing.T) {
 	if got := g.mayMiss("p"); len(got) > 0 {
 		t.Errorf("who sent the frame is told to pull: %v", got)
 	}
-	for range 2 { // what is told of it now may be told before that is over
-		want("a young peer may miss something", missing{"p", settleTime - settleTime/4})
-	}
+	want("a young peer may miss something", missing{"p", settleTime - settleTime/4})
+	want("it is named once")
 	g.joined("p", false, true)
 	want("it left the topic", missing{peer: "p"})
 	g.joined("p", true, true)

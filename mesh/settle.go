@@ -21,7 +21,8 @@ type missing struct {
 // mayMiss returns the connected peers that may not have been sent what was just
 // published. gossipsub loses for ever what is published while the two sides
 // still open their streams to each other, and says nothing. Who has not joined loses
-// it, and is told soon; who has joined just now hardly does, and is told when that is over. from, who sent it, misses nothing.
+// it, and is named each time; who has joined just now hardly does, and is named once, to be told when
+// that is over, whatever it was told before. from, who sent it, misses nothing.
 func (g *gossip) mayMiss(from peer.ID) []missing {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -39,7 +40,8 @@ func (g *gossip) mayMiss(from peer.ID) []missing {
 		case p == from:
 		case !u.joined:
 			out = append(out, missing{peer: p})
-		default:
+		case !u.owed:
+			u.owed = true
 			out = append(out, missing{p, settleTime - age})
 		}
 	}
@@ -119,7 +121,7 @@ func (g *gossip) joined(p peer.ID, in, connected bool) {
 		delete(g.members, p)
 	}
 	if u := g.unsettled[p]; u != nil {
-		u.joined = in
+		u.joined, u.owed = in, u.owed && in
 		return
 	}
 	if !in && connected {

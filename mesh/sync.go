@@ -62,11 +62,12 @@ type syncer struct {
 	neighbours map[peer.ID]*neighbour
 	pulls      *agenda[peer.ID]
 	nudges     *agenda[peer.ID]
-	ready      []peer.ID     // due, waiting for a slot
-	running    int           // pulls
-	strangers  int           // of them from neighbours of which nothing was held
-	nudging    int           // nudges under way
-	elapsed    time.Duration // since the start, as far as run has waited
+	settling   *agenda[peer.ID] // nudges at the end of the time in which gossip may lose something
+	ready      []peer.ID        // due, waiting for a slot
+	running    int              // pulls
+	strangers  int              // of them from neighbours of which nothing was held
+	nudging    int              // nudges under way
+	elapsed    time.Duration    // since the start, as far as run has waited
 
 	waiting atomic.Int64 // how many pulls wait for a slot
 	thrift  atomic.Bool  // on a thin link: less often
@@ -112,7 +113,7 @@ func newSyncer(h host.Host, cfg *Config, counts *counters) *syncer {
 		interval: cfg.syncInterval(), off: cfg.Unsafe.NoSync, known: cfg.known(),
 		mail:       newMailbox[syncEvent](),
 		neighbours: make(map[peer.ID]*neighbour),
-		pulls:      newAgenda[peer.ID](), nudges: newAgenda[peer.ID](),
+		pulls:      newAgenda[peer.ID](), nudges: newAgenda[peer.ID](), settling: newAgenda[peer.ID](),
 		serving: make(map[peer.ID]int),
 	}
 }
@@ -128,8 +129,10 @@ func (s *syncer) run(ctx context.Context) {
 		for _, p := range s.pulls.advance(passed) {
 			s.due(p)
 		}
-		for _, p := range s.nudges.advance(passed) {
-			s.nudge(ctx, p)
+		for _, a := range []*agenda[peer.ID]{s.nudges, s.settling} {
+			for _, p := range a.advance(passed) {
+				s.nudge(ctx, p)
+			}
 		}
 		for _, e := range s.mail.take() {
 			s.handle(e)
@@ -140,12 +143,14 @@ func (s *syncer) run(ctx context.Context) {
 
 // wait sleeps until the next pull or nudge is due, or until there is mail.
 func (s *syncer) wait(ctx context.Context) time.Duration {
-	if d, ok := s.nudges.next(); ok {
-		if p, pulls := s.pulls.next(); !pulls || d < p {
-			return s.nudges.wait(s.clock, s.mail.wake, ctx.Done())
+	first := s.pulls
+	for _, a := range []*agenda[peer.ID]{s.nudges, s.settling} {
+		d, ok := a.next()
+		if shortest, any := first.next(); ok && (!any || d < shortest) {
+			first = a
 		}
 	}
-	return s.pulls.wait(s.clock, s.mail.wake, ctx.Done())
+	return first.wait(s.clock, s.mail.wake, ctx.Done())
 }
 
 func (s *syncer) handle(e syncEvent) {
@@ -161,8 +166,11 @@ func (s *syncer) handle(e syncEvent) {
 	case syncSoon:
 		s.soon(e.peer)
 	case syncOwed:
-		if n != nil {
-			s.nudges.sooner(e.peer, max(s.nudgeDelay(), e.after))
+		switch {
+		case e.after > 0: // also before the peer is known to be up, for this is said once
+			s.settling.sooner(e.peer, max(s.nudgeDelay(), e.after))
+		case n != nil:
+			s.nudges.sooner(e.peer, s.nudgeDelay())
 		}
 	case syncLack:
 		switch {
@@ -264,8 +272,9 @@ func (s *syncer) pause(n *neighbour) time.Duration {
 func (s *syncer) gone(p peer.ID) {
 	before := s.round()
 	delete(s.neighbours, p)
-	s.pulls.drop(p)
-	s.nudges.drop(p)
+	for _, a := range []*agenda[peer.ID]{s.pulls, s.nudges, s.settling} {
+		a.drop(p)
+	}
 	if s.round() == before {
 		return
 	}

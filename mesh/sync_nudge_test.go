@@ -48,7 +48,7 @@ func TestNudgePassesPulls(t *testing.T) {
 func newNudger() (*syncer, *neighbour) {
 	n := &neighbour{}
 	return &syncer{
-		interval: time.Minute, pulls: newAgenda[peer.ID](), nudges: newAgenda[peer.ID](),
+		interval: time.Minute, pulls: newAgenda[peer.ID](), nudges: newAgenda[peer.ID](), settling: newAgenda[peer.ID](),
 		neighbours: map[peer.ID]*neighbour{"p": n},
 	}, n
 }
@@ -90,6 +90,30 @@ func TestNudgeIsTriedAgain(t *testing.T) {
 	s.nudge(t.Context(), "p")
 	if n.nudging || s.nudging != maxNudges {
 		t.Error("there is no bound")
+	}
+}
+
+// TestNudgeWhenSettled: a neighbour that is to be told when it is settled is told then, also where it
+// was told something before, and where that is said before it is known to be up.
+func TestNudgeWhenSettled(t *testing.T) {
+	s, _ := newNudger()
+	s.handle(syncEvent{kind: syncOwed, peer: "p"})
+	s.handle(syncEvent{kind: syncOwed, peer: "p", after: settleTime})
+	if due := s.nudges.advance(nudgeDelay); len(due) != 1 {
+		t.Fatalf("%v are told after %v", due, nudgeDelay)
+	}
+	s.settling.advance(nudgeDelay)
+	if due := s.settling.advance(settleTime - nudgeDelay); len(due) != 1 || due[0] != "p" {
+		t.Errorf("%v are told when they are settled", due)
+	}
+	s.handle(syncEvent{kind: syncOwed, peer: "early", after: settleTime})
+	s.handle(syncEvent{kind: syncUp, peer: "early"})
+	if _, planned := s.settling.next(); !planned {
+		t.Error("who was not known to be up is not told")
+	}
+	s.handle(syncEvent{kind: syncDown, peer: "early"})
+	if _, planned := s.settling.next(); planned {
+		t.Error("who is gone is told")
 	}
 }
 

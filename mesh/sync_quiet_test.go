@@ -64,7 +64,7 @@ func TestRounds(t *testing.T) {
 		t.Errorf("among many the wait is %v", before)
 	}
 	// Who is left when the others go is not left waiting as one of many.
-	s.pulls, s.nudges = newAgenda[peer.ID](), newAgenda[peer.ID]()
+	s.pulls, s.nudges, s.settling = newAgenda[peer.ID](), newAgenda[peer.ID](), newAgenda[peer.ID]()
 	for p := range s.neighbours {
 		s.pulls.set(p, 2*maxRounds*usual)
 	}
