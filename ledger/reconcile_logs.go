@@ -82,6 +82,15 @@ func (l *Logs) Need(theirs []Mark, at time.Time) Need {
 	return n
 }
 
+// Lacks reports whether another's marks say that it holds entries which are not held here,
+// whether or not they would be taken.
+func (l *Logs) Lacks(theirs []Mark) bool {
+	return slices.ContainsFunc(theirs, func(t Mark) bool {
+		mine, _ := l.tree.Get(t.Log)
+		return t.Next > mine.Next
+	})
+}
+
 // Fork returns the proof that closes a log, and false if there is none.
 func (l *Logs) Fork(id LogID) (Fork, bool) {
 	l.mu.RLock()

@@ -359,6 +359,9 @@ const (
 	// syncRetryMin is the first wait after a failed pull; it doubles up to the
 	// interval.
 	syncRetryMin = time.Second
+	// vainPulls is after how many pulls in a row that brought nothing of what the neighbour
+	// holds its asking waits: for syncRetryMin first, doubling up to the interval.
+	vainPulls = 3
 	// syncCoalesce is the least time between two pulls from one neighbour, so
 	// that many reasons at once make one pull.
 	syncCoalesce = 100 * time.Millisecond

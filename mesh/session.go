@@ -20,6 +20,11 @@ var ErrSessionLimit = errors.New("mesh: the synchronisation session has reached 
 // a moment. The next session follows soon, and after a wait that doubles while it is so.
 var ErrNothingYet = fmt.Errorf("%w without anything having come", ErrSessionLimit)
 
+// ErrNothingNew ends one that is complete and brought nothing, although the other side holds
+// what is not held here: it is not to be had, or not taken. The next session is the usual one;
+// what the other side asks for meanwhile waits longer each time that it is so again.
+var ErrNothingNew = errors.New("mesh: what the other side holds is not to be had")
+
 // refusedError says that the other side of a session broke the rules.
 type refusedError struct {
 	reason string
@@ -221,7 +226,7 @@ func (s *session) measured() (bytes int, d time.Duration) {
 // finish ends the session: in good order if err is nil or only says that enough
 // has been moved, else at once, which discards what is still under way.
 func (s *session) finish(err error) error {
-	if err != nil && !errors.Is(err, ErrSessionLimit) {
+	if err != nil && !errors.Is(err, ErrSessionLimit) && !errors.Is(err, ErrNothingNew) {
 		s.stream.Reset()
 		return err
 	}

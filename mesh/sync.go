@@ -101,6 +101,7 @@ type neighbour struct {
 	retry   time.Duration
 	fails   int           // pulls in a row that failed and brought nothing
 	quiet   int           // pulls in a row that found nothing to say
+	vain    int           // pulls in a row that brought nothing of what was there
 	asked   time.Duration // syncer.elapsed when it was asked last
 
 	nudging bool // a nudge is under way
@@ -218,13 +219,27 @@ func (s *syncer) soon(p peer.ID) {
 		if p != "" && p != id {
 			continue
 		}
-		n.news = n.news || p != ""
+		if p != "" {
+			n.news = true
+		} else {
+			n.vain = 0 // something changed here, so that it may be had now
+		}
 		if n.pulling {
 			n.again = true
 			continue
 		}
-		s.pulls.sooner(id, syncCoalesce)
+		s.pulls.sooner(id, s.asked(n))
 	}
+}
+
+// asked is how long a pull waits that a neighbour asks for: hardly, but for one of which
+// pull after pull brings nothing. Two devices of which each refuses what the other holds
+// would ask each other for ever.
+func (s *syncer) asked(n *neighbour) time.Duration {
+	if n.vain < vainPulls {
+		return syncCoalesce
+	}
+	return min(syncRetryMin<<min(n.vain-vainPulls, 16), s.interval)
 }
 
 // ended plans the next pull after one has ended.
@@ -235,14 +250,17 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 	}
 	next := s.pause(n)
 	switch {
-	case e.err == nil:
+	case errors.Is(e.err, ErrNothingNew):
 		n.retry, n.fails = 0, 0
+		n.vain++
+	case e.err == nil:
+		n.retry, n.fails, n.vain = 0, 0, 0
 	case errors.Is(e.err, ErrNothingYet):
 		n.retry = min(max(2*n.retry, syncRetryMin), s.interval)
 		next = jitter(n.retry)
 	case e.moved && !errors.As(e.err, new(*refusedError)):
 		// It was going well and was cut off, by a limit or by the network: go on.
-		n.retry, n.fails = 0, 0
+		n.retry, n.fails, n.vain = 0, 0, 0
 		next = syncRetryMin
 	default:
 		n.fails++
@@ -255,7 +273,7 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 	}
 	if n.again {
 		n.again = false
-		next = min(next, syncCoalesce)
+		next = min(next, s.asked(n))
 	}
 	s.pulls.set(e.peer, next)
 }

@@ -23,7 +23,7 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved, quiet bool, err er
 		moved, quiet = ses.moved(), ses.passed.Load() <= quietFrames
 		s.pace(p).session(ses.measured())
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNothingNew) {
 		if !errors.Is(err, errYielded) && !errors.Is(err, ErrNothingYet) {
 			s.counts.pullsFailed.Add(1)
 		}
@@ -31,7 +31,7 @@ func (s *syncer) pull(ctx context.Context, p peer.ID) (moved, quiet bool, err er
 		return moved, false, err
 	}
 	s.counts.pulls.Add(1)
-	return moved, quiet, nil
+	return moved, quiet, err
 }
 
 // crowded reports whether other neighbours wait for a slot.

@@ -258,3 +258,54 @@ func TestSyncRetries(t *testing.T) {
 		t.Errorf("after success: next in %v", d)
 	}
 }
+
+// TestVainPulls: whom pulling from brings nothing of what it holds is not pulled from ever
+// again because it asks; once something comes, or changed here, it is heard at once.
+func TestVainPulls(t *testing.T) {
+	s := &syncer{interval: 30 * time.Second, pulls: newAgenda[peer.ID](), neighbours: make(map[peer.ID]*neighbour)}
+	n := &neighbour{}
+	s.neighbours["p"] = n
+	ask := func(pulling bool, err error) time.Duration {
+		t.Helper()
+		s.pulls, n.pulling = newAgenda[peer.ID](), pulling
+		s.soon("p")
+		if pulling {
+			s.ended(n, syncEvent{peer: "p", moved: true, err: err})
+		}
+		d, ok := s.pulls.next()
+		if !ok || s.pulls.left["p"] != d {
+			t.Fatal("no pull is planned")
+		}
+		return d
+	}
+	vain := fmt.Errorf("node: %w", ErrNothingNew)
+	for i := range vainPulls - 1 {
+		if d := ask(true, vain); d > syncCoalesce {
+			t.Fatalf("after %d in vain it waits %v", i+1, d)
+		}
+	}
+	for _, want := range []time.Duration{1, 2, 4, 8, 16} {
+		want *= time.Second
+		if d := ask(true, vain); d != want || n.retry != 0 || n.fails != 0 {
+			t.Fatalf("waits %v, not %v", d, want)
+		}
+		if d := ask(false, nil); d != want {
+			t.Fatalf("asked for between pulls it waits %v, not %v", d, want)
+		}
+	}
+	for range 100 {
+		if d := ask(true, vain); d > s.interval {
+			t.Fatalf("waits %v, longer than without being asked", d)
+		}
+	}
+	s.soon("")
+	if d := ask(false, nil); d > syncCoalesce {
+		t.Fatalf("after a change here it waits %v", d)
+	}
+	for range 100 {
+		ask(true, vain)
+	}
+	if d := ask(true, nil); d > syncCoalesce || n.vain != 0 {
+		t.Fatalf("after something came it waits %v", d)
+	}
+}

@@ -25,11 +25,17 @@ import (
 // The closing is ledger's; the rest, to the end, is a credential or a key roll in
 // identity's wire form.
 
-// maxRestarts is how many logs a device may begin under one credential within
-// restartSpan (protocol §3). What a thief of a key, or a clone, can cost everybody
-// is bounded by it; a new credential of the issuer starts the count again.
+// How many logs there may be under one credential within restartSpan (protocol §3).
+// A new credential of the issuer starts the count again.
 const (
+	// maxRestarts is how many a device begins.
 	maxRestarts = 3
+	// maxTaken is how many are taken of one author, which bounds what a thief of its key
+	// can cost everybody. Which are too many depends on the order in which they came, so
+	// that devices which refuse any differ for good. Therefore all has room that a device
+	// and two copies begin that hear nothing of one another, in the spans before and after
+	// any of them.
+	maxTaken    = 3 * 2 * maxRestarts
 	restartSpan = 30 * 24 * time.Hour
 )
 
@@ -226,7 +232,7 @@ func (d *directory) settled(log identity.LogID) bool {
 			n++
 		}
 	}
-	return n >= maxRestarts
+	return n >= maxTaken
 }
 
 // kinship is what the closings amount to that are good.

@@ -77,8 +77,9 @@ func TestLaterLogNeedsItsClosing(t *testing.T) {
 	}
 }
 
-// TestRestartsOfOthersAreBounded: the fourth log under one credential within 30 days
-// is not taken; a later one is, and so is one under a new credential.
+// TestRestartsOfOthersAreBounded: one log too many under one credential is not taken,
+// whatever number and time it has and in whatever order they come; one under a new
+// credential is.
 func TestRestartsOfOthersAreBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -87,33 +88,74 @@ func TestRestartsOfOthersAreBounded(t *testing.T) {
 	now := time.Now()
 	first, _ := m.firstEntry(t, 0)
 	check(t, d.Admit(first))
-	for i := range uint32(maxRestarts) {
+	for i := range uint32(maxTaken) {
 		check(t, d.Admit(m.later(t, i+1, i, ledger.ClosedRestored, now)))
 	}
-	fourth := m.later(t, 4, 3, ledger.ClosedRestored, now.Add(restartSpan-time.Hour))
-	if err := d.Admit(fourth); !errors.Is(err, errRestarts) {
-		t.Fatalf("a fourth in 30 days: %v", err)
+	const over = maxTaken + 1
+	if err := d.Admit(m.later(t, over, over-1, ledger.ClosedRestored, now.Add(restartSpan-time.Hour))); !errors.Is(err, errRestarts) {
+		t.Fatalf("one too many in 30 days: %v", err)
 	}
 	third := m.later(t, 3, 2, ledger.ClosedRestored, now)
 	check(t, d.Admit(third)) // shown again
 	// Neither the number nor a time that the credential does not cover makes room.
-	for number, at := range map[uint32]time.Time{4: now, 5: now.Add(restartSpan + time.Hour), 6: now.Add(-400 * 24 * time.Hour)} {
+	for number, at := range map[uint32]time.Time{over: now, over + 1: now.Add(restartSpan + time.Hour), over + 2: now.Add(-400 * 24 * time.Hour)} {
 		if err := d.Admit(m.later(t, number, 3, ledger.ClosedRestored, at)); !errors.Is(err, errRestarts) {
-			t.Fatalf("a fourth, number %d at %s: %v", number, at, err)
+			t.Fatalf("one too many, number %d at %s: %v", number, at, err)
 		}
 	}
 	late := w.emptyDirectory(t)
 	check(t, late.Admit(first))
-	for i := range uint32(maxRestarts + 1) {
-		if err := late.Admit(m.later(t, 9-i, 0, ledger.ClosedRestored, now)); errors.Is(err, errRestarts) != (i == maxRestarts) {
+	for i := range uint32(over) {
+		if err := late.Admit(m.later(t, 40-i, 0, ledger.ClosedRestored, now)); errors.Is(err, errRestarts) != (i == maxTaken) {
 			t.Fatalf("descending, restart %d: %v", i+1, err)
 		}
 	}
-	if known := (identity.LogID{Author: first.Header.Author, Incarnation: 6}); !late.settled(known) {
+	if known := (identity.LogID{Author: first.Header.Author, Incarnation: 40 - maxTaken}); !late.settled(known) {
 		t.Fatal("a log that will not be taken is waited for")
 	}
 	w.reissue(m)
-	check(t, d.Admit(m.later(t, 6, 3, ledger.ClosedRestored, now)))
+	check(t, d.Admit(m.later(t, over, 3, ledger.ClosedRestored, now)))
+}
+
+// TestRestartsOfCopiesAreTaken: what a device and two copies begin, each as often as it
+// may and without a word from the others, is taken by everybody, in whatever order it
+// comes. Otherwise two devices would hold different logs for good.
+func TestRestartsOfCopiesAreTaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	m := w.enrolWith("Ben", orgAmbulance, w.grant(90*24*time.Hour))
+	first, _ := m.firstEntry(t, 0)
+	_, cfg := m.secrets(t)
+	author, start := first.Header.Author, time.Now()
+	var begun []*ledger.Entry
+	for copied := range uint32(3) {
+		own := w.emptyDirectory(t) // what this one knows of
+		check(t, own.Admit(first))
+		number := copied + 1
+		for at := start; at.Before(start.Add(2*restartSpan - time.Hour)); at = at.Add(10 * time.Hour) {
+			next := identity.LogID{Author: author, Incarnation: number}
+			if own.mayRestart(next, cfg.Credential, at) != nil {
+				continue
+			}
+			e := m.later(t, number, 0, ledger.ClosedForked, at)
+			check(t, own.Admit(e))
+			begun = append(begun, e)
+			number += 3
+		}
+	}
+	if want := maxTaken; len(begun) != want {
+		t.Fatalf("three devices began %d logs in two spans, not %d", len(begun), want)
+	}
+	for range 50 {
+		mathrand.Shuffle(len(begun), func(i, j int) { begun[i], begun[j] = begun[j], begun[i] })
+		d := w.emptyDirectory(t)
+		check(t, d.Admit(first))
+		for i, e := range begun {
+			if err := d.Admit(e); err != nil {
+				t.Fatalf("the %dth that came, number %d: %v", i+1, e.Header.Incarnation, err)
+			}
+		}
+	}
 }
 
 // rolledEntry is the first entry of m's log under new keys, and the keys. spoil may

@@ -72,7 +72,7 @@ func (d *directory) Admit(first *ledger.Entry) error {
 			d.mu.RLock()
 			n, _ := d.restarts(c.next, f.cred, c.cred, c.at())
 			d.mu.RUnlock()
-			if n >= maxRestarts {
+			if n >= maxTaken {
 				return errRestarts
 			}
 		}

@@ -149,6 +149,8 @@ func (p *puller) run(ctx context.Context) error {
 		return mesh.ErrNothingYet
 	case p.later || p.skipped || p.more && p.filled > 0:
 		return mesh.ErrSessionLimit
+	case !moved && n.logs.Lacks(headers):
+		return mesh.ErrNothingNew
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func meet(t testing.TB, client, server *Node, tamper func(mesh.Frame) []mesh.Fra
 		c.tampered(tamper)
 	}
 	pull = client.Pull(t.Context(), server.mesh.ID(), c)
-	if pull != nil && !errors.Is(pull, mesh.ErrSessionLimit) {
+	if pull != nil && !errors.Is(pull, mesh.ErrSessionLimit) && !errors.Is(pull, mesh.ErrNothingNew) {
 		c.reset()
 	}
 	close(c.out)
@@ -632,6 +632,35 @@ func TestSyncClaims(t *testing.T) {
 	synced(t, a, b)
 	if _, held := a.logs.Head(b.self); !held {
 		t.Fatal("a session that takes too long keeps a log from the others")
+	}
+}
+
+// TestSyncInVain: a session between devices of which each refuses what the other holds says
+// that there is nothing to be had, so that they do not ask each other for ever.
+func TestSyncInVain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, alone)
+	b := w.enrol("Ben", orgAmbulance).start(t, alone)
+	thief := w.enrol("Chidi", orgHospital)
+	first, _ := thief.firstEntry(t, 0)
+	for i, n := range []*Node{a, b} {
+		n.accept(t.Context(), first.Frame())
+		for number := range uint32(maxTaken) {
+			later := thief.later(t, 100*uint32(i+1)+number, 0, ledger.ClosedRestored, time.Now())
+			if o := n.accept(t.Context(), later.Frame())[0].outcome; o != ledger.Appended {
+				t.Fatalf("log %d: %v", number, o)
+			}
+		}
+	}
+	for round := range 3 { // what is to be had comes first
+		for _, way := range [][2]*Node{{a, b}, {b, a}} {
+			_, pull, serve := meet(t, way[0], way[1], nil)
+			check(t, serve)
+			if round == 2 && !errors.Is(pull, mesh.ErrNothingNew) {
+				t.Fatalf("a session in vain ended with %v", pull)
+			}
+		}
 	}
 }
 
