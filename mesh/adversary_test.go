@@ -170,6 +170,12 @@ func villainies() []villainy {
 				again(ctx, v, victim)
 			}
 		}, nil},
+		{"comes and goes", func(ctx context.Context, v host.Host, victim prey) {
+			for ctx.Err() == nil {
+				again(ctx, v, victim)
+				v.Network().ClosePeer(victim.id)
+			}
+		}, func(s Stats) bool { return s.Cut[blameRestless] > 0 }},
 		{"half-open dials", func(ctx context.Context, v host.Host, victim prey) {
 			var open []net.Conn
 			defer func() {

@@ -82,6 +82,10 @@ var (
 	authorFrames    = allowance{rate: 300, burst: 2000}
 )
 
+// visits is how often a neighbour may open a connection to us. A link that breaks every
+// second, for as long as it likes, is within it.
+var visits = allowance{rate: 1, burst: 60}
+
 const staleCost = 4
 
 // urgentReserve is the part of neighbourFrames that routine frames leave to urgent

@@ -28,6 +28,7 @@ const (
 	blameFlood     = "flood"       // over a budget of gossip
 	blameTopic     = "wrong-topic" // a frame in a topic that is not its own
 	blameSync      = "sync"        // broke the rules of synchronisation
+	blameRestless  = "restless"    // comes and goes more often than visits allows
 )
 
 // blamePoints is what each word weighs; any other weighs defaultBlame. cutAt
@@ -35,7 +36,7 @@ const (
 // over a budget. A few invalid frames do not: gossipsub's score makes us deaf to
 // gossip from there, and synchronisation, which checks by itself, stays.
 var blamePoints = map[string]float64{
-	blameMalformed: 20, blameRejected: 15, blameFlood: 1, blameTopic: 15, blameSync: 5,
+	blameMalformed: 20, blameRejected: 15, blameFlood: 1, blameTopic: 15, blameSync: 5, blameRestless: 5,
 }
 
 const (

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -23,17 +24,42 @@ type defence struct {
 	pardons bool                  // Unsafe.NoConduct
 	mail    *mailbox[peer.ID]     // to be closed
 
-	mu    sync.Mutex
-	paces map[peer.ID]*pace
+	mu     sync.Mutex
+	paces  map[peer.ID]*pace
+	visits map[peer.ID]*bucket // of those who came lately
 }
 
 func newDefence(cfg *Config, l *links, counts *counters) *defence {
 	d := &defence{
 		clock: cfg.Clock, counts: counts, links: l, conduct: newConduct(), extra: cfg.Score, pardons: cfg.Unsafe.NoConduct,
-		mail: newMailbox[peer.ID](), paces: make(map[peer.ID]*pace),
+		mail: newMailbox[peer.ID](), paces: make(map[peer.ID]*pace), visits: make(map[peer.ID]*bucket),
 	}
 	l.barred = func(p peer.ID) bool { return d.conduct.barred(p, cfg.Clock.Now()) }
+	l.visited = d.visited
 	return d
+}
+
+// visited counts a connection that p has opened to us. A device that comes and goes all the
+// time costs a handshake and a pull each time, and everything that is counted by
+// connection begins anew.
+func (d *defence) visited(p peer.ID) {
+	now := d.clock.Now()
+	d.mu.Lock()
+	b := d.visits[p]
+	if b == nil {
+		if len(d.visits) >= maxMarked {
+			maps.DeleteFunc(d.visits, func(_ peer.ID, b *bucket) bool { return b.idle(now, visits) })
+		}
+		b = new(bucket)
+		if len(d.visits) < maxMarked {
+			d.visits[p] = b
+		}
+	}
+	ok := b.take(now, visits, 1)
+	d.mu.Unlock()
+	if !ok {
+		d.blame(p, blameRestless)
+	}
 }
 
 // isBarred reports whether p was cut off for now.

@@ -125,7 +125,7 @@ func measureTraffic(r *Result, _ Expect) (float64, bool) {
 	if hours <= 0 {
 		return 0, false
 	}
-	return float64(last.Bytes-first.Bytes) / 1e6 / hours / float64(r.Devices), true
+	return float64(last.Sent-first.Sent) / 1e6 / hours / float64(r.Devices), true
 }
 
 func measureUnsaved(r *Result, _ Expect) (float64, bool) { return float64(len(r.Unsaved)), true }

@@ -114,6 +114,7 @@ type Sample struct {
 	Queued     int    // the longest queue to a neighbour, bytes
 	HeapBytes  uint64 // that live, and stacks
 	Bytes      uint64 // sent by all so far
+	Sent       uint64 // of these by the devices of the mesh, without hostile ones
 	Packets    uint64
 	Hostile    int // hostile devices and copies that ran
 	Intruders  int // devices without a credential any more that somebody had as a neighbour

@@ -499,6 +499,10 @@ func (r *runner) sample(context.Context) error {
 	}
 	t := r.world.net.traffic()
 	p.Bytes, p.Packets = t.Bytes, t.Packets
+	for _, d := range r.world.devices {
+		sent, _ := r.world.net.bytes(d.ip)
+		p.Sent += sent
+	}
 	p.Outsiders, p.Intruders = r.outsiders(), r.intruders()
 	r.res.Samples = append(r.res.Samples, p)
 	return nil

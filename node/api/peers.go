@@ -50,6 +50,7 @@ var cutWords = map[string]string{
 	"rejected":    "sent entries with wrong signatures",
 	"wrong-topic": "sent routine messages as urgent ones",
 	"flood":       "sent more than any device should",
+	"restless":    "came and went without end",
 	"sync":        "broke the rules of synchronisation",
 	"spoiled":     "handed on entries that it had spoilt",
 	"wrong-bytes": "answered with other bytes than asked for",
