@@ -57,6 +57,7 @@ type post struct {
 
 	work sync.WaitGroup // writers, and who acknowledges
 	free sync.Pool      // *[pooledRPC]byte
+	full sync.Pool      // *[]byte, of writeBatch and a little
 
 	mu      sync.Mutex
 	closed  bool
@@ -129,6 +130,20 @@ func (o *post) recycle(p *parcel) {
 		o.free.Put((*[pooledRPC]byte)(p.data[:pooledRPC]))
 	}
 	p.data = nil
+}
+
+// batch returns room for what is written at once; batched takes it back.
+func (o *post) batch() []byte {
+	if b, ok := o.full.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, writeBatch+pooledRPC)
+}
+
+func (o *post) batched(b []byte) {
+	if cap(b) > 0 && cap(b) <= 2*writeBatch { // not after a long frame
+		o.full.Put(&b)
+	}
 }
 
 // weigh counts bytes that came to wait or have left.

@@ -149,6 +149,7 @@ type frameStore struct {
 	changed  chan struct{} // closed and replaced at each change
 	soon     func(peer.ID)
 	fresh    func(frame []byte) // if set, told of each new frame
+	shared   *sync.Map          // if set, of frames by id: stores that share one keep each frame once
 	keep     int                // if set, how many frames are kept
 	order    [][32]byte         // of those kept, the oldest first
 }
@@ -168,6 +169,10 @@ func (s *frameStore) put(frame []byte) bool {
 	id := sha256.Sum256(frame)
 	if _, ok := s.frames[id]; ok {
 		return false
+	}
+	if s.shared != nil {
+		kept, _ := s.shared.LoadOrStore(id, frame)
+		frame = kept.([]byte)
 	}
 	s.frames[id] = frame
 	if s.keep > 0 {

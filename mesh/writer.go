@@ -62,23 +62,25 @@ func (w *writer) Write(b []byte) (int, error) {
 		}
 	}
 	if parts == nil {
-		// gossipsub takes its buffer back.
-		if err := w.accept(w.post.copyOf(b), false); err != nil {
+		if err := w.accept(b, false); err != nil {
 			return 0, err
 		}
 	}
 	return len(b), nil
 }
 
-// accept queues one RPC; asked says that the neighbour wants it.
+// accept queues one RPC; asked says that the neighbour wants it, and that data is nobody
+// else's. Otherwise gossipsub takes it back.
 func (w *writer) accept(data []byte, asked bool) error {
 	p := scanRPC(data, w.post.label)
 	p.asked = p.asked || asked
 	own := len(p.ids) > 0 && w.post.own(p.ids[0])
 	if !p.control && !p.asked && w.post.spare(w.peer, p.Label, own) {
 		w.post.counts.spared.Add(1)
-		w.post.recycle(p)
 		return nil
+	}
+	if !asked {
+		p.data = w.post.copyOf(data)
 	}
 	// Better classes, our own frames and what was asked for never wait.
 	p.held = !p.control && !own && !p.asked && p.Class >= ClassRoutine
@@ -335,10 +337,9 @@ func (w *writer) unhold() {
 func (w *writer) gather() (n int, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if cap(w.batch) > 2*writeBatch {
-		w.batch = nil // after a long frame
+	if w.batch = w.batch[:0]; w.box.count > 0 && w.batch == nil {
+		w.batch = w.post.batch()
 	}
-	w.batch = w.batch[:0]
 	now := w.post.clock.Now()
 	open := func(class uint8) bool {
 		return w.err != nil || w.window.open(class, now) // after an error these are the last
@@ -361,8 +362,10 @@ func (w *writer) gather() (n int, err error) {
 		}
 		w.post.recycle(p)
 	}
-	if n == 0 && cap(w.batch) > pooledRPC {
-		w.batch = nil // hundreds of streams wait, each would keep what its busiest moment took
+	if n == 0 {
+		// Hundreds of streams wait, each would keep what its busiest moment took.
+		w.post.batched(w.batch)
+		w.batch = nil
 	}
 	return n, w.err
 }
