@@ -47,8 +47,8 @@ const (
 // one author, whichever come first. A device opens one when it was restored;
 // without a limit its key could open thousands a day, each of which costs every
 // device memory for good. How many it may open in a month is for [Authors] to
-// say, who know its credential: the node begins three under one and takes 18 (protocol §3).
-const MaxIncarnations = 32
+// say, who know its credential: the node begins three under one and takes 27 (protocol §3).
+const MaxIncarnations = 256
 
 // What is kept of each branch of a forked log, from the forked place on.
 const (

@@ -87,7 +87,7 @@ func (l *Logs) Need(theirs []Mark, at time.Time) Need {
 func (l *Logs) Lacks(theirs []Mark) bool {
 	return slices.ContainsFunc(theirs, func(t Mark) bool {
 		mine, _ := l.tree.Get(t.Log)
-		return t.Next > mine.Next
+		return t.Next > max(mine.Next, l.uncheckedNext(t.Log))
 	})
 }
 

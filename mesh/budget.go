@@ -83,8 +83,11 @@ var (
 )
 
 // visits is how often a neighbour may open a connection to us. A link that breaks every
-// second, for as long as it likes, is within it.
+// second, for as long as it likes, is within it. A connection in the place of another
+// counts as insteadCost: two copies of one device come at two a second each.
 var visits = allowance{rate: 1, burst: 60}
+
+const insteadCost = 0.2
 
 const staleCost = 4
 

@@ -66,37 +66,40 @@ func TestConduct(t *testing.T) {
 }
 
 // TestVisits: who comes and goes without end is cut off; who is on a link that breaks every
-// second is not, and the memory of it is bounded.
+// second, or was copied, is not, and the memory of it is bounded.
 func TestVisits(t *testing.T) {
 	clock := &stillClock{now: time.Date(2031, 1, 1, 0, 0, 0, 0, time.UTC)}
 	cfg := &Config{Clock: clock}
 	l := &links{}
 	d := newDefence(cfg, l, newCounters())
 	for range 1800 {
-		l.visited("broken link")
+		l.visited("broken link", false)
 		clock.now = clock.now.Add(time.Second)
 	}
-	if cuts := d.conduct.list(); len(cuts) != 0 || d.conduct.score("broken link", clock.now) != 0 {
-		t.Fatalf("a link that breaks is blamed: %+v", cuts)
+	for range 7200 {
+		l.visited("two copies", true)
+		clock.now = clock.now.Add(250 * time.Millisecond)
+	}
+	before := clock.now
+	clock.now = clock.now.Add(-time.Hour) // a clock that was stepped back blames nobody
+	l.visited("broken link", false)
+	clock.now = before
+	if cuts := d.conduct.list(); len(cuts) != 0 || d.conduct.score("broken link", clock.now) != 0 || d.conduct.score("two copies", clock.now) != 0 {
+		t.Fatalf("a link that breaks, or a copy, is blamed: %+v", cuts)
 	}
 	came := 0
 	for ; !l.isBarred("restless") && came < 1000; came++ {
-		l.visited("restless")
+		l.visited("restless", false)
 		clock.now = clock.now.Add(200 * time.Millisecond)
 	}
 	if cuts := d.conduct.list(); came > 100 || len(cuts) != 1 || cuts[0].Reason != blameRestless {
 		t.Fatalf("after %d visits: %+v", came, cuts)
 	}
 	for n := range 3 * maxMarked {
-		l.visited(peer.ID(fmt.Sprint(n)))
+		l.visited(peer.ID(fmt.Sprint(n)), false)
 	}
 	if len(d.visits) > maxMarked {
 		t.Errorf("%d are remembered", len(d.visits))
-	}
-	clock.now = clock.now.Add(-time.Hour) // a clock that was stepped back blames nobody
-	l.visited("broken link")
-	if d.conduct.score("broken link", clock.now) != 0 {
-		t.Error("blamed by a stepped clock")
 	}
 }
 

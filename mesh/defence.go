@@ -41,9 +41,13 @@ func newDefence(cfg *Config, l *links, counts *counters) *defence {
 
 // visited counts a connection that p has opened to us. A device that comes and goes all the
 // time costs a handshake and a pull each time, and everything that is counted by
-// connection begins anew.
-func (d *defence) visited(p peer.ID) {
-	now := d.clock.Now()
+// connection begins anew. Where it takes the place of another, that was closed by us: two
+// copies of a device do so to each other all the time, and neither is to be cut off for it.
+func (d *defence) visited(p peer.ID, instead bool) {
+	now, cost := d.clock.Now(), 1.0
+	if instead {
+		cost = insteadCost
+	}
 	d.mu.Lock()
 	b := d.visits[p]
 	if b == nil {
@@ -55,7 +59,7 @@ func (d *defence) visited(p peer.ID) {
 			d.visits[p] = b
 		}
 	}
-	ok := b.take(now, visits, 1)
+	ok := b.take(now, visits, cost)
 	d.mu.Unlock()
 	if !ok {
 		d.blame(p, blameRestless)

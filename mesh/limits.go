@@ -360,7 +360,8 @@ const (
 	// interval.
 	syncRetryMin = time.Second
 	// vainPulls is after how many pulls in a row that brought nothing of what the neighbour
-	// holds its asking waits: for syncRetryMin first, doubling up to the interval.
+	// holds its word that we are behind waits: for syncRetryMin first, doubling up to the
+	// interval.
 	vainPulls = 3
 	// syncCoalesce is the least time between two pulls from one neighbour, so
 	// that many reasons at once make one pull.

@@ -60,9 +60,9 @@ type links struct {
 	// barred reports whether a peer was cut off. Set before the host listens; must
 	// not block.
 	barred func(p peer.ID) bool
-	// visited is told of each connection that a peer has opened to us, once it stands. Set
-	// before the host listens; must not block.
-	visited func(p peer.ID)
+	// visited is told of each connection that a peer has opened to us, once it stands, and
+	// whether another of it is closed for that. Set before the host listens; must not block.
+	visited func(p peer.ID, instead bool)
 	// hushed is told of a connected peer that from now on may only hear of its wipe order.
 	// Set before the host listens; must not block.
 	hushed func(p peer.ID)
@@ -234,7 +234,7 @@ func (l *links) connect(c network.Conn) (p peer.ID, dead []network.Conn, ok bool
 	dead = l.useless(k)
 	l.mu.Unlock()
 	if l.visited != nil && c.Stat().Direction == network.DirInbound {
-		l.visited(p)
+		l.visited(p, len(dead) > 0)
 	}
 	// A recheck that ran since the handshake saw nothing of this connection; one that
 	// runs from here on sees it.

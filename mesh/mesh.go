@@ -281,6 +281,12 @@ func (m *Mesh) SyncSoon(p peer.ID) {
 	m.syncer.mail.put(syncEvent{kind: syncSoon, peer: p})
 }
 
+// SyncBehind is SyncSoon for a neighbour that says that it holds what is not held here. Where
+// pulls from it end with [ErrNothingNew] it waits longer each time.
+func (m *Mesh) SyncBehind(p peer.ID) {
+	m.syncer.mail.put(syncEvent{kind: syncBehind, peer: p})
+}
+
 // Nudge tells every neighbour to pull from us soon: something that is not
 // gossiped was added. Calls coalesce for about a second.
 func (m *Mesh) Nudge() {

@@ -22,7 +22,7 @@ var ErrNothingYet = fmt.Errorf("%w without anything having come", ErrSessionLimi
 
 // ErrNothingNew ends one that is complete and brought nothing, although the other side holds
 // what is not held here: it is not to be had, or not taken. The next session is the usual one;
-// what the other side asks for meanwhile waits longer each time that it is so again.
+// that the other side says that more is held there counts for less each time that it is so again.
 var ErrNothingNew = errors.New("mesh: what the other side holds is not to be had")
 
 // refusedError says that the other side of a session broke the rules.

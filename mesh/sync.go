@@ -37,6 +37,7 @@ const (
 	syncUp     syncEventKind = iota // first connection to peer
 	syncDown                        // last connection gone
 	syncSoon                        // pull soon
+	syncBehind                      // peer says that it holds what is not held here
 	syncOwed                        // gossip may have missed something: nudge
 	syncLack                        // gossip of this peer was turned away unseen: pull in a while
 	syncEnded                       // a pull ended
@@ -93,6 +94,7 @@ var (
 type neighbour struct {
 	pulling bool
 	again   bool // asked for while pulling
+	behind  bool // it said while we pulled that we are behind
 	lack    bool // gossip of it was turned away while pulling
 	queued  bool // in ready
 	news    bool // it said that it has something, or was met just now
@@ -166,6 +168,15 @@ func (s *syncer) handle(e syncEvent) {
 		s.gone(e.peer)
 	case syncSoon:
 		s.soon(e.peer)
+	case syncBehind:
+		switch {
+		case n == nil:
+		case n.pulling:
+			n.behind = true
+		default:
+			n.news = true
+			s.pulls.sooner(e.peer, s.asked(n))
+		}
 	case syncOwed:
 		switch {
 		case e.after > 0: // also before the peer is known to be up, for this is said once
@@ -219,22 +230,21 @@ func (s *syncer) soon(p peer.ID) {
 		if p != "" && p != id {
 			continue
 		}
-		if p != "" {
-			n.news = true
-		} else {
-			n.vain = 0 // something changed here, so that it may be had now
+		n.news = n.news || p != ""
+		if p == "" {
+			n.vain = 0 // something changed here, so that what was not to be had may be now
 		}
 		if n.pulling {
 			n.again = true
 			continue
 		}
-		s.pulls.sooner(id, s.asked(n))
+		s.pulls.sooner(id, syncCoalesce)
 	}
 }
 
-// asked is how long a pull waits that a neighbour asks for: hardly, but for one of which
-// pull after pull brings nothing. Two devices of which each refuses what the other holds
-// would ask each other for ever.
+// asked is how long a pull waits for which there is no reason but that the neighbour says that
+// we are behind: hardly, but where pull after pull brings nothing. Two devices of which each
+// refuses what the other holds would tell each other so for ever.
 func (s *syncer) asked(n *neighbour) time.Duration {
 	if n.vain < vainPulls {
 		return syncCoalesce
@@ -273,6 +283,10 @@ func (s *syncer) ended(n *neighbour, e syncEvent) {
 	}
 	if n.again {
 		n.again = false
+		next = min(next, syncCoalesce)
+	}
+	if n.behind {
+		n.behind = false
 		next = min(next, s.asked(n))
 	}
 	s.pulls.set(e.peer, next)

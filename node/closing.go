@@ -34,8 +34,8 @@ const (
 	// can cost everybody. Which are too many depends on the order in which they came, so
 	// that devices which refuse any differ for good. Therefore all has room that a device
 	// and two copies begin that hear nothing of one another, in the spans before and after
-	// any of them.
-	maxTaken    = 3 * 2 * maxRestarts
+	// any of them and the edge of a third, for hybrid times run up to a day ahead.
+	maxTaken    = 3 * 3 * maxRestarts
 	restartSpan = 30 * 24 * time.Hour
 )
 

@@ -36,15 +36,21 @@ func still(cfg *Config) {
 	clock.stopped.Store(true)
 }
 
+// resting is a node whose loops rest, with another that it knows and a stranger of that one's log.
+func resting(t *testing.T) (a, d *Node, s *stranger) {
+	t.Helper()
+	w := newWorld(t)
+	a = w.enrol("Amal", orgHospital).start(t, alone, still)
+	d = w.enrol("Dee", orgAmbulance).start(t, alone)
+	synced(t, a, d)
+	return a, d, newStranger(t, d)
+}
+
 // TestScrubFindsDamageWithinTheHour: once everything was checked, a turn reads a sixtieth of a small store, and what the disk loses is found
 // within a round.
 func TestScrubFindsDamageWithinTheHour(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	a := w.enrol("Amal", orgHospital).start(t, alone, still)
-	d := w.enrol("Dee", orgAmbulance).start(t, alone)
-	synced(t, a, d)
-	s := newStranger(t, d)
+	a, d, s := resting(t)
 	a.accept(t.Context(), s.write(t, 1500, ledger.Routine)...)
 	a.scrub()
 	a.scrub() // after a start everything is checked at once
@@ -74,11 +80,7 @@ func TestScrubFindsDamageWithinTheHour(t *testing.T) {
 // at once when something was left out.
 func TestCarriedIsCountedAgain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	a := w.enrol("Amal", orgHospital).start(t, alone, still)
-	d := w.enrol("Dee", orgAmbulance).start(t, alone)
-	synced(t, a, d)
-	s := newStranger(t, d)
+	a, d, s := resting(t)
 	a.accept(t.Context(), s.write(t, 600, ledger.Routine)...)
 	const carried = 600 << 10
 	for !a.carry.done() {

@@ -80,6 +80,53 @@ func TestReceiptsLeaveWhenTheyAreDue(t *testing.T) {
 	clock.pass(t, "it is delivered", 10*time.Minute, func() bool { it, ok := itemOf(t, a, last); return ok && len(it.Delivered) == 1 })
 }
 
+// TestPaidAsUrgentlyAsWhatIsOwed: what has come that is stat while a routine receipt waited for its turn leaves in an entry
+// that is urgent.
+func TestPaidAsUrgentlyAsWhatIsOwed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	slow := func(cfg *Config) { cfg.ReceiptDelay = time.Hour }
+	a := w.enrol("Amal", orgHospital).start(t, slow)
+	b := w.enrol("Ben", orgAmbulance).start(t, slow, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, a, b)
+	pays := func(want ledger.Priority) {
+		t.Helper()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		bills, err := b.bills()
+		check(t, err)
+		if len(bills) != 1 {
+			t.Fatalf("%d bills", len(bills))
+		}
+		bills[0].highest = ledger.Routine // as it was before it began to wait
+		_, err = b.pay(t.Context(), bills[0], time.Minute)
+		check(t, err)
+		head, _ := b.logs.Head(b.self)
+		e, err := b.logs.Entry(t.Context(), b.self, head.Next-1)
+		check(t, err)
+		if e.Header.Priority != want {
+			t.Errorf("the receipt leaves as %v, not as %v", e.Header.Priority, want)
+		}
+	}
+	say(t, a, g, "how are you")
+	eventually(t, "it is owed", func() bool { return owes(t, b) == 1 })
+	pays(ledger.Routine)
+	say(t, a, g, "and the others?")
+	eventually(t, "it is owed", func() bool { return owes(t, b) == 1 })
+	b.mu.Lock()
+	o, err := b.owes()
+	check(t, err)
+	bills, err := b.bills()
+	check(t, err)
+	stat := o.debtsTo(bills[0].payee)[0]
+	stat.priority = ledger.Stat
+	check(t, b.commitOwed([]vault.Change{{Key: receiptKey(bills[0].group, stat.id), Value: stat.marshal()}}))
+	b.mu.Unlock()
+	pays(ledger.Urgent)
+}
+
 // TestReadingIsKnownHereAtOnce: what this device has read is read, before its receipt leaves and after a restart.
 func TestReadingIsKnownHereAtOnce(t *testing.T) {
 	t.Parallel()

@@ -255,7 +255,7 @@ func (n *Node) Pull(ctx context.Context, from peer.ID, s mesh.SyncStream) error 
 	}
 	n.count(func(m *Metrics) { m.Pulls++ })
 	err := n.pull(ctx, from, s)
-	if err != nil && !errors.Is(err, mesh.ErrSessionLimit) {
+	if err != nil && !errors.Is(err, mesh.ErrSessionLimit) && !errors.Is(err, mesh.ErrNothingNew) {
 		n.count(func(m *Metrics) { m.PullFailures++ })
 		return breach(err)
 	}

@@ -174,7 +174,7 @@ func (v *server) behind(ctx context.Context) error {
 	}
 	select {
 	case <-v.n.joined:
-		v.n.mesh.SyncSoon(v.to)
+		v.n.mesh.SyncBehind(v.to)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

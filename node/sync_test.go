@@ -660,6 +660,11 @@ func TestSyncInVain(t *testing.T) {
 			if round == 2 && !errors.Is(pull, mesh.ErrNothingNew) {
 				t.Fatalf("a session in vain ended with %v", pull)
 			}
+			select {
+			case <-way[0].met:
+			default:
+				t.Fatalf("after a session that ended with %v the node still waits for its first", pull)
+			}
 		}
 	}
 }

@@ -192,7 +192,7 @@ func (r *Result) trafficPlot() (template.HTML, error) {
 	for i := 1; i < len(r.Samples); i++ {
 		a, b := r.Samples[i-1], r.Samples[i]
 		if s := (b.At - a.At).Seconds(); s > 0 && b.Running > 0 {
-			at = append(at, plotter.XY{X: b.At.Minutes(), Y: float64(b.Bytes-a.Bytes) / 1000 / s / float64(b.Running)})
+			at = append(at, plotter.XY{X: b.At.Minutes(), Y: float64(b.Sent-a.Sent) / 1000 / s / float64(b.Running)})
 			p.Y.Max, p.X.Max = max(p.Y.Max, at[len(at)-1].Y*1.1), max(p.X.Max, b.At.Minutes())
 		}
 	}

@@ -212,7 +212,7 @@ func (s *Scenario) RunModel(ctx context.Context, o Options) (*Result, error) {
 		}
 	}
 	for _, p := range found.Samples {
-		res.Samples = append(res.Samples, Sample{At: p.At, Running: p.Running, Neighbours: p.Neighbours, Bytes: p.Bytes, Packets: p.Packets})
+		res.Samples = append(res.Samples, Sample{At: p.At, Running: p.Running, Neighbours: p.Neighbours, Bytes: p.Bytes, Sent: p.Bytes, Packets: p.Packets})
 	}
 	for i, e := range s.Timeline {
 		f := FaultResult{Words: e.Words(), From: e.At, To: e.Until, Bit: 1} // a surge of the workload always bites
