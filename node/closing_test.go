@@ -132,7 +132,7 @@ func TestRestartsOfCopiesAreTaken(t *testing.T) {
 		own := w.emptyDirectory(t) // what this one knows of
 		check(t, own.Admit(first))
 		number := copied + 1
-		for at := start; at.Before(start.Add(5*restartSpan)); at = at.Add(10 * time.Hour) {
+		for at := start; at.Before(start.Add(5 * restartSpan)); at = at.Add(10 * time.Hour) {
 			next := identity.LogID{Author: author, Incarnation: number}
 			if own.mayRestart(next, cfg.Credential, at) != nil {
 				continue
