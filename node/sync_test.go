@@ -635,16 +635,12 @@ func TestSyncClaims(t *testing.T) {
 	}
 }
 
-// TestSyncInVain: a session between devices of which each refuses what the other holds says
-// that there is nothing to be had, so that they do not ask each other for ever.
-func TestSyncInVain(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	a := w.enrol("Amal", orgHospital).start(t, alone)
-	b := w.enrol("Ben", orgAmbulance).start(t, alone)
+// parted gives each node as many logs of one author as are taken, none of them the other's.
+func parted(t *testing.T, w *world, nodes ...*Node) {
+	t.Helper()
 	thief := w.enrol("Chidi", orgHospital)
 	first, _ := thief.firstEntry(t, 0)
-	for i, n := range []*Node{a, b} {
+	for i, n := range nodes {
 		n.accept(t.Context(), first.Frame())
 		for number := range uint32(maxTaken) {
 			later := thief.later(t, 100*uint32(i+1)+number, 0, ledger.ClosedRestored, time.Now())
@@ -653,6 +649,16 @@ func TestSyncInVain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSyncInVain: a session between devices of which each refuses what the other holds says
+// that there is nothing to be had, and is no failure.
+func TestSyncInVain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t, alone)
+	b := w.enrol("Ben", orgAmbulance).start(t, alone)
+	parted(t, w, a, b)
 	for round := range 3 { // what is to be had comes first
 		for _, way := range [][2]*Node{{a, b}, {b, a}} {
 			_, pull, serve := meet(t, way[0], way[1], nil)
@@ -667,6 +673,34 @@ func TestSyncInVain(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestInVainTheyRest: such devices do not tell each other for ever that the other is behind, and what one
+// says after that comes to the other.
+func TestInVainTheyRest(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.enrol("Amal", orgHospital).start(t)
+	b := w.enrol("Ben", orgAmbulance).start(t, knows(a))
+	ready(t, 1, a, b)
+	g := makeGroup(t, a, b)
+	inGroup(t, g, a, b)
+	check(t, b.mesh.SetOnline(false))
+	eventually(t, "they part", func() bool { return len(a.Peers())+len(b.Peers()) == 0 })
+	parted(t, w, a, b)
+	before := a.Metrics().Pulls + b.Metrics().Pulls
+	check(t, b.mesh.SetOnline(true))
+	eventually(t, "they pull in vain", func() bool { return a.Metrics().Pulls+b.Metrics().Pulls > before+4 })
+	last, still := uint64(0), 0
+	eventually(t, "they rest", func() bool {
+		now := a.Metrics().Pulls + b.Metrics().Pulls
+		if still++; now != last {
+			last, still = now, 0
+		}
+		return still > 100 // without a rest they pull ten times a second and more
+	})
+	say(t, a, g, "still here")
+	shows(t, b, g, "still here")
 }
 
 // TestSyncResumes: what came before a session was cut off is kept, and the next
