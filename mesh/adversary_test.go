@@ -173,9 +173,13 @@ func villainies() []villainy {
 		{"comes and goes", func(ctx context.Context, v host.Host, victim prey) {
 			for ctx.Err() == nil {
 				again(ctx, v, victim)
+				if s, err := v.NewStream(network.WithNoDial(ctx, "adversary"), victim.id, SyncProtocol); err == nil {
+					s.Reset() // the connection stands on both sides
+				}
 				v.Network().ClosePeer(victim.id)
 			}
-		}, func(s Stats) bool { return s.Cut[blameRestless] > 0 }},
+			// One that leaves before it stands is refused while many of it wait.
+		}, func(s Stats) bool { return s.Cut[blameRestless] > 0 || s.Refused[reasonBusy] > 100 }},
 		{"half-open dials", func(ctx context.Context, v host.Host, victim prey) {
 			var open []net.Conn
 			defer func() {
