@@ -82,14 +82,14 @@ var (
 	authorFrames    = allowance{rate: 300, burst: 2000}
 )
 
+const staleCost = 4
+
 // visits is how often a neighbour may open a connection to us. A link that breaks every
 // second, for as long as it likes, is within it. A connection in the place of another
 // counts as insteadCost: two copies of one device come at two a second each.
 var visits = allowance{rate: 1, burst: 60}
 
 const insteadCost = 0.2
-
-const staleCost = 4
 
 // urgentReserve is the part of neighbourFrames that routine frames leave to urgent
 // ones: a neighbour that hands on a flood of the first is still heard for the second.
